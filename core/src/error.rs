@@ -1,0 +1,150 @@
+//! Everything that can go wrong in the core, with data in every variant.
+
+use crate::grid::Coord;
+use crate::store::Role;
+
+/// The result of a core call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A core error.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// A shape and a number of elements disagree.
+    #[error("shape {shape:?} does not hold {elements} elements")]
+    Shape {
+        /// The shape given.
+        shape: Vec<usize>,
+        /// The number of elements given.
+        elements: usize,
+    },
+    /// A weight is NaN or infinite.
+    #[error("element {index} is {value}: weights must be finite")]
+    NonFinite {
+        /// Position in row-major order.
+        index: usize,
+        /// What stands there.
+        value: f32,
+    },
+    /// A grid extent is zero, or their product overflows.
+    #[error("grid {depth}x{rows}x{cols} with {layers_per_cell} layers per cell: every extent must be at least 1 and their product must fit the machine")]
+    GridExtent {
+        /// Cells along z.
+        depth: usize,
+        /// Cells along y.
+        rows: usize,
+        /// Cells along x.
+        cols: usize,
+        /// Layers in each cell.
+        layers_per_cell: usize,
+    },
+    /// A layer stands outside the grid, on an occupied place, or a place has none.
+    #[error("grid position {at}: {what}")]
+    Position {
+        /// The position.
+        at: Coord,
+        /// What is wrong there.
+        what: &'static str,
+    },
+    /// A document is not what the format says.
+    #[error("{path}: {what}")]
+    Document {
+        /// Where in the document, as a JSON path.
+        path: String,
+        /// What was found and what was expected.
+        what: String,
+    },
+    /// Weights were given for a path that no layer has.
+    #[error("weights were given for {path:?}, but no layer has that path")]
+    StrayWeights {
+        /// The path.
+        path: String,
+    },
+    /// Something is wrong with one layer.
+    #[error("{kind} at {at} ({path}): {problem}")]
+    Layer {
+        /// The grid position of the layer, or of the container that holds it.
+        at: Coord,
+        /// The layer's path, for example `layers.3.sequential_layers.1`.
+        path: String,
+        /// The layer's kind.
+        kind: &'static str,
+        /// What is wrong.
+        problem: Problem,
+    },
+}
+
+/// What can be wrong with one layer.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Problem {
+    /// The configuration contradicts itself.
+    #[error("{0}")]
+    Config(String),
+    /// A role has no weights.
+    #[error("no {role} weights; expected shape {expected:?}")]
+    MissingWeight {
+        /// The role.
+        role: Role,
+        /// The shape its store must have.
+        expected: Vec<usize>,
+    },
+    /// A role's weights have another shape.
+    #[error("{role} has shape {found:?}; expected {expected:?}")]
+    WeightShape {
+        /// The role.
+        role: Role,
+        /// The shape the configuration asks for.
+        expected: Vec<usize>,
+        /// The shape given.
+        found: Vec<usize>,
+    },
+    /// Weights were given for a role that the layer does not have.
+    #[error("has no {role} weights in this configuration; remove them or switch them on")]
+    UnexpectedWeight {
+        /// The role.
+        role: Role,
+    },
+    /// The input cannot be read as whole units of what the layer consumes.
+    #[error("input of shape {shape:?} is not a whole number of {unit} ({size} elements each)")]
+    Input {
+        /// The input's shape.
+        shape: Vec<usize>,
+        /// What the layer reads at a time.
+        unit: &'static str,
+        /// Elements in one unit.
+        size: usize,
+    },
+    /// A cell reads a network input that was not given.
+    #[error("reads network input {index}, but {given} were given")]
+    NoInput {
+        /// The input asked for.
+        index: usize,
+        /// How many were given.
+        given: usize,
+    },
+    /// Branches of a container do not fit together.
+    #[error("branch {branch} gives {found} elements where {expected} are needed to {mode}")]
+    Branch {
+        /// The branch.
+        branch: usize,
+        /// The combine mode.
+        mode: &'static str,
+        /// Elements needed.
+        expected: usize,
+        /// Elements given.
+        found: usize,
+    },
+    /// A remote link leads to itself through other links.
+    #[error("remote links form a circle through {target}")]
+    LinkCircle {
+        /// The position that was reached twice.
+        target: Coord,
+    },
+    /// A metacognition rule asks for something that would leave a broken layer.
+    #[error("rule {rule}: {what}")]
+    Rule {
+        /// The rule's position in the list.
+        rule: usize,
+        /// What is wrong.
+        what: String,
+    },
+}

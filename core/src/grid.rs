@@ -1,0 +1,280 @@
+//! The volumetric network: cells in a `(z, y, x, l)` grid, run in index order.
+//!
+//! A layer's index is `((z * rows + y) * cols + x) * layers_per_cell + l`. Forward visits
+//! indices in ascending order and hands each layer the previous one's output; disabled
+//! layers are passed over. A cell may instead read one of the network's inputs, and a
+//! residual cell may take one as its skip: so models with two inputs need no special case.
+//!
+//! A [`Network`] never changes once built. What survives a call (key/value caches, the
+//! history and the replacements of metacognition) lives in a [`State`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::backend::Cpu;
+use crate::error::{Error, Problem, Result};
+use crate::layers::{Child, ChildBody, KvCache, Layer, LayerSpec, MetaState, Run};
+use crate::store::Weights;
+use crate::tensor::{Tensor, element_count};
+
+/// A grid position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Coord {
+    /// Depth of the cell.
+    pub z: usize,
+    /// Row of the cell.
+    pub y: usize,
+    /// Column of the cell.
+    pub x: usize,
+    /// Layer within the cell.
+    pub l: usize,
+}
+
+impl fmt::Display for Coord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "({},{},{},{})", self.z, self.y, self.x, self.l)
+    }
+}
+
+/// One cell of a [`NetworkSpec`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CellSpec {
+    /// Where it stands.
+    pub at: Coord,
+    /// Whether forward passes it over.
+    #[serde(default)]
+    pub disabled: bool,
+    /// The network input to read in place of the previous layer's output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<usize>,
+    /// The network input that a residual layer adds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip: Option<usize>,
+    /// The layer.
+    pub layer: LayerSpec,
+}
+
+/// One branch of a parallel container or one step of a sequential one: a layer of its own,
+/// or a link to the layer at a grid position.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChildSpec {
+    /// Whether the container passes it over.
+    #[serde(default)]
+    pub disabled: bool,
+    /// The child's own layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<LayerSpec>,
+    /// The position of the layer to run in its place, with that layer's own weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<Coord>,
+}
+
+impl From<LayerSpec> for ChildSpec {
+    fn from(layer: LayerSpec) -> Self {
+        Self { disabled: false, layer: Some(layer), link: None }
+    }
+}
+
+/// The topology of a network, without weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkSpec {
+    /// Cells along z.
+    pub depth: usize,
+    /// Cells along y.
+    pub rows: usize,
+    /// Cells along x.
+    pub cols: usize,
+    /// Layers in each cell.
+    pub layers_per_cell: usize,
+    /// One entry for each place of the grid, in any order.
+    pub cells: Vec<CellSpec>,
+}
+
+impl NetworkSpec {
+    /// A single cell that holds `layers` one after the other.
+    #[must_use]
+    pub fn stack(layers: Vec<LayerSpec>) -> Self {
+        let cells = layers.into_iter().enumerate().map(|(l, layer)| CellSpec {
+            at: Coord { l, ..Coord::default() },
+            disabled: false,
+            input: None,
+            skip: None,
+            layer,
+        });
+        let cells: Vec<_> = cells.collect();
+        Self { depth: 1, rows: 1, cols: 1, layers_per_cell: cells.len(), cells }
+    }
+
+    /// The index of a position in forward order, if it lies inside the grid.
+    #[must_use]
+    pub fn index(&self, at: Coord) -> Option<usize> {
+        let inside = at.z < self.depth && at.y < self.rows && at.x < self.cols && at.l < self.layers_per_cell;
+        inside.then(|| ((at.z * self.rows + at.y) * self.cols + at.x) * self.layers_per_cell + at.l)
+    }
+}
+
+/// Weights by layer path: `layers.<index>`, then `.sequential_layers.<i>`,
+/// `.parallel_branches.<i>`, `.filter_gate` or `.meta_observed_layer`.
+pub type WeightTable = BTreeMap<String, Weights>;
+
+#[derive(Clone, Debug)]
+struct Cell {
+    disabled: bool,
+    input: Option<usize>,
+    skip: Option<usize>,
+    layer: Layer,
+}
+
+/// A network with its weights.
+#[derive(Clone, Debug)]
+pub struct Network {
+    spec: NetworkSpec,
+    cells: Vec<Cell>,
+}
+
+impl Network {
+    /// Joins a topology and its weights, taking what it uses out of `weights`.
+    ///
+    /// # Errors
+    /// [`Error::GridExtent`] and [`Error::Position`] when the cells do not fill the grid
+    /// exactly; [`Error::Layer`] when a configuration contradicts itself, a role is missing,
+    /// superfluous or has the wrong shape, or remote links run in a circle;
+    /// [`Error::StrayWeights`] when weights are left over.
+    pub fn build(spec: NetworkSpec, weights: &mut WeightTable) -> Result<Self> {
+        let extents = [spec.depth, spec.rows, spec.cols, spec.layers_per_cell];
+        let bad_extent = Error::GridExtent {
+            depth: spec.depth,
+            rows: spec.rows,
+            cols: spec.cols,
+            layers_per_cell: spec.layers_per_cell,
+        };
+        let places = element_count(&extents).filter(|&n| n > 0).ok_or(bad_extent)?;
+        let mut order = vec![None; places.min(spec.cells.len())];
+        for (i, cell) in spec.cells.iter().enumerate() {
+            let outside = Error::Position { at: cell.at, what: "lies outside the grid" };
+            let index = spec.index(cell.at).ok_or(outside)?;
+            let twice = Error::Position { at: cell.at, what: "holds two layers" };
+            match order.get_mut(index) {
+                Some(slot @ None) => *slot = Some(i),
+                Some(Some(_)) => return Err(twice),
+                // Fewer cells than places: some place before this one must be empty.
+                None => {}
+            }
+        }
+        if spec.cells.len() != places || order.iter().any(Option::is_none) {
+            let index = order.iter().position(Option::is_none).unwrap_or(order.len());
+            let at = position(&spec, index);
+            return Err(Error::Position { at, what: "has no layer; every place of the grid needs one" });
+        }
+        let mut sites = 0;
+        let mut cells = Vec::with_capacity(places);
+        for (index, i) in order.into_iter().flatten().enumerate() {
+            let cell = &spec.cells[i];
+            let path = format!("layers.{index}");
+            let layer = Layer::build(&spec, cell.layer.clone(), cell.at, path, &mut sites, weights)?;
+            cells.push(Cell { disabled: cell.disabled, input: cell.input, skip: cell.skip, layer });
+        }
+        if let Some(path) = weights.keys().next() {
+            return Err(Error::StrayWeights { path: path.clone() });
+        }
+        let network = Self { spec, cells };
+        for cell in &network.cells {
+            network.refuse_circles(&cell.layer, &mut Vec::new())?;
+        }
+        Ok(network)
+    }
+
+    /// The topology.
+    #[must_use]
+    pub fn spec(&self) -> &NetworkSpec {
+        &self.spec
+    }
+
+    /// The top-level layers in forward order, disabled ones included.
+    pub fn layers(&self) -> impl Iterator<Item = &Layer> {
+        self.cells.iter().map(|cell| &cell.layer)
+    }
+
+    /// The layer at a position that [`Network::build`] has checked.
+    pub(crate) fn at(&self, at: Coord) -> Option<&Layer> {
+        self.spec.index(at).map(|index| &self.cells[index].layer)
+    }
+
+    /// Runs the network. The first layer reads `inputs[0]` unless its cell says otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] when an input cannot be read as whole units of what a layer
+    /// consumes, a named input is missing, or branches do not fit together.
+    pub fn run(&self, inputs: &[Tensor], state: &mut State, cpu: &Cpu) -> Result<Tensor> {
+        let mut run = Run { cpu: *cpu, network: self, state };
+        let mut current: Option<Tensor> = None;
+        for cell in self.cells.iter().filter(|cell| !cell.disabled) {
+            let named = |index: usize| {
+                let problem = Problem::NoInput { index, given: inputs.len() };
+                inputs.get(index).ok_or_else(|| cell.layer.error(problem))
+            };
+            let x = match (cell.input, &current) {
+                (Some(index), _) => named(index)?,
+                (None, Some(previous)) => previous,
+                (None, None) => named(0)?,
+            };
+            let skip = cell.skip.map(named).transpose()?;
+            current = Some(run.layer(&cell.layer, x, skip)?);
+        }
+        match (current, inputs.first()) {
+            (Some(y), _) => Ok(y),
+            (None, Some(x)) => Ok(x.clone()),
+            (None, None) => Err(self.cells[0].layer.error(Problem::NoInput { index: 0, given: 0 })),
+        }
+    }
+
+    fn refuse_circles(&self, layer: &Layer, seen: &mut Vec<Coord>) -> Result<()> {
+        for child in layer.children() {
+            match &child.body {
+                ChildBody::Own(layer) => self.refuse_circles(layer, seen)?,
+                ChildBody::Link(target) => {
+                    let Some(linked) = self.at(*target) else { continue };
+                    if seen.contains(target) || layer.at() == *target {
+                        return Err(layer.error(Problem::LinkCircle { target: *target }));
+                    }
+                    seen.push(*target);
+                    self.refuse_circles(linked, seen)?;
+                    seen.pop();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn position(spec: &NetworkSpec, index: usize) -> Coord {
+    let (cell, l) = (index / spec.layers_per_cell, index % spec.layers_per_cell);
+    Coord { z: cell / spec.cols / spec.rows, y: cell / spec.cols % spec.rows, x: cell % spec.cols, l }
+}
+
+/// What survives from one run of a network to the next. A fresh one starts afresh.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    pub(crate) caches: BTreeMap<usize, KvCache>,
+    pub(crate) replaced: BTreeMap<usize, Arc<Layer>>,
+    pub(crate) meta: MetaState,
+    pub(crate) calls: BTreeMap<usize, u64>,
+}
+
+impl Child {
+    /// Resolves a link to the layer it runs.
+    pub(crate) fn layer<'a>(&'a self, network: &'a Network) -> Option<&'a Layer> {
+        match &self.body {
+            ChildBody::Own(layer) => Some(layer),
+            ChildBody::Link(target) => network.at(*target),
+        }
+    }
+}

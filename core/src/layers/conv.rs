@@ -1,0 +1,166 @@
+//! Convolution (cross-correlation, no kernel flip) over 1, 2 or 3 axes:
+//! `y[b,f,o] = act(f32(sum_{c,t} x[b,c,o*stride+t-padding] W[f,c,t] + bias[f]))`.
+//!
+//! Channel first: `[batch, channels, depth, height, width]`. The sum runs over channels,
+//! then kernel positions row-major; positions outside the input count as zeros.
+//! Stages: the sum with its bias, the activation.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Activation, Family, Layer, RoleShape, Run, positive};
+use crate::backend::{MatRef, Rows, matmul};
+use crate::error::Result;
+use crate::store::Role;
+use crate::tensor::{Tensor, element_count};
+
+/// Configuration of a convolution over `N` axes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ConvSpec{N}")]
+pub struct ConvSpec<const N: usize> {
+    /// Channels read.
+    pub in_channels: usize,
+    /// Channels written.
+    pub filters: usize,
+    /// Extent of the input along each axis, slowest first.
+    pub input: Vec<usize>,
+    /// Extent of the kernel, the same on every axis.
+    pub kernel_size: usize,
+    /// Step between windows.
+    #[serde(default = "one")]
+    pub stride: usize,
+    /// Zeros on either side of every axis.
+    #[serde(default)]
+    pub padding: usize,
+    /// Extent of the output where it is not `(input + 2 padding - kernel) / stride + 1`;
+    /// windows beyond the input read zeros.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Vec<usize>>,
+    /// The activation.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Whether each filter has a bias.
+    #[serde(default)]
+    pub bias: bool,
+}
+
+pub(super) fn one() -> usize {
+    1
+}
+
+/// `Err` unless `extents` names one positive extent per axis.
+pub(super) fn check_axes<const N: usize>(name: &str, extents: &[usize]) -> std::result::Result<(), String> {
+    if extents.len() != N || extents.contains(&0) {
+        return Err(format!("{name} is {extents:?}; expected {N} extents of at least 1"));
+    }
+    Ok(())
+}
+
+impl<const N: usize> ConvSpec<N> {
+    /// The extent of the output along each axis.
+    #[must_use]
+    pub fn output_extents(&self) -> Vec<usize> {
+        let computed = |&n: &usize| (n + 2 * self.padding).saturating_sub(self.kernel_size) / self.stride + 1;
+        self.output.clone().unwrap_or_else(|| self.input.iter().map(computed).collect())
+    }
+
+    /// Elements under one window.
+    fn window(&self) -> usize {
+        self.in_channels * self.kernel_size.pow(N as u32)
+    }
+
+    /// Copies every window of one sample into rows of `window()` elements.
+    fn windows(&self, x: &[f32], out: &[usize]) -> Vec<f32> {
+        let positions: usize = out.iter().product();
+        let (k, volume) = (self.kernel_size, self.input.iter().product::<usize>());
+        let pad = |extents: &[usize]| {
+            let mut three = [1; 3];
+            three[3 - N..].copy_from_slice(extents);
+            three
+        };
+        let (input, out, kernel) = (pad(&self.input), pad(out), pad(&[k; N]));
+        let at = |o: usize, t: usize, axis: usize| {
+            // Axes that the kind does not have are of extent 1, without stride or padding.
+            if axis < 3 - N { Some(0) } else { (o * self.stride + t).checked_sub(self.padding).filter(|&i| i < input[axis]) }
+        };
+        let mut rows = Vec::with_capacity(positions * self.window());
+        for (oz, oy, ox) in triples(out) {
+            for c in 0..self.in_channels {
+                let x = &x[c * volume..(c + 1) * volume];
+                for tz in 0..kernel[0] {
+                    for ty in 0..kernel[1] {
+                        let line = at(oz, tz, 0).zip(at(oy, ty, 1)).map(|(z, y)| (z * input[1] + y) * input[2]);
+                        for tx in 0..kernel[2] {
+                            rows.push(line.zip(at(ox, tx, 2)).map_or(0.0, |(line, x_at)| x[line + x_at]));
+                        }
+                    }
+                }
+            }
+        }
+        rows
+    }
+}
+
+fn triples([d, h, w]: [usize; 3]) -> impl Iterator<Item = (usize, usize, usize)> {
+    (0..d).flat_map(move |z| (0..h).flat_map(move |y| (0..w).map(move |x| (z, y, x))))
+}
+
+impl<const N: usize> Family for ConvSpec<N> {
+    fn check(&self) -> std::result::Result<(), String> {
+        positive(&[
+            ("in_channels", self.in_channels),
+            ("filters", self.filters),
+            ("kernel_size", self.kernel_size),
+            ("stride", self.stride),
+        ])?;
+        check_axes::<N>("input", &self.input)?;
+        if let Some(output) = &self.output {
+            return check_axes::<N>("output", output);
+        }
+        match self.input.iter().find(|&&n| n + 2 * self.padding < self.kernel_size) {
+            Some(n) => Err(format!("kernel_size {} is wider than the padded input ({n} + 2 * {})", self.kernel_size, self.padding)),
+            None => Ok(()),
+        }
+    }
+
+    fn roles(&self) -> Vec<RoleShape> {
+        let mut shape = vec![self.filters, self.in_channels];
+        shape.extend([self.kernel_size; N]);
+        let mut roles = vec![RoleShape::new(Role::Weight, shape)];
+        if self.bias {
+            roles.push(RoleShape::new(Role::Bias, [self.filters]));
+        }
+        roles
+    }
+
+    fn terms(&self) -> usize {
+        2 * self.window()
+    }
+
+    fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
+        let sample = element_count(&self.input).unwrap_or(0) * self.in_channels;
+        let batch = layer.units(x, "samples", sample)?;
+        let out = self.output_extents();
+        let positions: usize = out.iter().product();
+        let bias = layer.values(Role::Bias);
+        let w: MatRef<'_> = layer.matrix(Role::Weight);
+        // One sample at a time on each core; a lone sample is shared inside the product.
+        let cpu = if batch > 1 { run.cpu.single() } else { run.cpu };
+        let samples = run.cpu.map(batch, |b| {
+            let rows = self.windows(&x.data()[b * sample..(b + 1) * sample], &out);
+            let y: Vec<f32> = matmul(&cpu, Rows::packed(&rows, self.window()), w, |f, sum| {
+                self.activation.apply((sum + bias.get(f).copied().map_or(0.0, f64::from)) as f32)
+            });
+            let mut planes = vec![0.0; y.len()];
+            for (p, filters) in y.chunks_exact(self.filters).enumerate() {
+                for (f, v) in filters.iter().enumerate() {
+                    planes[f * positions + p] = *v;
+                }
+            }
+            planes
+        });
+        let shape = [batch, self.filters].into_iter().chain(out.iter().copied()).collect();
+        Ok(Tensor::of(shape, samples.concat()))
+    }
+}

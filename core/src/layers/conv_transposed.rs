@@ -1,0 +1,137 @@
+//! Transposed convolution over 1, 2 or 3 axes:
+//! `y[b,f,o] = act(f32(sum x[b,c,i] W[f,c,t] + bias[f]))` over all `i*stride - padding + t = o`.
+//!
+//! No kernel flip; weights are `[filters, channels, k…]`, filters first. The sum runs over
+//! channels, then input positions, then kernel positions, each row-major.
+//! Stages: the sum with its bias, the activation.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::conv::{check_axes, one};
+use super::{Activation, Family, Layer, RoleShape, Run, positive};
+use crate::error::Result;
+use crate::store::Role;
+use crate::tensor::{Tensor, element_count};
+
+/// Configuration of a transposed convolution over `N` axes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ConvTransposedSpec{N}")]
+pub struct ConvTransposedSpec<const N: usize> {
+    /// Channels read.
+    pub in_channels: usize,
+    /// Channels written.
+    pub filters: usize,
+    /// Extent of the input along each axis, slowest first.
+    pub input: Vec<usize>,
+    /// Extent of the kernel, the same on every axis.
+    pub kernel_size: usize,
+    /// Step between the places that input positions write to.
+    #[serde(default = "one")]
+    pub stride: usize,
+    /// Positions cut from either side of every output axis.
+    #[serde(default)]
+    pub padding: usize,
+    /// Positions added at the end of every output axis.
+    #[serde(default)]
+    pub output_padding: usize,
+    /// Extent of the output where it is not
+    /// `(input - 1) stride - 2 padding + kernel + output_padding`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Vec<usize>>,
+    /// The activation.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Whether each filter has a bias.
+    #[serde(default)]
+    pub bias: bool,
+}
+
+impl<const N: usize> ConvTransposedSpec<N> {
+    /// The extent of the output along each axis.
+    #[must_use]
+    pub fn output_extents(&self) -> Vec<usize> {
+        let full = |n: usize| (n - 1) * self.stride + self.kernel_size + self.output_padding;
+        let computed = || self.input.iter().map(|&n| full(n).saturating_sub(2 * self.padding)).collect();
+        self.output.clone().unwrap_or_else(computed)
+    }
+
+    /// The pairs (input position, kernel position) of one axis that meet at output `o`.
+    fn meeting(&self, o: usize, input: usize) -> Vec<(usize, usize)> {
+        let meets = |i: usize| (o + self.padding).checked_sub(i * self.stride).filter(|&t| t < self.kernel_size);
+        (0..input).filter_map(|i| meets(i).map(|t| (i, t))).collect()
+    }
+}
+
+impl<const N: usize> Family for ConvTransposedSpec<N> {
+    fn check(&self) -> std::result::Result<(), String> {
+        positive(&[
+            ("in_channels", self.in_channels),
+            ("filters", self.filters),
+            ("kernel_size", self.kernel_size),
+            ("stride", self.stride),
+        ])?;
+        check_axes::<N>("input", &self.input)?;
+        check_axes::<N>("output", &self.output_extents())
+    }
+
+    fn roles(&self) -> Vec<RoleShape> {
+        let mut shape = vec![self.filters, self.in_channels];
+        shape.extend([self.kernel_size; N]);
+        let mut roles = vec![RoleShape::new(Role::Weight, shape)];
+        if self.bias {
+            roles.push(RoleShape::new(Role::Bias, [self.filters]));
+        }
+        roles
+    }
+
+    fn terms(&self) -> usize {
+        2 * self.in_channels * self.kernel_size.pow(N as u32)
+    }
+
+    fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
+        let volume = element_count(&self.input).unwrap_or(0);
+        let batch = layer.units(x, "samples", volume * self.in_channels)?;
+        let out = self.output_extents();
+        let positions: usize = out.iter().product();
+        let kernel = self.kernel_size.pow(N as u32);
+        let (w, bias) = (layer.values(Role::Weight), layer.values(Role::Bias));
+        // For each output position, the flat (input, kernel) positions that meet there.
+        let meetings: Vec<Vec<(usize, usize)>> = (0..positions)
+            .map(|mut o| {
+                let mut pairs = vec![(0, 0)];
+                let mut steps = (1, 1);
+                for axis in (0..N).rev() {
+                    let here = self.meeting(o % out[axis], self.input[axis]);
+                    o /= out[axis];
+                    let (si, st) = steps;
+                    pairs = here
+                        .iter()
+                        .flat_map(|&(i, t)| pairs.iter().map(move |&(pi, pt)| (i * si + pi, t * st + pt)))
+                        .collect();
+                    steps = (si * self.input[axis], st * self.kernel_size);
+                }
+                pairs
+            })
+            .collect();
+        let planes = run.cpu.map(batch * self.filters, |plane| {
+            let (b, f) = (plane / self.filters, plane % self.filters);
+            let bias = bias.get(f).copied().map_or(0.0, f64::from);
+            let element = |pairs: &Vec<(usize, usize)>| {
+                let mut sum = 0.0;
+                for c in 0..self.in_channels {
+                    let x = &x.data()[(b * self.in_channels + c) * volume..][..volume];
+                    let w = &w[(f * self.in_channels + c) * kernel..][..kernel];
+                    for &(i, t) in pairs {
+                        sum += f64::from(x[i]) * f64::from(w[t]);
+                    }
+                }
+                self.activation.apply((sum + bias) as f32)
+            };
+            meetings.iter().map(element).collect::<Vec<f32>>()
+        });
+        let shape = [batch, self.filters].into_iter().chain(out.iter().copied()).collect();
+        Ok(Tensor::of(shape, planes.concat()))
+    }
+}

@@ -1,0 +1,52 @@
+//! Fully connected layer: `y[b,o] = act(f32(sum_i x[b,i] W[o,i] + bias[o]))`.
+//!
+//! Stages: the sum with its bias (one rounding), the activation (one rounding).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Activation, Family, Layer, RoleShape, Run, leading, on, positive};
+use crate::error::Result;
+use crate::store::Role;
+use crate::tensor::Tensor;
+
+/// Configuration of a fully connected layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DenseSpec {
+    /// Features read for each row.
+    pub input_dim: usize,
+    /// Features written for each row.
+    pub output_dim: usize,
+    /// The activation.
+    #[serde(default)]
+    pub activation: Activation,
+    /// Whether there is a bias.
+    #[serde(default = "on")]
+    pub bias: bool,
+}
+
+impl Family for DenseSpec {
+    fn check(&self) -> std::result::Result<(), String> {
+        positive(&[("input_dim", self.input_dim), ("output_dim", self.output_dim)])
+    }
+
+    fn roles(&self) -> Vec<RoleShape> {
+        let mut roles = vec![RoleShape::new(Role::Weight, [self.output_dim, self.input_dim])];
+        if self.bias {
+            roles.push(RoleShape::new(Role::Bias, [self.output_dim]));
+        }
+        roles
+    }
+
+    fn terms(&self) -> usize {
+        2 * self.input_dim
+    }
+
+    fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
+        let rows = layer.units(x, "rows", self.input_dim)?;
+        let mut y = layer.linear(&run.cpu, x.data(), self.input_dim, Role::Weight, Role::Bias);
+        y.iter_mut().for_each(|v| *v = self.activation.apply(*v));
+        Ok(Tensor::of(leading(x, self.input_dim, rows, self.output_dim), y))
+    }
+}

@@ -1,0 +1,49 @@
+//! Table look-up: ids of any shape to `[…, dim]`, then the activation.
+//!
+//! An id arrives as f32 and is truncated toward zero. An id below 0 or beyond the table
+//! (NaN too) gives a row of zeros: the original's rule, which files rely on.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Activation, Family, Layer, RoleShape, Run, positive};
+use crate::error::Result;
+use crate::store::Role;
+use crate::tensor::Tensor;
+
+/// Configuration of an embedding table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddingSpec {
+    /// Rows of the table.
+    pub vocab_size: usize,
+    /// Features of a row.
+    pub embedding_dim: usize,
+    /// The activation.
+    #[serde(default)]
+    pub activation: Activation,
+}
+
+impl Family for EmbeddingSpec {
+    fn check(&self) -> std::result::Result<(), String> {
+        positive(&[("vocab_size", self.vocab_size), ("embedding_dim", self.embedding_dim)])
+    }
+
+    fn roles(&self) -> Vec<RoleShape> {
+        vec![RoleShape::new(Role::Weight, [self.vocab_size, self.embedding_dim])]
+    }
+
+    fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
+        let table = layer.values(Role::Weight);
+        let zeros = vec![0.0; self.embedding_dim];
+        let mut y = Vec::with_capacity(x.len() * self.embedding_dim);
+        for id in x.data() {
+            let id = id.trunc();
+            let known = id >= 0.0 && id < self.vocab_size as f32;
+            let row = if known { &table[id as usize * self.embedding_dim..][..self.embedding_dim] } else { &zeros };
+            y.extend(row.iter().map(|&v| self.activation.apply(v)));
+        }
+        let shape = x.shape().iter().copied().chain([self.embedding_dim]).collect();
+        Ok(Tensor::of(shape, y))
+    }
+}

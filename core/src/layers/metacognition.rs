@@ -1,0 +1,236 @@
+//! Watches a layer and changes it by rules.
+//!
+//! Each forward takes statistics of the input, runs the observed layer, takes statistics of
+//! the output and tries the rules in order. A rule whose cooldown has not passed only
+//! counts; the others test their condition and, when it holds, execute their command. If
+//! any did, the observed layer runs again and that is the output. The network itself never
+//! changes: what a rule puts in a layer's place lives in the [`crate::State`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Activation, DenseSpec, Family, Layer, LayerSpec, RmsNormSpec, Run, SoftmaxOver, SoftmaxSpec};
+use crate::error::{Error, Problem, Result};
+use crate::grid::{ChildSpec, Coord, Network};
+use crate::store::{Role, WeightStore, Weights};
+use crate::tensor::Tensor;
+
+/// What a rule tests; the threshold is its only parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Standard deviation of the output above the threshold.
+    StdAbove,
+    /// Standard deviation of the output below the threshold.
+    StdBelow,
+    /// Magnitude of the output's mean above the threshold.
+    MeanAbove,
+    /// Magnitude of the output's mean below the threshold.
+    MeanBelow,
+    /// Magnitude of the output's maximum above the threshold.
+    MaxAbove,
+    /// Share of outputs above 1e-6 in magnitude below the threshold.
+    ActiveBelow,
+    /// Standard deviation of the newest input over that of two inputs before above the threshold.
+    StdGrowth,
+    /// Ratio of mean magnitudes, output to input, further than the threshold from 1.
+    GainDrift,
+}
+
+/// What a rule does to its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Becomes a linear dense layer: the identity overlaid with the old weights.
+    BecomeDense,
+    /// Becomes a softmax over the whole tensor.
+    BecomeSoftmax,
+    /// Becomes an RMS norm whose gain is the head of the old weights.
+    BecomeRmsNorm,
+    /// A square dense layer becomes the identity, a dense layer of one output the first unit vector.
+    ResetToIdentity,
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// What is tested.
+    pub condition: Condition,
+    /// Its threshold.
+    pub threshold: f64,
+    /// What is done.
+    pub command: Command,
+    /// How many forwards must pass before the rule is tested, from the first one on.
+    #[serde(default)]
+    pub cooldown: u64,
+    /// The column x of the target layer (0,0,x,0); absent means the observed layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<usize>,
+}
+
+/// Configuration of a metacognition wrapper.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MetacognitionSpec {
+    /// The layer that is watched; without one the wrapper is the identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Box<LayerSpec>>,
+    /// The rules, tried in order.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+}
+
+/// What metacognition remembers in a [`crate::State`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MetaState {
+    history: Vec<Statistics>,
+    waited: BTreeMap<(usize, usize), u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Statistics {
+    mean: f32,
+    std: f32,
+    max: f32,
+    active: f32,
+}
+
+impl Statistics {
+    fn of(x: &[f32]) -> Self {
+        let n = x.len().max(1) as f64;
+        let sum = |f: fn(f64) -> f64| x.iter().fold(0.0, |sum, &v| sum + f(f64::from(v)));
+        let mean = sum(|v| v) / n;
+        Self {
+            mean: mean as f32,
+            std: (sum(|v| v * v) / n - mean * mean).max(0.0).sqrt() as f32,
+            max: x.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+            active: (x.iter().filter(|v| v.abs() > 1e-6).count() as f64 / n) as f32,
+        }
+    }
+}
+
+impl Rule {
+    /// The layer that the command changes, unless the rule points outside the grid.
+    fn target<'a>(&self, network: &'a Network, observed: &'a Layer) -> Option<&'a Layer> {
+        let Some(x) = self.target else { return Some(observed) };
+        let target = network.at(Coord { x, ..Coord::default() })?;
+        match (&target.spec, target.children.first()) {
+            (LayerSpec::Metacognition(_), Some(child)) => child.layer(network),
+            _ => Some(target),
+        }
+    }
+
+    fn holds(&self, input: Statistics, output: Statistics, history: &[Statistics]) -> bool {
+        let t = self.threshold;
+        match self.condition {
+            Condition::StdAbove => f64::from(output.std) > t,
+            Condition::StdBelow => f64::from(output.std) < t,
+            Condition::MeanAbove => f64::from(output.mean.abs()) > t,
+            Condition::MeanBelow => f64::from(output.mean.abs()) < t,
+            Condition::MaxAbove => f64::from(output.max.abs()) > t,
+            Condition::ActiveBelow => f64::from(output.active) < t,
+            Condition::StdGrowth => match history {
+                [.., before, _, last] if before.std != 0.0 => f64::from(last.std / before.std) > t,
+                _ => false,
+            },
+            Condition::GainDrift => {
+                let base = input.mean.abs();
+                base >= 1e-6 && f64::from((output.mean.abs() / base - 1.0).abs()) > t
+            }
+        }
+    }
+}
+
+impl Command {
+    /// The layer that takes the place of `old`.
+    fn replacement(self, old: &Layer) -> std::result::Result<(LayerSpec, Weights), String> {
+        let unfit = || format!("{self:?} cannot be applied to a {} layer", old.spec.kind().name());
+        let dense = |spec: &DenseSpec, data| {
+            let spec = DenseSpec { bias: false, ..spec.clone() };
+            let store = WeightStore::f32(vec![spec.output_dim, spec.input_dim], data).map_err(|e| e.to_string())?;
+            Ok((LayerSpec::Dense(spec), Weights::from([(Role::Weight, store)])))
+        };
+        let identity = |outs: usize, ins: usize| {
+            let mut data = vec![0.0; outs * ins];
+            (0..outs.min(ins)).for_each(|i| data[i * ins + i] = 1.0);
+            data
+        };
+        let flat: Vec<f32> = old.weights.values().flat_map(|store| store.values().to_vec()).collect();
+        match (self, &old.spec) {
+            (Command::BecomeSoftmax, _) => {
+                let spec = SoftmaxSpec { over: SoftmaxOver::Tensor, ..SoftmaxSpec::default() };
+                Ok((LayerSpec::Softmax(spec), Weights::new()))
+            }
+            (Command::BecomeDense, LayerSpec::Dense(spec)) => {
+                let spec = DenseSpec { activation: Activation::Linear, ..spec.clone() };
+                Ok((LayerSpec::Dense(spec), old.weights.clone()))
+            }
+            (Command::BecomeDense, LayerSpec::RmsNorm(RmsNormSpec { dim, .. })) => {
+                let mut data = identity(*dim, *dim);
+                data[..flat.len().min(dim * dim)].copy_from_slice(&flat[..flat.len().min(dim * dim)]);
+                let spec = DenseSpec { input_dim: *dim, output_dim: *dim, activation: Activation::Linear, bias: false };
+                dense(&spec, data)
+            }
+            (Command::BecomeRmsNorm, LayerSpec::Dense(DenseSpec { output_dim: dim, .. })) if flat.len() >= *dim => {
+                let gamma = WeightStore::f32(vec![*dim], flat[..*dim].to_vec()).map_err(|e| e.to_string())?;
+                let spec = RmsNormSpec { dim: *dim, eps: super::norm::rms_eps() };
+                Ok((LayerSpec::RmsNorm(spec), Weights::from([(Role::Gamma, gamma)])))
+            }
+            (Command::ResetToIdentity, LayerSpec::Dense(spec)) if spec.output_dim == 1 || spec.output_dim == spec.input_dim => {
+                dense(spec, identity(spec.output_dim, spec.input_dim))
+            }
+            _ => Err(unfit()),
+        }
+    }
+}
+
+impl Family for MetacognitionSpec {
+    fn check(&self) -> std::result::Result<(), String> {
+        match self.rules.iter().position(|rule| !rule.threshold.is_finite()) {
+            Some(i) => Err(format!("the threshold of rule {i} is not a finite number")),
+            None => Ok(()),
+        }
+    }
+
+    fn children(&self) -> Vec<(String, ChildSpec)> {
+        self.observed.iter().map(|layer| ("meta_observed_layer".to_string(), (**layer).clone().into())).collect()
+    }
+
+    fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, skip: Option<&Tensor>) -> Result<Tensor> {
+        let network = run.network;
+        let Some(observed) = layer.children.first().and_then(|child| child.layer(network)) else {
+            return Ok(x.clone());
+        };
+        let input = Statistics::of(x.data());
+        let history = &mut run.state.meta.history;
+        history.push(input);
+        if history.len() > 100 {
+            history.remove(0);
+        }
+        let y = run.layer(observed, x, skip)?;
+        let output = Statistics::of(y.data());
+        let mut fired = false;
+        for (i, rule) in self.rules.iter().enumerate() {
+            let meta = &mut run.state.meta;
+            let waited = meta.waited.entry((layer.site, i)).or_default();
+            if *waited < rule.cooldown || !rule.holds(input, output, &meta.history) {
+                *waited += 1;
+                continue;
+            }
+            *waited = 0;
+            let wrong = |what: String| -> Error { layer.error(Problem::Rule { rule: i, what }) };
+            let target = rule.target(network, observed);
+            let target = target.ok_or_else(|| wrong("its target lies outside the grid".into()))?;
+            let current = run.state.replaced.get(&target.site).map(Arc::clone);
+            let (spec, weights) = rule.command.replacement(current.as_deref().unwrap_or(target)).map_err(wrong)?;
+            let (site, at, path) = (target.site, target.at, target.path.clone());
+            run.state.replaced.insert(site, Arc::new(Layer { site, at, path, spec, weights, children: Vec::new() }));
+            fired = true;
+        }
+        if fired { run.layer(observed, x, skip) } else { Ok(y) }
+    }
+}

@@ -1,0 +1,291 @@
+//! Multi-head attention with rotary positions and grouped key/value heads.
+//!
+//! `q, k, v = x W^T + b`; optional per-head RMS norms on q and k; rotation of channel c with
+//! c + floor(e/2) by `P / base^(2c/e)` (Su et al., 2021, half-split pairing; an odd last
+//! channel stays); `softmax(q k^T / sqrt(e)) v` per head, query head h reading key/value head
+//! `h div (heads / kv_heads)`; `y = a Wo^T + bo`.
+//!
+//! Stages, one rounding each: projections, norms, rotation (the table of cosines and sines
+//! is itself rounded to f32), scores, probabilities, mixture, output. Every batch element
+//! has its own positions from 0 and its own cache.
+//!
+//! Decoding: a call with one position for each batch element continues the cache in the
+//! [`crate::State`]; any other call starts afresh.
+
+use std::sync::OnceLock;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::norm::{check_eps, rms, rms_eps};
+use super::{Family, Layer, RoleShape, Run, on, positive};
+use crate::backend::{Cpu, MatRef, Rows, matmul};
+use crate::error::Result;
+use crate::math::{pow, sin_cos};
+use crate::store::Role;
+use crate::tensor::Tensor;
+
+/// Whether queries and keys are normalised before the rotation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum QkNorm {
+    /// They are not.
+    #[default]
+    None,
+    /// One gain of `head_dim` values, shared by all heads.
+    Shared,
+    /// A gain for every head.
+    PerHead,
+}
+
+/// Configuration of an attention layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MhaSpec {
+    /// Features read and written at each position.
+    pub d_model: usize,
+    /// Query heads.
+    pub num_heads: usize,
+    /// Key/value heads; absent means as many as query heads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_kv_heads: Option<usize>,
+    /// Features of a head; absent means `d_model / num_heads`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_dim: Option<usize>,
+    /// Positions of a sequence; absent means the second last axis of the input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq_length: Option<usize>,
+    /// Whether a position sees only itself and earlier ones.
+    #[serde(default = "on")]
+    pub causal: bool,
+    /// Whether queries and keys are rotated by their positions.
+    #[serde(default = "on")]
+    pub rope: bool,
+    /// Base of the rotation frequencies.
+    #[serde(default = "rope_base")]
+    pub rope_base: f64,
+    /// Whether queries and keys are normalised.
+    #[serde(default)]
+    pub qk_norm: QkNorm,
+    /// Epsilon of those norms.
+    #[serde(default = "rms_eps")]
+    pub eps: f64,
+    /// How many positions a query sees at most, its own included; also what the cache keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<usize>,
+    /// Whether the four projections have biases.
+    #[serde(default = "on")]
+    pub bias: bool,
+}
+
+fn rope_base() -> f64 {
+    10_000.0
+}
+
+/// Keys and values of the positions seen so far, per batch element: `[positions, kv_dim]`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KvCache {
+    /// Positions that were seen, those no longer kept included.
+    seen: usize,
+    samples: Vec<KeyValues>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct KeyValues {
+    k: Vec<f32>,
+    v: Vec<f32>,
+}
+
+impl MhaSpec {
+    fn kv_heads(&self) -> usize {
+        self.num_kv_heads.unwrap_or(self.num_heads)
+    }
+
+    fn head(&self) -> usize {
+        self.head_dim.unwrap_or(self.d_model / self.num_heads.max(1))
+    }
+
+    fn query_dim(&self) -> usize {
+        self.num_heads * self.head()
+    }
+
+    fn kv_dim(&self) -> usize {
+        self.kv_heads() * self.head()
+    }
+
+    /// Batch elements and positions of an input.
+    fn layout(&self, layer: &Layer, x: &Tensor) -> Result<(usize, usize)> {
+        let seq = match (self.seq_length, x.shape()) {
+            (Some(seq), _) => seq,
+            (None, [.., seq, d]) if *d == self.d_model => *seq,
+            (None, _) => 1,
+        };
+        Ok((layer.units(x, "sequences", seq * self.d_model)?, seq))
+    }
+
+    /// Cosine and sine of every channel pair at `seq` positions from `first` on.
+    fn rotations(&self, first: usize, seq: usize) -> Vec<(f32, f32)> {
+        let half = if self.rope { self.head() / 2 } else { 0 };
+        let exponent = |c: usize| -(2.0 * c as f64 / self.head() as f64);
+        let frequencies: Vec<f64> = (0..half).map(|c| pow(self.rope_base, exponent(c))).collect();
+        let at = |p: usize| {
+            frequencies.iter().map(move |f| {
+                let (s, c) = sin_cos(p as f64 * f);
+                (c as f32, s as f32)
+            })
+        };
+        (first..first + seq).flat_map(at).collect()
+    }
+
+    /// Normalises and rotates each of the `heads` heads of every row, in place.
+    fn place(&self, rows: &mut [f32], heads: usize, gain: &[f32], seq: usize, table: &[(f32, f32)]) {
+        let (e, half) = (self.head(), self.head() / 2);
+        for (i, head) in rows.chunks_exact_mut(e).enumerate() {
+            if !gain.is_empty() {
+                let gain = &gain[if gain.len() == e { 0 } else { (i % heads) * e }..][..e];
+                let r = rms(head, self.eps);
+                head.iter_mut().zip(gain).for_each(|(v, &g)| *v = (f64::from(*v) / r * f64::from(g)) as f32);
+            }
+            if !table.is_empty() {
+                let turns = &table[(i / heads % seq) * half..][..half];
+                let (low, high) = head[..2 * half].split_at_mut(half);
+                for ((a, b), &(cos, sin)) in low.iter_mut().zip(high).zip(turns) {
+                    let (x, y, cos, sin) = (f64::from(*a), f64::from(*b), f64::from(cos), f64::from(sin));
+                    *a = (x * cos - y * sin) as f32;
+                    *b = (x * sin + y * cos) as f32;
+                }
+            }
+        }
+    }
+
+    /// The mixture of values that one query head of one sample sees: `[seq, head]`.
+    /// `q` starts at that head, `past` positions of `kv` are older than the first query.
+    fn attend(&self, cpu: &Cpu, q: &[f32], seq: usize, kv: &KeyValues, past: usize, kv_head: usize) -> Vec<f32> {
+        let (e, width) = (self.head(), self.kv_dim());
+        let (positions, scale) = (kv.k.len() / width, (e as f64).sqrt());
+        let keys = MatRef::strided(&kv.k[kv_head * e..], positions, e, width);
+        let queries = Rows::strided(q, seq, e, self.query_dim());
+        let mut scores: Vec<f32> = matmul(cpu, queries, keys, |_, sum| (sum / scale) as f32);
+        let kept = OnceLock::new();
+        let values = &kv.v[kv_head * e..];
+        let mut mixed = Vec::with_capacity(seq * e);
+        for (s, scores) in scores.chunks_exact_mut(positions).enumerate() {
+            let end = if self.causal { past + s + 1 } else { positions };
+            let start = self.window.map_or(0, |window| end.saturating_sub(window));
+            let seen = &mut scores[start..end];
+            super::softmax_in_place(seen);
+            // One packing serves every query that sees the sequence from its start.
+            let columns = |from: usize| MatRef::columns(&values[from * width..], e, positions - from, width);
+            let values = if start == 0 { columns(0).kept_in(&kept) } else { columns(start) };
+            let row: Vec<f32> = matmul(cpu, Rows::packed(seen, end - start), values, |_, sum| sum as f32);
+            mixed.extend(row);
+        }
+        mixed
+    }
+}
+
+impl Family for MhaSpec {
+    fn check(&self) -> std::result::Result<(), String> {
+        positive(&[
+            ("d_model", self.d_model),
+            ("num_heads", self.num_heads),
+            ("num_kv_heads", self.kv_heads()),
+            ("head_dim", self.head()),
+            ("seq_length", self.seq_length.unwrap_or(1)),
+            ("window", self.window.unwrap_or(1)),
+        ])?;
+        if !self.num_heads.is_multiple_of(self.kv_heads()) {
+            return Err(format!("num_heads {} is not a multiple of num_kv_heads {}", self.num_heads, self.kv_heads()));
+        }
+        if self.head_dim.is_none() && !self.d_model.is_multiple_of(self.num_heads) {
+            return Err(format!("d_model {} is not a multiple of num_heads {}; give head_dim", self.d_model, self.num_heads));
+        }
+        if self.window.is_some() && !self.causal {
+            return Err("a window needs causal attention".into());
+        }
+        if !(self.rope_base.is_finite() && self.rope_base > 0.0) {
+            return Err(format!("rope_base is {}; it must be a positive number", self.rope_base));
+        }
+        check_eps(self.eps)
+    }
+
+    fn roles(&self) -> Vec<RoleShape> {
+        let (d, q, kv) = (self.d_model, self.query_dim(), self.kv_dim());
+        let mut roles = vec![
+            RoleShape::new(Role::QWeight, [q, d]),
+            RoleShape::new(Role::KWeight, [kv, d]),
+            RoleShape::new(Role::VWeight, [kv, d]),
+            RoleShape::new(Role::OWeight, [d, q]),
+        ];
+        if self.bias {
+            let biases = [(Role::QBias, q), (Role::KBias, kv), (Role::VBias, kv), (Role::OBias, d)];
+            roles.extend(biases.map(|(role, n)| RoleShape::new(role, [n])));
+        }
+        match self.qk_norm {
+            QkNorm::None => {}
+            QkNorm::Shared => {
+                roles.extend([Role::QNorm, Role::KNorm].map(|role| RoleShape::new(role, [self.head()])));
+            }
+            QkNorm::PerHead => {
+                roles.push(RoleShape::new(Role::QNorm, [q]));
+                roles.push(RoleShape::new(Role::KNorm, [kv]));
+            }
+        }
+        roles
+    }
+
+    fn terms(&self) -> usize {
+        2 * (self.d_model + self.query_dim() + self.head()) + 3 * self.seq_length.unwrap_or(1)
+    }
+
+    fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
+        let (d, e, width) = (self.d_model, self.head(), self.kv_dim());
+        let (batch, seq) = self.layout(layer, x)?;
+        if x.is_empty() {
+            return Ok(x.clone());
+        }
+        let continues = |cache: &KvCache| self.causal && seq == 1 && cache.samples.len() == batch;
+        let mut cache = run.state.caches.remove(&layer.site).filter(continues).unwrap_or_default();
+        cache.samples.resize_with(batch, KeyValues::default);
+
+        let table = self.rotations(cache.seen, seq);
+        let mut q = layer.linear(&run.cpu, x.data(), d, Role::QWeight, Role::QBias);
+        let mut k = layer.linear(&run.cpu, x.data(), d, Role::KWeight, Role::KBias);
+        let v = layer.linear(&run.cpu, x.data(), d, Role::VWeight, Role::VBias);
+        self.place(&mut q, self.num_heads, layer.values(Role::QNorm), seq, &table);
+        self.place(&mut k, self.kv_heads(), layer.values(Role::KNorm), seq, &table);
+        for (b, sample) in cache.samples.iter_mut().enumerate() {
+            sample.k.extend_from_slice(&k[b * seq * width..][..seq * width]);
+            sample.v.extend_from_slice(&v[b * seq * width..][..seq * width]);
+        }
+
+        let past = cache.samples[0].k.len() / width - seq;
+        let group = self.num_heads / self.kv_heads();
+        let cpu = run.cpu.single();
+        let heads = run.cpu.map(batch * self.num_heads, |i| {
+            let (b, h) = (i / self.num_heads, i % self.num_heads);
+            let q = &q[b * seq * self.query_dim() + h * e..];
+            self.attend(&cpu, q, seq, &cache.samples[b], past, h / group)
+        });
+        let mut mixed = vec![0.0; batch * seq * self.query_dim()];
+        for (i, head) in heads.iter().enumerate() {
+            let (b, h) = (i / self.num_heads, i % self.num_heads);
+            for (s, row) in head.chunks_exact(e).enumerate() {
+                mixed[(b * seq + s) * self.query_dim() + h * e..][..e].copy_from_slice(row);
+            }
+        }
+        let y = layer.linear(&run.cpu, &mixed, self.query_dim(), Role::OWeight, Role::OBias);
+
+        if self.causal {
+            cache.seen += seq;
+            let keep = self.window.unwrap_or(usize::MAX).saturating_mul(width);
+            for KeyValues { k, v } in &mut cache.samples {
+                k.drain(..k.len().saturating_sub(keep));
+                v.drain(..v.len().saturating_sub(keep));
+            }
+            run.state.caches.insert(layer.site, cache);
+        }
+        let keeps_shape = x.shape().last() == Some(&d);
+        Ok(Tensor::of(if keeps_shape { x.shape().to_vec() } else { vec![batch, seq, d] }, y))
+    }
+}

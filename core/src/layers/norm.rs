@@ -1,0 +1,123 @@
+//! Row normalisations, wholly in f64 with one rounding at the end.
+//!
+//! RMSNorm (Zhang and Sennrich, 2019): `y = x / sqrt(mean(x^2) + eps) * gamma`.
+//! LayerNorm (Ba et al., 2016): `y = (x - mean) / sqrt(var + eps) * gamma + beta`, the
+//! variance taken in a second pass over `x - mean`, so that a large offset costs nothing.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Family, Layer, RoleShape, Run, on, positive};
+use crate::error::Result;
+use crate::store::Role;
+use crate::tensor::Tensor;
+
+/// Configuration of a root-mean-square normalisation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RmsNormSpec {
+    /// Elements normalised together.
+    pub dim: usize,
+    /// Added to the mean square.
+    #[serde(default = "rms_eps")]
+    pub eps: f64,
+}
+
+/// Configuration of a layer normalisation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LayerNormSpec {
+    /// Elements normalised together.
+    pub dim: usize,
+    /// Added to the variance.
+    #[serde(default = "layer_eps")]
+    pub eps: f64,
+    /// Whether a shift is added.
+    #[serde(default = "on")]
+    pub beta: bool,
+}
+
+/// The epsilon of an RMS norm that names none.
+pub(super) fn rms_eps() -> f64 {
+    1e-6
+}
+
+fn layer_eps() -> f64 {
+    1e-5
+}
+
+/// `Err` with a sentence unless `eps` is finite and not negative.
+pub(super) fn check_eps(eps: f64) -> std::result::Result<(), String> {
+    if eps.is_finite() && eps >= 0.0 { Ok(()) } else { Err(format!("eps is {eps}; it must be finite and at least 0")) }
+}
+
+/// The root mean square of a row.
+pub(super) fn rms(row: &[f32], eps: f64) -> f64 {
+    let squares = row.iter().fold(0.0, |sum, &v| sum + f64::from(v) * f64::from(v));
+    (squares / row.len() as f64 + eps).sqrt()
+}
+
+impl Family for RmsNormSpec {
+    fn check(&self) -> std::result::Result<(), String> {
+        positive(&[("dim", self.dim)])?;
+        check_eps(self.eps)
+    }
+
+    fn roles(&self) -> Vec<RoleShape> {
+        vec![RoleShape::new(Role::Gamma, [self.dim])]
+    }
+
+    fn terms(&self) -> usize {
+        self.dim
+    }
+
+    fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
+        layer.units(x, "rows", self.dim)?;
+        let gamma = layer.values(Role::Gamma);
+        let mut y = Vec::with_capacity(x.len());
+        for row in x.data().chunks_exact(self.dim) {
+            let r = rms(row, self.eps);
+            y.extend(row.iter().zip(gamma).map(|(&v, &g)| (f64::from(v) / r * f64::from(g)) as f32));
+        }
+        Ok(Tensor::of(x.shape().to_vec(), y))
+    }
+}
+
+impl Family for LayerNormSpec {
+    fn check(&self) -> std::result::Result<(), String> {
+        positive(&[("dim", self.dim)])?;
+        check_eps(self.eps)
+    }
+
+    fn roles(&self) -> Vec<RoleShape> {
+        let mut roles = vec![RoleShape::new(Role::Gamma, [self.dim])];
+        if self.beta {
+            roles.push(RoleShape::new(Role::Beta, [self.dim]));
+        }
+        roles
+    }
+
+    fn terms(&self) -> usize {
+        2 * self.dim
+    }
+
+    fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
+        layer.units(x, "rows", self.dim)?;
+        let n = self.dim as f64;
+        let (gamma, beta) = (layer.values(Role::Gamma), layer.values(Role::Beta));
+        let mut y = Vec::with_capacity(x.len());
+        for row in x.data().chunks_exact(self.dim) {
+            let mean = row.iter().fold(0.0, |sum, &v| sum + f64::from(v)) / n;
+            let squares = row.iter().fold(0.0, |sum, &v| {
+                let d = f64::from(v) - mean;
+                sum + d * d
+            });
+            let s = (squares / n + self.eps).sqrt();
+            y.extend(row.iter().enumerate().map(|(i, &v)| {
+                let shift = beta.get(i).copied().map_or(0.0, f64::from);
+                ((f64::from(v) - mean) / s * f64::from(gamma[i]) + shift) as f32
+            }));
+        }
+        Ok(Tensor::of(x.shape().to_vec(), y))
+    }
+}

@@ -1,0 +1,130 @@
+//! Branches on one input, combined. Disabled branches are passed over; none at all: the identity.
+//!
+//! Sums over branches run in f64 in branch order, one rounding.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Family, Layer, Run, softmax_in_place};
+use crate::error::{Problem, Result};
+use crate::grid::ChildSpec;
+use crate::layers::LayerSpec;
+use crate::tensor::Tensor;
+
+/// How branch outputs become one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Combine {
+    /// Side by side in each batch row.
+    #[default]
+    Concat,
+    /// As `concat`; the original keeps a second name for it.
+    GridScatter,
+    /// Element-wise sum.
+    Add,
+    /// Element-wise mean.
+    Avg,
+    /// Mixture weighted, for each sample, by the softmax of the gate's first outputs.
+    Filter,
+}
+
+impl Combine {
+    fn name(self) -> &'static str {
+        match self {
+            Combine::Concat | Combine::GridScatter => "concatenate",
+            Combine::Add => "add",
+            Combine::Avg => "average",
+            Combine::Filter => "filter",
+        }
+    }
+}
+
+/// Configuration of a parallel container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ParallelSpec {
+    /// The branches.
+    pub branches: Vec<ChildSpec>,
+    /// How their outputs become one.
+    #[serde(default)]
+    pub combine: Combine,
+    /// The layer whose outputs weigh the branches in `filter` mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Box<LayerSpec>>,
+}
+
+impl Family for ParallelSpec {
+    fn check(&self) -> std::result::Result<(), String> {
+        match (self.combine, &self.gate) {
+            (Combine::Filter, None) => Err("combine: filter needs a gate layer".into()),
+            (Combine::Filter, Some(_)) | (_, None) => Ok(()),
+            (_, Some(_)) => Err("a gate is only used with combine: filter".into()),
+        }
+    }
+
+    fn children(&self) -> Vec<(String, ChildSpec)> {
+        let branches = self.branches.iter().cloned().enumerate().map(|(i, b)| (format!("parallel_branches.{i}"), b));
+        let gate = self.gate.iter().map(|gate| ("filter_gate".to_string(), (**gate).clone().into()));
+        branches.chain(gate).collect()
+    }
+
+    fn terms(&self) -> usize {
+        self.branches.len()
+    }
+
+    fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
+        let (branches, gate) = layer.children().split_at(self.branches.len());
+        let mut outs = Vec::new();
+        for (i, branch) in branches.iter().enumerate().filter(|(_, branch)| !branch.disabled) {
+            outs.push((i, run.child(branch, x, None)?));
+        }
+        let batch = x.batch().max(1);
+        let Some((_, first)) = outs.first() else { return Ok(x.clone()) };
+        if matches!(self.combine, Combine::Concat | Combine::GridScatter) {
+            for (branch, y) in &outs {
+                if !y.len().is_multiple_of(batch) {
+                    let expected = y.len().next_multiple_of(batch);
+                    return Err(layer.error(Problem::Branch { branch: *branch, mode: "concatenate", expected, found: y.len() }));
+                }
+            }
+            let mut data = Vec::new();
+            for b in 0..batch {
+                for (_, y) in &outs {
+                    let width = y.len() / batch;
+                    data.extend_from_slice(&y.data()[b * width..(b + 1) * width]);
+                }
+            }
+            return Ok(Tensor::of(vec![batch, data.len() / batch], data));
+        }
+        for (branch, y) in &outs {
+            if y.len() != first.len() {
+                let mode = self.combine.name();
+                return Err(layer.error(Problem::Branch { branch: *branch, mode, expected: first.len(), found: y.len() }));
+            }
+        }
+        let n = outs.len();
+        let weights = match gate {
+            [gate] if self.combine == Combine::Filter => {
+                let g = run.child(gate, x, None)?;
+                let width = g.len() / batch;
+                if width < n || !g.len().is_multiple_of(batch) || !first.len().is_multiple_of(batch) {
+                    let branch = branches.len();
+                    return Err(layer.error(Problem::Branch { branch, mode: "weigh", expected: n * batch, found: g.len() }));
+                }
+                let mut weights: Vec<f32> = g.data().chunks_exact(width).flat_map(|row| row[..n].to_vec()).collect();
+                weights.chunks_exact_mut(n).for_each(softmax_in_place);
+                weights
+            }
+            _ => Vec::new(),
+        };
+        let per_sample = (first.len() / batch).max(1);
+        let element = |i: usize| {
+            let sum = outs.iter().enumerate().fold(0.0, |sum, (k, (_, y))| {
+                let v = f64::from(y.data()[i]);
+                sum + weights.get(i / per_sample * n + k).map_or(v, |&w| f64::from(w) * v)
+            });
+            (if self.combine == Combine::Avg { sum / n as f64 } else { sum }) as f32
+        };
+        Ok(Tensor::of(first.shape().to_vec(), (0..first.len()).map(element).collect()))
+    }
+}

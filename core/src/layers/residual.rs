@@ -1,0 +1,26 @@
+//! `y = x + skip` where a skip of equal element count exists, otherwise `y = x`.
+//!
+//! The skip comes from a sequential container (the input of the step before) or, at top
+//! level, from the network input that the cell names.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Family, Layer, Run};
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// Configuration of a residual layer: it has none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResidualSpec {}
+
+impl Family for ResidualSpec {
+    fn forward(&self, _: &mut Run<'_>, _: &Layer, x: &Tensor, skip: Option<&Tensor>) -> Result<Tensor> {
+        let y = match skip.filter(|skip| skip.len() == x.len()) {
+            Some(skip) => x.data().iter().zip(skip.data()).map(|(a, b)| a + b).collect(),
+            None => x.data().to_vec(),
+        };
+        Ok(Tensor::of(x.shape().to_vec(), y))
+    }
+}

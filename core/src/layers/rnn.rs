@@ -1,0 +1,102 @@
+//! Elman recurrent layer: `h_t = tanh(x_t W^T + h_{t-1} R^T + b)`, `h_{-1} = 0`.
+//!
+//! Every step's `h` is an output. Stages: the two sums with the bias (one rounding), the
+//! tanh (one rounding); the recurrence carries the rounded `h`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Family, Layer, RoleShape, Run, on, positive};
+use crate::backend::{Rows, matmul};
+use crate::error::Result;
+use crate::math;
+use crate::store::Role;
+use crate::tensor::Tensor;
+
+/// Configuration of an Elman recurrent layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RnnSpec {
+    /// Features read at each step.
+    pub input_size: usize,
+    /// Features written at each step.
+    pub hidden_size: usize,
+    /// Steps of a sequence.
+    pub seq_length: usize,
+    /// Whether there is a bias.
+    #[serde(default = "on")]
+    pub bias: bool,
+}
+
+/// The roles of a recurrent layer with `gates` stacked blocks.
+pub(super) fn roles(gates: usize, input: usize, hidden: usize, bias: bool) -> Vec<RoleShape> {
+    let mut roles = vec![
+        RoleShape::new(Role::InputWeight, [gates * hidden, input]),
+        RoleShape::new(Role::RecurrentWeight, [gates * hidden, hidden]),
+    ];
+    if bias {
+        roles.push(RoleShape::new(Role::Bias, [gates * hidden]));
+    }
+    roles
+}
+
+/// A scan over time: what a recurrent layer has in common with the others.
+pub(super) struct Scan<'a> {
+    pub(super) layer: &'a Layer,
+    pub(super) gates: usize,
+    pub(super) input: usize,
+    pub(super) hidden: usize,
+    pub(super) steps: usize,
+}
+
+impl Scan<'_> {
+    /// Runs `cell(b, z, h)` for every sample `b` at each step: `z` holds the rounded gate
+    /// sums and `h` receives the new state. Returns `[batch, steps, hidden]`.
+    pub(super) fn run(&self, run: &Run<'_>, x: &Tensor, mut cell: impl FnMut(usize, &[f32], &mut [f32])) -> Result<Tensor> {
+        let (cpu, width) = (&run.cpu, self.gates * self.hidden);
+        let batch = self.layer.units(x, "sequences", self.steps * self.input)?;
+        let bias = self.layer.values(Role::Bias);
+        let rows = Rows::packed(x.data(), self.input);
+        let from_x: Vec<f64> = matmul(cpu, rows, self.layer.matrix(Role::InputWeight), |_, sum| sum);
+        let mut h = vec![0.0; batch * self.hidden];
+        let mut y = vec![0.0; batch * self.steps * self.hidden];
+        for t in 0..self.steps {
+            let rows = Rows::packed(&h, self.hidden);
+            let from_h: Vec<f64> = matmul(cpu, rows, self.layer.matrix(Role::RecurrentWeight), |_, sum| sum);
+            for b in 0..batch {
+                let at = b * self.steps + t;
+                let sums = from_x[at * width..][..width].iter().zip(&from_h[b * width..][..width]).enumerate();
+                let z: Vec<f32> = sums
+                    .map(|(i, (x, h))| ((x + h) + bias.get(i).copied().map_or(0.0, f64::from)) as f32)
+                    .collect();
+                let h = &mut h[b * self.hidden..][..self.hidden];
+                cell(b, &z, h);
+                y[at * self.hidden..][..self.hidden].copy_from_slice(h);
+            }
+        }
+        Ok(Tensor::of(vec![batch, self.steps, self.hidden], y))
+    }
+}
+
+impl Family for RnnSpec {
+    fn check(&self) -> std::result::Result<(), String> {
+        positive(&[("input_size", self.input_size), ("hidden_size", self.hidden_size), ("seq_length", self.seq_length)])
+    }
+
+    fn roles(&self) -> Vec<RoleShape> {
+        roles(1, self.input_size, self.hidden_size, self.bias)
+    }
+
+    fn terms(&self) -> usize {
+        2 * (self.input_size + self.hidden_size)
+    }
+
+    fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
+        let scan = Scan { layer, gates: 1, input: self.input_size, hidden: self.hidden_size, steps: self.seq_length };
+        scan.run(run, x, |_, z, h| {
+            for (h, &z) in h.iter_mut().zip(z) {
+                *h = math::tanh(f64::from(z)) as f32;
+            }
+        })
+    }
+}

@@ -1,0 +1,210 @@
+//! Softmax in ten variants, over each row (last axis) or over the whole tensor.
+//!
+//! `z = f32(x / temperature)`; then the maximum is subtracted, exponentials and sums run in
+//! f64 and each quotient is rounded once. Sparsemax: Martins and Astudillo, 2016. The
+//! entmax variant is the original's mixture of softmax and sparsemax, not true entmax.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::kmeans::{check_temperature, unit};
+use super::{Family, Layer, Run, softmax_in_place};
+use crate::error::{Problem, Result};
+use crate::math;
+use crate::tensor::Tensor;
+
+/// A way to turn logits into weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SoftmaxVariant {
+    /// Plain softmax.
+    #[default]
+    Standard,
+    /// The first `rows * cols` elements as rows of `cols`; what lies beyond becomes 0.
+    Grid,
+    /// As `grid`, with `cols` the last of `levels`.
+    Hierarchical,
+    /// Plain softmax; the name says that the temperature matters.
+    Temperature,
+    /// Gumbel noise is added first; `seed` and the number of the call determine it.
+    Gumbel,
+    /// Elements whose mask is false get no weight; elements past the mask are kept.
+    Masked,
+    /// Sparsemax.
+    Sparse,
+    /// Plain softmax under another name.
+    Adaptive,
+    /// Plain softmax under another name.
+    Mixture,
+    /// `(2 - alpha) softmax + (alpha - 1) sparsemax`, alpha clamped to 1..2.
+    Entmax,
+}
+
+/// What is normalised together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SoftmaxOver {
+    /// The last axis.
+    #[default]
+    Row,
+    /// Everything, batch included: what the original does.
+    Tensor,
+}
+
+/// Configuration of a softmax layer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SoftmaxSpec {
+    /// The variant.
+    #[serde(default)]
+    pub variant: SoftmaxVariant,
+    /// What is normalised together.
+    #[serde(default)]
+    pub over: SoftmaxOver,
+    /// Divides the logits.
+    #[serde(default = "unit")]
+    pub temperature: f64,
+    /// Rows of the grid; 0 with any `cols` means one row of everything.
+    #[serde(default)]
+    pub rows: usize,
+    /// Columns of the grid.
+    #[serde(default)]
+    pub cols: usize,
+    /// Levels of the hierarchical variant; the last is the number of columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<usize>,
+    /// Which elements the masked variant keeps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mask: Vec<bool>,
+    /// Entmax's alpha.
+    #[serde(default = "alpha")]
+    pub alpha: f64,
+    /// Seed of the Gumbel noise.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+fn alpha() -> f64 {
+    1.5
+}
+
+impl Default for SoftmaxSpec {
+    fn default() -> Self {
+        Self {
+            variant: SoftmaxVariant::Standard,
+            over: SoftmaxOver::Row,
+            temperature: unit(),
+            rows: 0,
+            cols: 0,
+            levels: Vec::new(),
+            mask: Vec::new(),
+            alpha: alpha(),
+            seed: 0,
+        }
+    }
+}
+
+impl SoftmaxSpec {
+    /// The columns of a grid over `n` elements and how many rows it has, or what is wrong.
+    fn grid(&self, n: usize) -> std::result::Result<(usize, usize), String> {
+        let (rows, cols) = match (self.variant, self.levels.last()) {
+            (SoftmaxVariant::Hierarchical, Some(&cols)) => (n.checked_div(cols).unwrap_or(0), cols),
+            _ => (self.rows, self.cols),
+        };
+        if rows == 0 || cols == 0 {
+            return Ok((1, n.max(1)));
+        }
+        if (rows - 1).saturating_mul(cols) >= n {
+            return Err(format!("a grid of {rows} rows of {cols} needs more than the {n} elements given"));
+        }
+        Ok((rows, cols))
+    }
+
+    fn apply(&self, x: &mut [f32], noise: &mut Noise) -> std::result::Result<(), String> {
+        x.iter_mut().for_each(|v| *v = (f64::from(*v) / self.temperature) as f32);
+        match self.variant {
+            SoftmaxVariant::Standard | SoftmaxVariant::Temperature | SoftmaxVariant::Adaptive | SoftmaxVariant::Mixture => {
+                softmax_in_place(x);
+            }
+            SoftmaxVariant::Grid | SoftmaxVariant::Hierarchical => {
+                let (rows, cols) = self.grid(x.len())?;
+                let used = rows.saturating_mul(cols).min(x.len());
+                let (inside, beyond) = x.split_at_mut(used);
+                inside.chunks_mut(cols).for_each(softmax_in_place);
+                beyond.fill(0.0);
+            }
+            SoftmaxVariant::Gumbel => {
+                x.iter_mut().for_each(|v| *v = (f64::from(*v) + noise.gumbel()) as f32);
+                softmax_in_place(x);
+            }
+            SoftmaxVariant::Masked => {
+                x.iter_mut().zip(&self.mask).filter(|(_, keep)| !**keep).for_each(|(v, _)| *v = -1e9);
+                softmax_in_place(x);
+            }
+            SoftmaxVariant::Sparse => sparsemax(x),
+            SoftmaxVariant::Entmax => {
+                let t = (self.alpha - 1.0).clamp(0.0, 1.0);
+                let mut sparse = x.to_vec();
+                sparsemax(&mut sparse);
+                softmax_in_place(x);
+                let mix: Vec<f64> = x.iter().zip(&sparse).map(|(&s, &p)| (1.0 - t) * f64::from(s) + t * f64::from(p)).collect();
+                let sum = mix.iter().fold(0.0, |sum, v| sum + v);
+                x.iter_mut().zip(&mix).for_each(|(v, m)| *v = (m / sum) as f32);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The Euclidean projection onto the simplex.
+fn sparsemax(x: &mut [f32]) {
+    let mut sorted: Vec<f64> = x.iter().map(|&v| f64::from(v)).collect();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let (mut sum, mut threshold) = (0.0, 0.0);
+    for (i, z) in sorted.iter().enumerate() {
+        let k = (i + 1) as f64;
+        if z - (sum + z - 1.0) / k <= 0.0 {
+            break;
+        }
+        sum += z;
+        threshold = (sum - 1.0) / k;
+    }
+    x.iter_mut().for_each(|v| *v = (f64::from(*v) - threshold).max(0.0) as f32);
+}
+
+/// A splitmix64 stream.
+struct Noise(u64);
+
+impl Noise {
+    fn gumbel(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        let u = ((z >> 11) as f64 / (1u64 << 53) as f64).max(1e-10);
+        -math::ln(-math::ln(u))
+    }
+}
+
+impl Family for SoftmaxSpec {
+    fn check(&self) -> std::result::Result<(), String> {
+        check_temperature(self.temperature)?;
+        if self.alpha.is_finite() { Ok(()) } else { Err(format!("alpha is {}; it must be a number", self.alpha)) }
+    }
+
+    fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
+        let call = run.state.calls.entry(layer.site).or_default();
+        *call += 1;
+        let mut noise = Noise(self.seed ^ call.wrapping_mul(0xd1b5_4a32_d192_ed03));
+        let width = match self.over {
+            SoftmaxOver::Row => x.shape().last().copied().unwrap_or(1),
+            SoftmaxOver::Tensor => x.len(),
+        };
+        let mut y = x.data().to_vec();
+        for row in y.chunks_mut(width.max(1)) {
+            self.apply(row, &mut noise).map_err(|what| layer.error(Problem::Config(what)))?;
+        }
+        Ok(Tensor::of(x.shape().to_vec(), y))
+    }
+}

@@ -1,0 +1,64 @@
+//! Gated feed-forward block (Shazeer, 2020):
+//! `y = (silu(x G^T + bg) * (x U^T + bu)) D^T + bd`.
+//!
+//! Stages: gate sum, up sum, their product `f32(g * sigmoid(g) * u)`, down sum.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Family, Layer, RoleShape, Run, leading, on, positive};
+use crate::error::Result;
+use crate::math;
+use crate::store::Role;
+use crate::tensor::Tensor;
+
+/// Configuration of a SwiGLU block.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SwiGluSpec {
+    /// Width of the model: read and written.
+    pub input_dim: usize,
+    /// Width between the projections.
+    pub intermediate_dim: usize,
+    /// Whether the three projections have biases.
+    #[serde(default = "on")]
+    pub bias: bool,
+}
+
+impl Family for SwiGluSpec {
+    fn check(&self) -> std::result::Result<(), String> {
+        positive(&[("input_dim", self.input_dim), ("intermediate_dim", self.intermediate_dim)])
+    }
+
+    fn roles(&self) -> Vec<RoleShape> {
+        let (i, m) = (self.input_dim, self.intermediate_dim);
+        let mut roles = vec![
+            RoleShape::new(Role::GateWeight, [m, i]),
+            RoleShape::new(Role::UpWeight, [m, i]),
+            RoleShape::new(Role::DownWeight, [i, m]),
+        ];
+        if self.bias {
+            roles.push(RoleShape::new(Role::GateBias, [m]));
+            roles.push(RoleShape::new(Role::UpBias, [m]));
+            roles.push(RoleShape::new(Role::DownBias, [i]));
+        }
+        roles
+    }
+
+    fn terms(&self) -> usize {
+        2 * (self.input_dim + self.intermediate_dim)
+    }
+
+    fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
+        let (i, m) = (self.input_dim, self.intermediate_dim);
+        let rows = layer.units(x, "rows", i)?;
+        let mut hidden = layer.linear(&run.cpu, x.data(), i, Role::GateWeight, Role::GateBias);
+        let up = layer.linear(&run.cpu, x.data(), i, Role::UpWeight, Role::UpBias);
+        for (g, &u) in hidden.iter_mut().zip(&up) {
+            let v = f64::from(*g);
+            *g = (v * math::sigmoid(v) * f64::from(u)) as f32;
+        }
+        let y = layer.linear(&run.cpu, &hidden, m, Role::DownWeight, Role::DownBias);
+        Ok(Tensor::of(leading(x, i, rows, i), y))
+    }
+}

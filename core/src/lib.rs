@@ -1,0 +1,41 @@
+//! The Loom runtime: layers in a volumetric `(z, y, x, l)` grid, and arithmetic that gives
+//! the same bits on every machine.
+//!
+//! A [`Network`] is built from a [`NetworkSpec`] (topology) and one [`Weights`] table per
+//! layer, and run on a [`Cpu`] with a [`State`] that holds whatever survives a call:
+//!
+//! ```
+//! use loom_core::{Cpu, LayerSpec, Network, NetworkSpec, Role, State, Tensor, WeightStore, Weights};
+//!
+//! let dense: LayerSpec = serde_json::from_str(r#"{"dense": {"input_dim": 2, "output_dim": 1}}"#)?;
+//! let mut weights = Weights::new();
+//! weights.insert(Role::Weight, WeightStore::f32(vec![1, 2], vec![3.0, 4.0])?);
+//! weights.insert(Role::Bias, WeightStore::f32(vec![1], vec![0.5])?);
+//! let mut table = [("layers.0".to_string(), weights)].into();
+//! let network = Network::build(NetworkSpec::stack(vec![dense]), &mut table)?;
+//!
+//! let x = Tensor::new(vec![1, 2], vec![1.0, 10.0])?;
+//! let y = network.run(&[x], &mut State::default(), &Cpu::scalar())?;
+//! assert_eq!(y.data(), [43.5]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Invariants: the crate knows no manifest, planet, terminal or clock; every sum inside an
+//! output element runs in f64 in ascending order and is rounded to f32 once per documented
+//! stage; no result depends on the instruction set or on the number of threads.
+
+pub mod backend;
+mod error;
+pub mod format;
+mod grid;
+pub mod layers;
+pub mod math;
+mod store;
+mod tensor;
+
+pub use backend::{Cpu, Isa, Threads};
+pub use error::{Error, Problem, Result};
+pub use grid::{CellSpec, ChildSpec, Coord, Network, NetworkSpec, State, WeightTable};
+pub use layers::{Activation, Layer, LayerKind, LayerSpec, RoleShape};
+pub use store::{Role, WeightStore, Weights};
+pub use tensor::Tensor;
