@@ -1,1 +1,13 @@
-//! x
+//! What a bedrock is: models, the planets' conventions, the relayout of their arrays into
+//! Loom's, and the networks built of them. Knows no runner.
+
+pub mod build;
+pub mod model;
+pub mod npz;
+pub mod planets;
+pub mod relayout;
+
+/// The bedrocks, in the order of every table.
+pub const BEDROCKS: [&str; 13] = [
+    "dense", "cnn1", "cnn2", "cnn3", "mha", "lstm", "rnn", "layernorm", "embedding", "rmsnorm", "swiglu", "residual", "mixer",
+];

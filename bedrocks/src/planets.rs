@@ -1,0 +1,111 @@
+//! The planets and how each lays out its arrays: the one table that relayout reads.
+
+/// Order of a matrix's axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MatrixOrder {
+    /// `[out, in]`, as Loom.
+    OutIn,
+    /// `[in, out]`.
+    InOut,
+}
+
+/// Order of a convolution kernel's axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KernelOrder {
+    /// `[out, in, spatial…]`, as Loom.
+    OutInSpatial,
+    /// `[spatial…, in, out]`.
+    SpatialInOut,
+}
+
+/// Where a convolution's output has its channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelOrder {
+    /// `[batch, channels, spatial…]`, as Loom.
+    First,
+    /// `[batch, spatial…, channels]`.
+    Last,
+}
+
+/// How the gates of a recurrent layer are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateLayout {
+    /// One array, gates stacked along the output axis in the order i, f, g, o, as Loom.
+    Stacked,
+    /// One array for each gate, named `role.gate`.
+    Separate,
+}
+
+/// How many biases a recurrent layer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BiasLayout {
+    /// One, as Loom.
+    Fused,
+    /// One on the input side and one on the recurrent side, which are added.
+    Split,
+}
+
+/// A planet's conventions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planet {
+    /// The name used in manifests, paths and on the command line.
+    pub id: &'static str,
+    /// The name shown to people.
+    pub title: &'static str,
+    /// Order of a matrix's axes.
+    pub matrix: MatrixOrder,
+    /// Order of a kernel's axes.
+    pub kernel: KernelOrder,
+    /// Where convolution outputs have their channels.
+    pub channels: ChannelOrder,
+    /// How gates are kept.
+    pub gates: GateLayout,
+    /// How recurrent biases are kept.
+    pub bias: BiasLayout,
+}
+
+/// Every planet, in the order of every table.
+pub const PLANETS: &[Planet] = &[
+    Planet {
+        id: "pytorch",
+        title: "PyTorch",
+        matrix: MatrixOrder::OutIn,
+        kernel: KernelOrder::OutInSpatial,
+        channels: ChannelOrder::First,
+        gates: GateLayout::Stacked,
+        bias: BiasLayout::Split,
+    },
+    Planet {
+        id: "tensorflow",
+        title: "TensorFlow (Keras)",
+        matrix: MatrixOrder::InOut,
+        kernel: KernelOrder::SpatialInOut,
+        channels: ChannelOrder::Last,
+        gates: GateLayout::Stacked,
+        bias: BiasLayout::Fused,
+    },
+    Planet {
+        id: "jax",
+        title: "JAX (Flax)",
+        matrix: MatrixOrder::InOut,
+        kernel: KernelOrder::SpatialInOut,
+        channels: ChannelOrder::Last,
+        gates: GateLayout::Separate,
+        bias: BiasLayout::Fused,
+    },
+    Planet {
+        id: "sklearn",
+        title: "scikit-learn",
+        matrix: MatrixOrder::InOut,
+        kernel: KernelOrder::SpatialInOut,
+        channels: ChannelOrder::Last,
+        gates: GateLayout::Stacked,
+        bias: BiasLayout::Fused,
+    },
+];
+
+/// The planet of a name.
+#[must_use]
+pub fn find(id: &str) -> Option<&'static Planet> {
+    PLANETS.iter().find(|planet| planet.id == id)
+}

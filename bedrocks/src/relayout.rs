@@ -1,0 +1,224 @@
+//! From a planet's arrays to Loom's stores: axes moved, gates stacked, split biases added.
+//!
+//! Layout is derived from the planet's conventions and the array's role, never from its
+//! shape: a square matrix is transposed like any other.
+
+use loom_core::{LayerKind, LayerSpec, Role, WeightStore, Weights};
+
+use crate::npz::{Array, Arrays, Data};
+use crate::planets::{BiasLayout, ChannelOrder, GateLayout, KernelOrder, MatrixOrder, Planet};
+
+/// The gates of an LSTM, in Loom's order.
+const GATES: [&str; 4] = ["i", "f", "g", "o"];
+
+/// An f32 array on its way to Loom's layout.
+#[derive(Clone, Debug, PartialEq)]
+struct Nd {
+    shape: Vec<usize>,
+    data: Vec<f32>,
+}
+
+impl Nd {
+    fn take(arrays: &mut Arrays, name: &str) -> Result<Self, String> {
+        let Array { shape, data, .. } = arrays.remove(name).ok_or_else(|| format!("array {name} is missing"))?;
+        match data {
+            Data::F32(data) => Ok(Self { shape, data }),
+            Data::F64(_) => Err(format!("array {name} is float64; weights are dumped as float32")),
+        }
+    }
+
+    /// The same elements with axis `axes[i]` of the old array as axis `i`.
+    fn permute(self, axes: &[usize]) -> Self {
+        let strides: Vec<usize> = (0..self.shape.len()).map(|i| self.shape[i + 1..].iter().product()).collect();
+        let shape: Vec<usize> = axes.iter().map(|&a| self.shape[a]).collect();
+        let mut data = Vec::with_capacity(self.data.len());
+        let mut at = vec![0; shape.len()];
+        for _ in 0..self.data.len() {
+            data.push(self.data[at.iter().zip(axes).map(|(i, &a)| i * strides[a]).sum::<usize>()]);
+            for (i, n) in at.iter_mut().zip(&shape).rev() {
+                *i += 1;
+                if *i < *n {
+                    break;
+                }
+                *i = 0;
+            }
+        }
+        Self { shape, data }
+    }
+}
+
+/// What kind of array a role is, which decides how a planet lays it out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Matrix,
+    Kernel,
+    Plain,
+}
+
+fn form(kind: LayerKind, role: Role) -> Form {
+    match (kind, role) {
+        (LayerKind::Cnn1 | LayerKind::Cnn2 | LayerKind::Cnn3, Role::Weight) => Form::Kernel,
+        (LayerKind::Dense, Role::Weight)
+        | (_, Role::QWeight | Role::KWeight | Role::VWeight | Role::OWeight)
+        | (_, Role::GateWeight | Role::UpWeight | Role::DownWeight)
+        | (_, Role::InputWeight | Role::RecurrentWeight) => Form::Matrix,
+        _ => Form::Plain,
+    }
+}
+
+/// Takes the arrays of the layer at `path` out of `arrays` and lays them out for Loom.
+///
+/// # Errors
+/// A sentence that names the array: it is missing, of another shape than the layer needs
+/// (both shapes given, in the planet's layout), not finite, or a bias that the model does
+/// not have and that is not zero.
+pub fn stores(planet: &Planet, path: &str, spec: &LayerSpec, arrays: &mut Arrays) -> Result<Weights, String> {
+    let kind = spec.kind();
+    let recurrent = matches!(kind, LayerKind::Lstm | LayerKind::Rnn);
+    let mut weights = Weights::new();
+    for wanted in spec.roles() {
+        let (role, name) = (wanted.role, format!("{path}.{}", wanted.role));
+        let form = form(kind, role);
+        let nd = if recurrent && planet.gates == GateLayout::Separate {
+            separate_gates(planet, kind, &name, form, arrays)?
+        } else if recurrent && role == Role::Bias && planet.bias == BiasLayout::Split {
+            let input = Nd::take(arrays, &format!("{path}.input_bias"))?;
+            let hidden = Nd::take(arrays, &format!("{path}.recurrent_bias"))?;
+            if input.shape != hidden.shape {
+                return Err(format!("{path}.input_bias and .recurrent_bias have shapes {:?} and {:?}", input.shape, hidden.shape));
+            }
+            let data = input.data.iter().zip(&hidden.data).map(|(a, b)| a + b).collect();
+            Nd { shape: input.shape, data }
+        } else {
+            to_loom(planet, form, &name, Nd::take(arrays, &name)?)?
+        };
+        if nd.shape != wanted.shape {
+            return Err(format!("array {name} has shape {:?} in Loom's layout; the layer needs {:?}", nd.shape, wanted.shape));
+        }
+        let store = WeightStore::f32(nd.shape, nd.data).map_err(|e| format!("array {name}: {e}"))?;
+        weights.insert(role, store);
+    }
+    drop_zero_biases(path, arrays)?;
+    Ok(weights)
+}
+
+fn to_loom(planet: &Planet, form: Form, name: &str, nd: Nd) -> Result<Nd, String> {
+    let rank = nd.shape.len();
+    match form {
+        Form::Matrix if rank != 2 => Err(format!("array {name} has shape {:?}; expected a matrix", nd.shape)),
+        Form::Kernel if rank < 3 => Err(format!("array {name} has shape {:?}; expected a convolution kernel", nd.shape)),
+        Form::Matrix if planet.matrix == MatrixOrder::InOut => Ok(nd.permute(&[1, 0])),
+        Form::Kernel if planet.kernel == KernelOrder::SpatialInOut => {
+            let axes: Vec<usize> = [rank - 1, rank - 2].into_iter().chain(0..rank - 2).collect();
+            Ok(nd.permute(&axes))
+        }
+        _ => Ok(nd),
+    }
+}
+
+fn separate_gates(planet: &Planet, kind: LayerKind, name: &str, form: Form, arrays: &mut Arrays) -> Result<Nd, String> {
+    let gates: &[&str] = if kind == LayerKind::Lstm { &GATES } else { &["h"] };
+    let mut stacked: Option<Nd> = None;
+    for gate in gates {
+        let name = format!("{name}.{gate}");
+        let nd = to_loom(planet, form, &name, Nd::take(arrays, &name)?)?;
+        match &mut stacked {
+            None => stacked = Some(nd),
+            Some(all) if all.shape[1..] == nd.shape[1..] => {
+                all.shape[0] += nd.shape[0];
+                all.data.extend(nd.data);
+            }
+            Some(all) => return Err(format!("array {name} has shape {:?} beside gates of {:?}", nd.shape, all.shape)),
+        }
+    }
+    stacked.ok_or_else(|| format!("array {name} has no gates"))
+}
+
+/// Some planets cannot leave a bias out; one that the model does not have must be zero.
+fn drop_zero_biases(path: &str, arrays: &mut Arrays) -> Result<(), String> {
+    let name = format!("{path}.{}", Role::Bias);
+    let Some(array) = arrays.get(&name) else { return Ok(()) };
+    match &array.data {
+        Data::F32(data) if data.iter().all(|&v| v == 0.0) => {
+            arrays.remove(&name);
+            Ok(())
+        }
+        _ => Err(format!("array {name} is not zero, but the model says `bias: false`")),
+    }
+}
+
+/// The planet's output in Loom's channel order: shape and, for each element, where it
+/// stands in the planet's array.
+#[must_use]
+pub fn output_order(planet: &Planet, last: Option<&LayerSpec>, shape: &[usize]) -> (Vec<usize>, Option<Vec<usize>>) {
+    let conv = last.is_some_and(|spec| matches!(spec.kind(), LayerKind::Cnn1 | LayerKind::Cnn2 | LayerKind::Cnn3));
+    if !conv || planet.channels == ChannelOrder::First || shape.len() < 3 {
+        return (shape.to_vec(), None);
+    }
+    let (batch, channels) = (shape[0], shape[shape.len() - 1]);
+    let spatial: usize = shape[1..shape.len() - 1].iter().product();
+    let mut order = Vec::with_capacity(batch * channels * spatial);
+    for b in 0..batch {
+        for c in 0..channels {
+            order.extend((0..spatial).map(|s| (b * spatial + s) * channels + c));
+        }
+    }
+    let mut loom = vec![batch, channels];
+    loom.extend(&shape[1..shape.len() - 1]);
+    (loom, Some(order))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::npz::sha256_f32;
+    use crate::planets::{PLANETS, find};
+
+    fn array(shape: &[usize], data: Vec<f32>) -> Array {
+        Array { shape: shape.to_vec(), sha256: sha256_f32(&data), data: Data::F32(data) }
+    }
+
+    fn spec(json: &str) -> LayerSpec {
+        serde_json::from_str(json).expect("a layer")
+    }
+
+    #[test]
+    fn a_square_kernel_is_transposed_by_convention_not_by_shape() {
+        let dense = spec(r#"{"dense": {"input_dim": 2, "output_dim": 2, "bias": false}}"#);
+        let expect = |planet: &str| if planet == "pytorch" { [1.0, 2.0, 3.0, 4.0] } else { [1.0, 3.0, 2.0, 4.0] };
+        for planet in PLANETS {
+            let mut arrays = Arrays::from([("layers.0.weight".into(), array(&[2, 2], vec![1.0, 2.0, 3.0, 4.0]))]);
+            let weights = stores(planet, "layers.0", &dense, &mut arrays).expect("stores");
+            assert_eq!(weights[&Role::Weight].values(), expect(planet.id), "{}", planet.id);
+        }
+    }
+
+    #[test]
+    fn keras_kernels_move_their_axes() {
+        let conv = spec(r#"{"cnn2": {"in_channels": 2, "filters": 3, "input": [4, 4], "kernel_size": 2}}"#);
+        // Element [y, x, in, out] holds 1000 y + 100 x + 10 in + out.
+        let mut data = Vec::new();
+        for (y, x, i) in (0..8).map(|n| (n / 4, n / 2 % 2, n % 2)) {
+            data.extend((0..3).map(|o| (1000 * y + 100 * x + 10 * i + o) as f32));
+        }
+        let mut arrays = Arrays::from([("layers.0.weight".into(), array(&[2, 2, 2, 3], data))]);
+        let weights = stores(find("tensorflow").expect("planet"), "layers.0", &conv, &mut arrays).expect("stores");
+        let w = weights[&Role::Weight].values();
+        assert_eq!(w[..8], [0.0, 100.0, 1000.0, 1100.0, 10.0, 110.0, 1010.0, 1110.0]);
+        assert_eq!(w[8], 1.0);
+    }
+
+    #[test]
+    fn a_bias_that_the_model_lacks_must_be_zero() {
+        let dense = spec(r#"{"dense": {"input_dim": 1, "output_dim": 1, "bias": false}}"#);
+        let with = |bias: f32| {
+            let mut arrays = Arrays::from([
+                ("layers.0.weight".into(), array(&[1, 1], vec![1.0])),
+                ("layers.0.bias".into(), array(&[1], vec![bias])),
+            ]);
+            stores(find("sklearn").expect("planet"), "layers.0", &dense, &mut arrays)
+        };
+        assert!(with(0.0).is_ok());
+        assert!(with(0.5).expect_err("refused").contains("bias: false"));
+    }
+}

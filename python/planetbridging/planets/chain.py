@@ -1,0 +1,137 @@
+"""What all planets share: walking a manifest's layers over a planet's operators.
+
+A planet provides `Operators`: its stock operators, wrapped so that each registers the
+arrays it owns in `slots`. The chain only reshapes (flat order, as Loom reads tensors) and
+routes skips; it does no arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Callable, Protocol
+
+import numpy as np
+
+from ..manifest import Model, kind_of
+from ..weights import Weights, roles
+
+Roles = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """An array of a live model: how to read it, write it, and make it from Loom's layout."""
+
+    get: Callable[[], np.ndarray]
+    set: Callable[[np.ndarray], None]
+    convert: Callable[[Roles], np.ndarray]
+
+
+class Operators(Protocol):
+    """A planet's stock operators. Tensors are the planet's own."""
+
+    channels_last: bool
+    slots: dict[str, Slot]
+
+    def reshape(self, x, shape: tuple[int, ...]): ...
+    def transpose(self, x, axes: tuple[int, ...]): ...
+    def add(self, a, b): ...
+    def layer(self, path: str, kind: str, config: dict[str, Any]) -> Callable[[Any], Any]: ...
+
+
+class Chain:
+    """A model of a manifest, built of a planet's operators."""
+
+    def __init__(self, ops: Operators, model: Model):
+        self.ops, self.model = ops, model
+        self.steps = [self._build(f"layers.{i}", layer) for i, layer in enumerate(model.layers)]
+
+    def _build(self, path: str, layer: dict[str, Any]):
+        kind, config = kind_of(layer)
+        if kind == "sequential":
+            steps = [self._build(f"{path}.sequential_layers.{i}", c["layer"]) for i, c in enumerate(config["steps"])]
+            return kind, config, steps
+        if kind == "residual":
+            return kind, config, None
+        return kind, config, self.ops.layer(path, kind, config)
+
+    def __call__(self, *inputs):
+        """The forward on the planet's tensors, channels first where there are channels.
+        A convolution at the end leaves the planet's own channel order."""
+        x, last = inputs[0], False
+        for i, step in enumerate(self.steps):
+            if i in self.model.reads:
+                x, last = inputs[self.model.reads[i]], False
+            skip = inputs[self.model.skips[i]] if i in self.model.skips else None
+            x, last = self._run(step, x, last, skip)
+        return x
+
+    def _run(self, step, x, last: bool, skip):
+        kind, config, body = step
+        if kind.startswith("cnn"):
+            rank = len(config["input"])
+            if not last:
+                x = self.ops.reshape(x, (-1, config["in_channels"], *config["input"]))
+                if self.ops.channels_last:
+                    x = self.ops.transpose(x, (0, *range(2, rank + 2), 1))
+            return body(x), self.ops.channels_last
+        if last:
+            axes = len(x.shape)
+            x = self.ops.transpose(x, (0, axes - 1, *range(1, axes - 1)))
+        if kind == "sequential":
+            current, before, last = x, None, False
+            for inner in body:
+                y, last = self._run(inner, current, last, before)
+                before, current = current, y
+            return current, last
+        if kind == "residual":
+            return (x if skip is None else self.ops.add(x, skip)), False
+        return body(self._view(x, kind, config)), False
+
+    def _view(self, x, kind: str, c: dict[str, Any]):
+        """`x` as rows, sequences or ids of what the layer reads, in flat order."""
+        width = {"dense": "input_dim", "swiglu": "input_dim", "layernorm": "dim", "rmsnorm": "dim"}.get(kind)
+        if width and x.shape[-1] != c[width]:
+            return self.ops.reshape(x, (-1, c[width]))
+        if kind in ("lstm", "rnn"):
+            return self.ops.reshape(x, (-1, c["seq_length"], c["input_size"]))
+        if kind == "mha" and "seq_length" in c:
+            return self.ops.reshape(x, (-1, c["seq_length"], c["d_model"]))
+        return x
+
+    def assign(self, weights: Weights) -> None:
+        """Loads weights given in Loom's layout, converting each to the planet's."""
+        for name, slot in self.ops.slots.items():
+            slot.set(slot.convert(weights[path_of(name)]))
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Loads arrays in the planet's own layout."""
+        for name, slot in self.ops.slots.items():
+            slot.set(arrays[name])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The live arrays by `path.role`, in the planet's own layout."""
+        return {name: np.asarray(slot.get()) for name, slot in sorted(self.ops.slots.items())}
+
+
+def path_of(name: str) -> str:
+    """The layer path of an array name: `layers.0.input_weight.i` belongs to `layers.0`."""
+    parts = name.split(".")
+    while parts and not parts[-1].isdigit():
+        parts.pop()
+    return ".".join(parts)
+
+
+
+
+def gates(kind: str) -> str:
+    """Loom's gate order."""
+    return "ifgo" if kind == "lstm" else "h"
+
+
+def gate(rows: np.ndarray, kind: str, name: str) -> np.ndarray:
+    """One gate's block of a stacked array."""
+    return np.split(rows, len(gates(kind)))[gates(kind).index(name)]
+
+
+__all__ = ["Chain", "Operators", "Slot", "gate", "gates", "path_of", "roles"]

@@ -1,0 +1,81 @@
+"""scikit-learn: MLPRegressor. Matrices are [in, out]; one hidden activation, linear output."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPRegressor
+
+from ..manifest import Model, kind_of
+from ..weights import Weights
+
+PACKAGES = ("scikit-learn", "numpy")
+FLAGS = {"threads": "1"}
+
+ACTIVATIONS = {"linear": "identity", "relu": "relu", "tanh": "tanh", "sigmoid": "logistic"}
+
+
+class Net:
+    """An MLPRegressor with the layers of a model."""
+
+    def __init__(self, model: Model, dtype: str):
+        self.model, self.dtype = model, np.dtype(dtype)
+        configs = [c for kind, c in map(kind_of, model.layers) if kind == "dense"]
+        if len(configs) != len(model.layers):
+            raise ValueError(f"{model.id}: scikit-learn has dense layers only")
+        if configs[-1].get("activation", "linear") != "linear":
+            raise ValueError(f"{model.id}: MLPRegressor's last layer is linear")
+        hidden = {c.get("activation", "linear") for c in configs[:-1]} or {"linear"}
+        if len(hidden) != 1:
+            raise ValueError(f"{model.id}: MLPRegressor has one activation for all hidden layers")
+        self.configs, self.biased = configs, all(c.get("bias", True) for c in configs)
+        self.mlp = MLPRegressor(
+            hidden_layer_sizes=tuple(c["output_dim"] for c in configs[:-1]), activation=ACTIVATIONS[hidden.pop()],
+            solver="adam", random_state=model.seed)
+        # One pass over zeros gives the estimator its arrays.
+        first, last = configs[0]["input_dim"], configs[-1]["output_dim"]
+        self.mlp.partial_fit(np.zeros((2, first), self.dtype), np.zeros((2, last), self.dtype))
+        self._pin()
+
+    def _pin(self) -> None:
+        """Intercepts cannot be switched off; a model without biases holds them at zero."""
+        if not self.biased:
+            self.mlp.intercepts_ = [np.zeros_like(b) for b in self.mlp.intercepts_]
+
+    def assign(self, weights: Weights) -> None:
+        for i, (_, roles) in enumerate(sorted(weights.items())):
+            self.mlp.coefs_[i] = roles["weight"].T.astype(self.dtype)
+            if self.biased:
+                self.mlp.intercepts_[i] = roles["bias"].astype(self.dtype)
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        for i in range(len(self.configs)):
+            self.mlp.coefs_[i] = arrays[f"layers.{i}.weight"].astype(self.dtype)
+            self.mlp.intercepts_[i] = arrays[f"layers.{i}.bias"].astype(self.dtype)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        coefs = {f"layers.{i}.weight": c for i, c in enumerate(self.mlp.coefs_)}
+        return coefs | {f"layers.{i}.bias": b for i, b in enumerate(self.mlp.intercepts_)}
+
+
+def build(model: Model, dtype: str) -> Net:
+    return Net(model, dtype)
+
+
+def forward(net: Net, inputs: list[np.ndarray], dtype: str) -> np.ndarray:
+    y = net.mlp.predict(inputs[0].astype(dtype))
+    return y.reshape(len(inputs[0]), -1)
+
+
+def train(net: Net, x: np.ndarray, y: np.ndarray, epochs: int, batch: int, rate: float) -> None:
+    """The estimator's own Adam, one epoch at a time so that pinned intercepts stay at zero."""
+    net.mlp = MLPRegressor(
+        hidden_layer_sizes=net.mlp.hidden_layer_sizes, activation=net.mlp.activation, solver="adam",
+        learning_rate_init=rate, batch_size=batch, random_state=net.model.seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for _ in range(epochs):
+            net.mlp.partial_fit(x.astype(net.dtype), y.astype(net.dtype))
+            net._pin()
