@@ -33,8 +33,11 @@ pub fn layers(spec: &NetworkSpec) -> Vec<(String, LayerSpec)> {
 /// # Errors
 /// The sentence of [`relayout::stores`], or the name of an array that no layer uses.
 pub fn weights(spec: &NetworkSpec, planet: &Planet, arrays: &Arrays) -> Result<WeightTable, String> {
-    let mut rest: Arrays =
-        arrays.iter().filter(|(name, _)| !OUTPUTS.contains(&name.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let mut rest: Arrays = arrays
+        .iter()
+        .filter(|(name, _)| !OUTPUTS.contains(&name.as_str()))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
     let mut table = WeightTable::new();
     for (path, layer) in layers(spec) {
         let stores = relayout::stores(planet, &path, &layer, &mut rest)?;
@@ -68,7 +71,10 @@ pub fn input(spec: &InputSpec, fixture: &Arrays) -> Result<Tensor, String> {
     let Array { shape, data, .. } = fixture.get(name).ok_or_else(|| format!("the fixture has no array {name}"))?;
     let mut out = shape.clone();
     if spec.take.len() >= shape.len() || out[1..].iter().zip(&spec.take).any(|(have, want)| want > have) {
-        return Err(format!("fixture array {name} has shape {shape:?}; a slice of {:?} does not fit its axes after the first", spec.take));
+        return Err(format!(
+            "fixture array {name} has shape {shape:?}; a slice of {:?} does not fit its axes after the first",
+            spec.take
+        ));
     }
     out[1..=spec.take.len()].copy_from_slice(&spec.take);
     let mut values = Vec::with_capacity(out.iter().product());

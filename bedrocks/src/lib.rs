@@ -9,5 +9,17 @@ pub mod relayout;
 
 /// The bedrocks, in the order of every table.
 pub const BEDROCKS: [&str; 13] = [
-    "dense", "cnn1", "cnn2", "cnn3", "mha", "lstm", "rnn", "layernorm", "embedding", "rmsnorm", "swiglu", "residual", "mixer",
+    "dense",
+    "cnn1",
+    "cnn2",
+    "cnn3",
+    "mha",
+    "lstm",
+    "rnn",
+    "layernorm",
+    "embedding",
+    "rmsnorm",
+    "swiglu",
+    "residual",
+    "mixer",
 ];

@@ -77,7 +77,11 @@ pub enum FixtureRecipe {
 
 /// The network of a model: `layers` in one cell, with the inputs that some of them read.
 #[must_use]
-pub fn network_spec(layers: &[LayerSpec], reads: &BTreeMap<usize, usize>, skips: &BTreeMap<usize, usize>) -> NetworkSpec {
+pub fn network_spec(
+    layers: &[LayerSpec],
+    reads: &BTreeMap<usize, usize>,
+    skips: &BTreeMap<usize, usize>,
+) -> NetworkSpec {
     let mut spec = NetworkSpec::stack(layers.to_vec());
     for (l, cell) in spec.cells.iter_mut().enumerate() {
         cell.input = reads.get(&l).copied();

@@ -119,7 +119,10 @@ pub fn read(path: &Path) -> Result<Arrays, Error> {
             return Err(wrong("is not an .npy array; an .npz holds nothing else".into()));
         };
         let mut bytes = Vec::new();
-        (&mut entry).take(MEMBER_CAP + 1).read_to_end(&mut bytes).map_err(|e| wrong(format!("cannot be unpacked: {e}")))?;
+        (&mut entry)
+            .take(MEMBER_CAP + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| wrong(format!("cannot be unpacked: {e}")))?;
         if bytes.len() as u64 > MEMBER_CAP {
             return Err(wrong(format!("unpacks to more than {MEMBER_CAP} bytes")));
         }
@@ -158,7 +161,9 @@ fn parse(bytes: &[u8]) -> Result<Array, String> {
     let item = match dtype.as_str() {
         "<f4" => 4,
         "<f8" => 8,
-        ">f4" | ">f8" => return Err(format!("is big-endian ({dtype}); save it with array.astype(array.dtype.newbyteorder('<'))")),
+        ">f4" | ">f8" => {
+            return Err(format!("is big-endian ({dtype}); save it with array.astype(array.dtype.newbyteorder('<'))"));
+        }
         _ => return Err(format!("has dtype {dtype}; expected <f4 or <f8")),
     };
     let shape = header.shape().iter().map(|&n| usize::try_from(n)).collect::<Result<Vec<_>, _>>();

@@ -85,7 +85,10 @@ pub fn stores(planet: &Planet, path: &str, spec: &LayerSpec, arrays: &mut Arrays
             let input = Nd::take(arrays, &format!("{path}.input_bias"))?;
             let hidden = Nd::take(arrays, &format!("{path}.recurrent_bias"))?;
             if input.shape != hidden.shape {
-                return Err(format!("{path}.input_bias and .recurrent_bias have shapes {:?} and {:?}", input.shape, hidden.shape));
+                return Err(format!(
+                    "{path}.input_bias and .recurrent_bias have shapes {:?} and {:?}",
+                    input.shape, hidden.shape
+                ));
             }
             let data = input.data.iter().zip(&hidden.data).map(|(a, b)| a + b).collect();
             Nd { shape: input.shape, data }
@@ -93,7 +96,10 @@ pub fn stores(planet: &Planet, path: &str, spec: &LayerSpec, arrays: &mut Arrays
             to_loom(planet, form, &name, Nd::take(arrays, &name)?)?
         };
         if nd.shape != wanted.shape {
-            return Err(format!("array {name} has shape {:?} in Loom's layout; the layer needs {:?}", nd.shape, wanted.shape));
+            return Err(format!(
+                "array {name} has shape {:?} in Loom's layout; the layer needs {:?}",
+                nd.shape, wanted.shape
+            ));
         }
         let store = WeightStore::f32(nd.shape, nd.data).map_err(|e| format!("array {name}: {e}"))?;
         weights.insert(role, store);
@@ -106,7 +112,9 @@ fn to_loom(planet: &Planet, form: Form, name: &str, nd: Nd) -> Result<Nd, String
     let rank = nd.shape.len();
     match form {
         Form::Matrix if rank != 2 => Err(format!("array {name} has shape {:?}; expected a matrix", nd.shape)),
-        Form::Kernel if rank < 3 => Err(format!("array {name} has shape {:?}; expected a convolution kernel", nd.shape)),
+        Form::Kernel if rank < 3 => {
+            Err(format!("array {name} has shape {:?}; expected a convolution kernel", nd.shape))
+        }
         Form::Matrix if planet.matrix == MatrixOrder::InOut => Ok(nd.permute(&[1, 0])),
         Form::Kernel if planet.kernel == KernelOrder::SpatialInOut => {
             let axes: Vec<usize> = [rank - 1, rank - 2].into_iter().chain(0..rank - 2).collect();

@@ -26,7 +26,9 @@ pub enum Error {
         value: f32,
     },
     /// A grid extent is zero, or their product overflows.
-    #[error("grid {depth}x{rows}x{cols} with {layers_per_cell} layers per cell: every extent must be at least 1 and their product must fit the machine")]
+    #[error(
+        "grid {depth}x{rows}x{cols} with {layers_per_cell} layers per cell: every extent must be at least 1 and their product must fit the machine"
+    )]
     GridExtent {
         /// Cells along z.
         depth: usize,

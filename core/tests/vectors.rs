@@ -10,7 +10,9 @@ use std::process::ExitCode;
 
 use loom_core::format::{dialect, flat};
 use loom_core::layers::{QkNorm, RmsNormSpec, SequentialSpec};
-use loom_core::{CellSpec, ChildSpec, Cpu, LayerSpec, Network, NetworkSpec, Role, State, Tensor, WeightStore, WeightTable};
+use loom_core::{
+    CellSpec, ChildSpec, Cpu, LayerSpec, Network, NetworkSpec, Role, State, Tensor, WeightStore, WeightTable,
+};
 use serde_json::Value;
 
 /// Defects that we do not copy, and why the recorded output is not ours.
@@ -91,7 +93,9 @@ fn judge(vector: &Value, quirks: &[&str]) -> Outcome {
 /// The largest difference over all calls, relative to `max(1, |largest output|)`.
 fn run(vector: &Value) -> Result<f64, String> {
     let weights = list(&vector["weights"]);
-    let norm = |path: &str, role: &str| weights.iter().find(|w| text(&w["path"]) == format!("{path}.{role}")).map(|w| floats(&w["values"]));
+    let norm = |path: &str, role: &str| {
+        weights.iter().find(|w| text(&w["path"]) == format!("{path}.{role}")).map(|w| floats(&w["values"]))
+    };
     let qk_norm = |path: &str| match (norm(path, "q_norm"), head_dim(&vector["network"], path)) {
         (None, _) => QkNorm::None,
         (Some(gain), head) if gain.len() == head => QkNorm::Shared,
@@ -191,7 +195,8 @@ fn tensor(value: &Value) -> Result<Tensor, String> {
 }
 
 fn read(path: &Path) -> Result<Value, String> {
-    let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}; set LOOM_VECTORS to the folder of vectors", path.display()))?;
+    let bytes = std::fs::read(path)
+        .map_err(|e| format!("{}: {e}; set LOOM_VECTORS to the folder of vectors", path.display()))?;
     serde_json::from_slice(&bytes).map_err(|e| format!("{}: {e}", path.display()))
 }
 

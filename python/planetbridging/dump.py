@@ -25,7 +25,12 @@ def dump_fixture(bedrock: manifest.Bedrock, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {name: fixtures.array(recipe) for name, recipe in sorted(bedrock.fixture.items())}
     np.savez_compressed(folder / "fixture.npz", **arrays)
-    meta = {"packages": {"numpy": importlib.metadata.version("numpy")}, "flags": {}, "handler": source_hash("fixtures")}
+    meta = {
+        "packages": {name: importlib.metadata.version(name) for name in ("numpy", "scikit-learn")},
+        "flags": {},
+        "handler": source_hash("fixtures"),
+        "seeds": {},
+    }
     (folder / "fixture.json").write_text(json.dumps(meta, indent=1, sort_keys=True))
 
 
@@ -75,6 +80,7 @@ def dump_planet(planet: str, bedrock: manifest.Bedrock, folder: Path, pattern: s
         "packages": {name: importlib.metadata.version(name) for name in handler.PACKAGES},
         "flags": handler.FLAGS,
         "handler": source_hash("fixtures", "planets/chain", f"planets/{planet}"),
+        "seeds": {model.id: model.seed for model in models},
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=1, sort_keys=True))
 

@@ -112,8 +112,10 @@ struct RuleRecord {
 /// # Errors
 /// [`Error::Document`] with the JSON path, or line and column, and what is wrong there.
 pub fn parse(json: &str, norms: impl Fn(&str) -> QkNorm) -> Result<NetworkSpec, Error> {
-    let document: Document = serde_json::from_str(json)
-        .map_err(|e| Error::Document { path: format!("line {} column {}", e.line(), e.column()), what: e.to_string() })?;
+    let document: Document = serde_json::from_str(json).map_err(|e| Error::Document {
+        path: format!("line {} column {}", e.line(), e.column()),
+        what: e.to_string(),
+    })?;
     let mut network = NetworkSpec {
         depth: document.depth,
         rows: document.rows,
@@ -179,7 +181,11 @@ impl Record {
                 num_clusters: self.num_clusters,
                 input_dim: input,
                 temperature: or(self.kmeans_temperature, 1.0),
-                output: if self.output_mode == "features" { KMeansOutput::Features } else { KMeansOutput::Probabilities },
+                output: if self.output_mode == "features" {
+                    KMeansOutput::Features
+                } else {
+                    KMeansOutput::Probabilities
+                },
                 activation,
             }),
             "SOFTMAX" => LayerSpec::Softmax(self.softmax().map_err(wrong)?),
@@ -258,9 +264,13 @@ impl Record {
     }
 
     fn mha(&self, qk_norm: QkNorm) -> Result<MhaSpec, String> {
-        let head = if self.head_dim == 0 { self.d_model.checked_div(self.num_heads).unwrap_or(0) } else { self.head_dim };
+        let head =
+            if self.head_dim == 0 { self.d_model.checked_div(self.num_heads).unwrap_or(0) } else { self.head_dim };
         if self.query_dim != 0 && self.num_heads.checked_mul(head) != Some(self.query_dim) {
-            return Err(format!("query_dim {} is not num_heads {} times head_dim {head}", self.query_dim, self.num_heads));
+            return Err(format!(
+                "query_dim {} is not num_heads {} times head_dim {head}",
+                self.query_dim, self.num_heads
+            ));
         }
         Ok(MhaSpec {
             d_model: self.d_model,
@@ -343,7 +353,11 @@ impl RuleRecord {
                 83 => Command::BecomeSoftmax,
                 90 => Command::BecomeRmsNorm,
                 101 => Command::ResetToIdentity,
-                other => return Err(format!("rule command {other} leaves a broken or random layer; expected 70, 83, 90 or 101")),
+                other => {
+                    return Err(format!(
+                        "rule command {other} leaves a broken or random layer; expected 70, 83, 90 or 101"
+                    ));
+                }
             },
             cooldown: self.cooldown,
             target: (!self.self_only).then_some(self.param),

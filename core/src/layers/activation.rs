@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::math;
 
-/// An activation. Sources: `../spec` section 2 of the layer specification; GELU is the tanh form.
+/// An activation. GELU is its tanh form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -47,13 +47,31 @@ impl Activation {
         let x = f64::from(v);
         match self {
             Activation::Linear => v,
-            Activation::Relu => if v < 0.0 { 0.0 } else { v },
+            Activation::Relu => {
+                if v < 0.0 {
+                    0.0
+                } else {
+                    v
+                }
+            }
             Activation::Silu => (x * math::sigmoid(x)) as f32,
             Activation::Gelu => math::gelu(x) as f32,
             Activation::Tanh => math::tanh(x) as f32,
             Activation::Sigmoid => math::sigmoid(x) as f32,
-            Activation::LeakyRelu => if v < 0.0 { (0.01 * x) as f32 } else { v },
-            Activation::Relu2 => if v < 0.0 { 0.0 } else { v * v },
+            Activation::LeakyRelu => {
+                if v < 0.0 {
+                    (0.01 * x) as f32
+                } else {
+                    v
+                }
+            }
+            Activation::Relu2 => {
+                if v < 0.0 {
+                    0.0
+                } else {
+                    v * v
+                }
+            }
         }
     }
 }

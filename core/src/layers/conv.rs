@@ -82,7 +82,11 @@ impl<const N: usize> ConvSpec<N> {
         let (input, out, kernel) = (pad(&self.input), pad(out), pad(&[k; N]));
         let at = |o: usize, t: usize, axis: usize| {
             // Axes that the kind does not have are of extent 1, without stride or padding.
-            if axis < 3 - N { Some(0) } else { (o * self.stride + t).checked_sub(self.padding).filter(|&i| i < input[axis]) }
+            if axis < 3 - N {
+                Some(0)
+            } else {
+                (o * self.stride + t).checked_sub(self.padding).filter(|&i| i < input[axis])
+            }
         };
         let mut rows = Vec::with_capacity(positions * self.window());
         for (oz, oy, ox) in triples(out) {
@@ -119,7 +123,10 @@ impl<const N: usize> Family for ConvSpec<N> {
             return check_axes::<N>("output", output);
         }
         match self.input.iter().find(|&&n| n + 2 * self.padding < self.kernel_size) {
-            Some(n) => Err(format!("kernel_size {} is wider than the padded input ({n} + 2 * {})", self.kernel_size, self.padding)),
+            Some(n) => Err(format!(
+                "kernel_size {} is wider than the padded input ({n} + 2 * {})",
+                self.kernel_size, self.padding
+            )),
             None => Ok(()),
         }
     }

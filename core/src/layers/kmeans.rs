@@ -85,7 +85,10 @@ impl Family for KMeansSpec {
             match self.output {
                 KMeansOutput::Probabilities => y.extend(a.iter().map(|&a| self.activation.apply(a))),
                 KMeansOutput::Features => y.extend((0..d).map(|i| {
-                    let mix = a.iter().enumerate().fold(0.0, |sum, (k, &a)| sum + f64::from(a) * f64::from(centers[k * d + i]));
+                    let mix = a
+                        .iter()
+                        .enumerate()
+                        .fold(0.0, |sum, (k, &a)| sum + f64::from(a) * f64::from(centers[k * d + i]));
                     self.activation.apply(mix as f32)
                 })),
             }

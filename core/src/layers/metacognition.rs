@@ -180,7 +180,9 @@ impl Command {
                 let spec = RmsNormSpec { dim: *dim, eps: super::norm::rms_eps() };
                 Ok((LayerSpec::RmsNorm(spec), Weights::from([(Role::Gamma, gamma)])))
             }
-            (Command::ResetToIdentity, LayerSpec::Dense(spec)) if spec.output_dim == 1 || spec.output_dim == spec.input_dim => {
+            (Command::ResetToIdentity, LayerSpec::Dense(spec))
+                if spec.output_dim == 1 || spec.output_dim == spec.input_dim =>
+            {
                 dense(spec, identity(spec.output_dim, spec.input_dim))
             }
             _ => Err(unfit()),

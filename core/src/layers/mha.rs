@@ -198,7 +198,10 @@ impl Family for MhaSpec {
             return Err(format!("num_heads {} is not a multiple of num_kv_heads {}", self.num_heads, self.kv_heads()));
         }
         if self.head_dim.is_none() && !self.d_model.is_multiple_of(self.num_heads) {
-            return Err(format!("d_model {} is not a multiple of num_heads {}; give head_dim", self.d_model, self.num_heads));
+            return Err(format!(
+                "d_model {} is not a multiple of num_heads {}; give head_dim",
+                self.d_model, self.num_heads
+            ));
         }
         if self.window.is_some() && !self.causal {
             return Err("a window needs causal attention".into());

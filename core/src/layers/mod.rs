@@ -221,19 +221,22 @@ impl Layer {
         layer.spec.check().map_err(|what| layer.error(Problem::Config(what)))?;
         layer.check_weights()?;
         for (name, child) in layer.spec.children() {
-            let body = match (child.layer, child.link) {
-                (Some(spec), None) => {
-                    let path = format!("{}.{name}", layer.path);
-                    ChildBody::Own(Self::build(network, spec, at, path, sites, table)?)
-                }
-                (None, Some(target)) if network.index(target).is_some() => ChildBody::Link(target),
-                (None, Some(target)) => {
-                    return Err(layer.error(Problem::Config(format!("{name} links to {target}, which is outside the grid"))));
-                }
-                _ => {
-                    return Err(layer.error(Problem::Config(format!("{name} needs either `layer` or `link`, and not both"))));
-                }
-            };
+            let body =
+                match (child.layer, child.link) {
+                    (Some(spec), None) => {
+                        let path = format!("{}.{name}", layer.path);
+                        ChildBody::Own(Self::build(network, spec, at, path, sites, table)?)
+                    }
+                    (None, Some(target)) if network.index(target).is_some() => ChildBody::Link(target),
+                    (None, Some(target)) => {
+                        return Err(layer
+                            .error(Problem::Config(format!("{name} links to {target}, which is outside the grid"))));
+                    }
+                    _ => {
+                        return Err(layer
+                            .error(Problem::Config(format!("{name} needs either `layer` or `link`, and not both"))));
+                    }
+                };
             layer.children.push(Child { disabled: child.disabled, body });
         }
         Ok(layer)
@@ -246,7 +249,11 @@ impl Layer {
             match self.weights.get(role) {
                 None => return Err(self.error(Problem::MissingWeight { role: *role, expected })),
                 Some(store) if store.shape() != expected => {
-                    return Err(self.error(Problem::WeightShape { role: *role, expected, found: store.shape().to_vec() }));
+                    return Err(self.error(Problem::WeightShape {
+                        role: *role,
+                        expected,
+                        found: store.shape().to_vec(),
+                    }));
                 }
                 Some(_) => {}
             }

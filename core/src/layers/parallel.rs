@@ -84,7 +84,12 @@ impl Family for ParallelSpec {
             for (branch, y) in &outs {
                 if !y.len().is_multiple_of(batch) {
                     let expected = y.len().next_multiple_of(batch);
-                    return Err(layer.error(Problem::Branch { branch: *branch, mode: "concatenate", expected, found: y.len() }));
+                    return Err(layer.error(Problem::Branch {
+                        branch: *branch,
+                        mode: "concatenate",
+                        expected,
+                        found: y.len(),
+                    }));
                 }
             }
             let mut data = Vec::new();
@@ -99,7 +104,12 @@ impl Family for ParallelSpec {
         for (branch, y) in &outs {
             if y.len() != first.len() {
                 let mode = self.combine.name();
-                return Err(layer.error(Problem::Branch { branch: *branch, mode, expected: first.len(), found: y.len() }));
+                return Err(layer.error(Problem::Branch {
+                    branch: *branch,
+                    mode,
+                    expected: first.len(),
+                    found: y.len(),
+                }));
             }
         }
         let n = outs.len();
@@ -109,7 +119,12 @@ impl Family for ParallelSpec {
                 let width = g.len() / batch;
                 if width < n || !g.len().is_multiple_of(batch) || !first.len().is_multiple_of(batch) {
                     let branch = branches.len();
-                    return Err(layer.error(Problem::Branch { branch, mode: "weigh", expected: n * batch, found: g.len() }));
+                    return Err(layer.error(Problem::Branch {
+                        branch,
+                        mode: "weigh",
+                        expected: n * batch,
+                        found: g.len(),
+                    }));
                 }
                 let mut weights: Vec<f32> = g.data().chunks_exact(width).flat_map(|row| row[..n].to_vec()).collect();
                 weights.chunks_exact_mut(n).for_each(softmax_in_place);

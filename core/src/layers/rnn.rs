@@ -52,7 +52,12 @@ pub(super) struct Scan<'a> {
 impl Scan<'_> {
     /// Runs `cell(b, z, h)` for every sample `b` at each step: `z` holds the rounded gate
     /// sums and `h` receives the new state. Returns `[batch, steps, hidden]`.
-    pub(super) fn run(&self, run: &Run<'_>, x: &Tensor, mut cell: impl FnMut(usize, &[f32], &mut [f32])) -> Result<Tensor> {
+    pub(super) fn run(
+        &self,
+        run: &Run<'_>,
+        x: &Tensor,
+        mut cell: impl FnMut(usize, &[f32], &mut [f32]),
+    ) -> Result<Tensor> {
         let (cpu, width) = (&run.cpu, self.gates * self.hidden);
         let batch = self.layer.units(x, "sequences", self.steps * self.input)?;
         let bias = self.layer.values(Role::Bias);
@@ -66,9 +71,8 @@ impl Scan<'_> {
             for b in 0..batch {
                 let at = b * self.steps + t;
                 let sums = from_x[at * width..][..width].iter().zip(&from_h[b * width..][..width]).enumerate();
-                let z: Vec<f32> = sums
-                    .map(|(i, (x, h))| ((x + h) + bias.get(i).copied().map_or(0.0, f64::from)) as f32)
-                    .collect();
+                let z: Vec<f32> =
+                    sums.map(|(i, (x, h))| ((x + h) + bias.get(i).copied().map_or(0.0, f64::from)) as f32).collect();
                 let h = &mut h[b * self.hidden..][..self.hidden];
                 cell(b, &z, h);
                 y[at * self.hidden..][..self.hidden].copy_from_slice(h);

@@ -123,7 +123,10 @@ impl SoftmaxSpec {
     fn apply(&self, x: &mut [f32], noise: &mut Noise) -> std::result::Result<(), String> {
         x.iter_mut().for_each(|v| *v = (f64::from(*v) / self.temperature) as f32);
         match self.variant {
-            SoftmaxVariant::Standard | SoftmaxVariant::Temperature | SoftmaxVariant::Adaptive | SoftmaxVariant::Mixture => {
+            SoftmaxVariant::Standard
+            | SoftmaxVariant::Temperature
+            | SoftmaxVariant::Adaptive
+            | SoftmaxVariant::Mixture => {
                 softmax_in_place(x);
             }
             SoftmaxVariant::Grid | SoftmaxVariant::Hierarchical => {
@@ -147,7 +150,8 @@ impl SoftmaxSpec {
                 let mut sparse = x.to_vec();
                 sparsemax(&mut sparse);
                 softmax_in_place(x);
-                let mix: Vec<f64> = x.iter().zip(&sparse).map(|(&s, &p)| (1.0 - t) * f64::from(s) + t * f64::from(p)).collect();
+                let mix: Vec<f64> =
+                    x.iter().zip(&sparse).map(|(&s, &p)| (1.0 - t) * f64::from(s) + t * f64::from(p)).collect();
                 let sum = mix.iter().fold(0.0, |sum, v| sum + v);
                 x.iter_mut().zip(&mix).for_each(|(v, m)| *v = (m / sum) as f32);
             }

@@ -13,10 +13,9 @@ from typing import Any, Callable, Protocol
 import numpy as np
 
 from ..manifest import Model, kind_of
-from ..weights import Weights, roles
+from ..weights import Weights
 
 Roles = dict[str, np.ndarray]
-
 
 @dataclass(frozen=True)
 class Slot:
@@ -25,7 +24,6 @@ class Slot:
     get: Callable[[], np.ndarray]
     set: Callable[[np.ndarray], None]
     convert: Callable[[Roles], np.ndarray]
-
 
 class Operators(Protocol):
     """A planet's stock operators. Tensors are the planet's own."""
@@ -37,7 +35,6 @@ class Operators(Protocol):
     def transpose(self, x, axes: tuple[int, ...]): ...
     def add(self, a, b): ...
     def layer(self, path: str, kind: str, config: dict[str, Any]) -> Callable[[Any], Any]: ...
-
 
 class Chain:
     """A model of a manifest, built of a planet's operators."""
@@ -113,7 +110,6 @@ class Chain:
         """The live arrays by `path.role`, in the planet's own layout."""
         return {name: np.asarray(slot.get()) for name, slot in sorted(self.ops.slots.items())}
 
-
 def path_of(name: str) -> str:
     """The layer path of an array name: `layers.0.input_weight.i` belongs to `layers.0`."""
     parts = name.split(".")
@@ -121,17 +117,10 @@ def path_of(name: str) -> str:
         parts.pop()
     return ".".join(parts)
 
-
-
-
 def gates(kind: str) -> str:
     """Loom's gate order."""
     return "ifgo" if kind == "lstm" else "h"
 
-
 def gate(rows: np.ndarray, kind: str, name: str) -> np.ndarray:
     """One gate's block of a stacked array."""
     return np.split(rows, len(gates(kind)))[gates(kind).index(name)]
-
-
-__all__ = ["Chain", "Operators", "Slot", "gate", "gates", "path_of", "roles"]

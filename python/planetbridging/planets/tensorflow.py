@@ -112,8 +112,7 @@ class Operators:
             activation=activation(c.get("activation", "linear")), dtype=self.dtype)
         conv.build((None, *(None,) * rank, c["in_channels"]))
         axes = (*range(2, rank + 2), 1, 0)
-        self.slot(f"{path}.weight", conv._kernel if hasattr(conv, "_kernel") else conv.kernel,
-                  lambda w: w["weight"].transpose(axes))
+        self.slot(f"{path}.weight", conv.kernel, lambda w: w["weight"].transpose(axes))
         if bias:
             self.slot(f"{path}.bias", conv.bias, lambda w: w["bias"])
         if pad == 0:
@@ -182,6 +181,5 @@ def train(chain: Chain, x: np.ndarray, y: np.ndarray, epochs: int, batch: int, r
     keras.utils.set_random_seed(chain.model.seed)
     entry = keras.Input(shape=x.shape[1:], dtype="float32")
     model = keras.Model(entry, layers.Flatten()(chain(entry)))
-    if chain.ops.channels_last and len(y.shape) == 2:
-        model.compile(optimizer=keras.optimizers.Adam(rate), loss="mse")
+    model.compile(optimizer=keras.optimizers.Adam(rate), loss="mse")
     model.fit(x.astype("float32"), y.astype("float32"), epochs=epochs, batch_size=batch, verbose=0)

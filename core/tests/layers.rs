@@ -1,0 +1,302 @@
+//! What the recorded vectors cannot show: the behaviour where we differ from the original on
+//! purpose, and the errors.
+
+use loom_core::{Cpu, Error, LayerSpec, Network, NetworkSpec, Problem, State, Tensor, WeightStore, WeightTable};
+use serde_json::json;
+
+fn spec(layers: serde_json::Value) -> NetworkSpec {
+    NetworkSpec::stack(serde_json::from_value::<Vec<LayerSpec>>(layers).expect("layers"))
+}
+
+/// Fills every role of every layer with small numbers that differ.
+fn fill(spec: &NetworkSpec) -> WeightTable {
+    fn visit(path: String, layer: &LayerSpec, table: &mut WeightTable, seed: &mut u32) {
+        let mut next = || {
+            *seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (*seed >> 8) as f32 / (1 << 24) as f32 - 0.5
+        };
+        for role in layer.roles() {
+            let n = role.shape.iter().product();
+            let store = WeightStore::f32(role.shape, (0..n).map(|_| next()).collect()).expect("finite");
+            table.entry(path.clone()).or_default().insert(role.role, store);
+        }
+        for (name, child) in layer.children() {
+            if let Some(layer) = child.layer {
+                visit(format!("{path}.{name}"), &layer, table, seed);
+            }
+        }
+    }
+    let (mut table, mut seed) = (WeightTable::new(), 7);
+    for cell in &spec.cells {
+        visit(format!("layers.{}", spec.index(cell.at).expect("inside")), &cell.layer, &mut table, &mut seed);
+    }
+    table
+}
+
+fn network(layers: serde_json::Value) -> Network {
+    let spec = spec(layers);
+    let mut table = fill(&spec);
+    Network::build(spec, &mut table).expect("a network")
+}
+
+fn wave(shape: &[usize]) -> Tensor {
+    let n = shape.iter().product::<usize>();
+    Tensor::new(shape.to_vec(), (0..n).map(|i| (0.37 * i as f32).sin()).collect()).expect("a tensor")
+}
+
+fn run(network: &Network, x: Tensor) -> Tensor {
+    network.run(&[x], &mut State::default(), &Cpu::best()).expect("a run")
+}
+
+#[test]
+fn batched_attention_equals_one_sample_at_a_time() {
+    for causal in [true, false] {
+        let net = network(json!([{"mha": {"d_model": 8, "num_heads": 4, "num_kv_heads": 2, "causal": causal}}]));
+        let x = wave(&[3, 5, 8]);
+        let together = run(&net, x.clone());
+        for b in 0..3 {
+            let one = Tensor::new(vec![5, 8], x.data()[b * 40..][..40].to_vec()).expect("a sample");
+            assert_eq!(run(&net, one).data(), &together.data()[b * 40..][..40], "sample {b}");
+        }
+    }
+}
+
+#[test]
+fn decoding_token_by_token_equals_one_prefill_window_included() {
+    for window in [None, Some(3)] {
+        let net = network(json!([{"mha": {"d_model": 8, "num_heads": 2, "window": window, "qk_norm": "per_head"}}]));
+        let x = wave(&[2, 7, 8]);
+        let whole = run(&net, x.clone());
+        let mut state = State::default();
+        for s in 0..7 {
+            let token: Vec<f32> = (0..2).flat_map(|b| x.data()[(b * 7 + s) * 8..][..8].to_vec()).collect();
+            let token = Tensor::new(vec![2, 1, 8], token).expect("a token");
+            let y = net.run(&[token], &mut state, &Cpu::best()).expect("a step");
+            for b in 0..2 {
+                assert_eq!(y.data()[b * 8..][..8], whole.data()[(b * 7 + s) * 8..][..8], "{window:?} {s} {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_window_hides_what_lies_before_it() {
+    let net = network(json!([{"mha": {"d_model": 4, "num_heads": 1, "window": 2}}]));
+    let x = wave(&[1, 6, 4]);
+    let mut changed = x.data().to_vec();
+    changed[..4].fill(9.0);
+    let (a, b) = (run(&net, x), run(&net, Tensor::new(vec![1, 6, 4], changed).expect("a tensor")));
+    assert_ne!(a.data()[..8], b.data()[..8]);
+    assert_eq!(a.data()[8..], b.data()[8..]);
+}
+
+#[test]
+fn norms_and_dense_treat_every_leading_position() {
+    for layer in [
+        json!({"layernorm": {"dim": 4}}),
+        json!({"rmsnorm": {"dim": 4}}),
+        json!({"dense": {"input_dim": 4, "output_dim": 3, "activation": "tanh"}}),
+        json!({"swiglu": {"input_dim": 4, "intermediate_dim": 6}}),
+    ] {
+        let net = network(json!([layer]));
+        let x = wave(&[2, 3, 4]);
+        let y = run(&net, x.clone());
+        assert_eq!(y.shape()[..2], [2, 3]);
+        let flat = run(&net, Tensor::new(vec![6, 4], x.into_data()).expect("rows"));
+        assert_eq!(y.data(), flat.data());
+    }
+}
+
+#[test]
+fn recurrent_samples_are_independent() {
+    for kind in ["rnn", "lstm"] {
+        let net = network(json!([{kind: {"input_size": 3, "hidden_size": 5, "seq_length": 4}}]));
+        let x = wave(&[2, 4, 3]);
+        let y = run(&net, x.clone());
+        assert_eq!(y.shape(), [2, 4, 5]);
+        let second = Tensor::new(vec![1, 4, 3], x.data()[12..].to_vec()).expect("a sample");
+        assert_eq!(run(&net, second).data(), &y.data()[20..]);
+    }
+}
+
+#[test]
+fn softmax_by_row_and_over_everything() {
+    let x = wave(&[2, 3]);
+    let sums = |over: &str| {
+        let y = run(&network(json!([{"softmax": {"over": over}}])), x.clone());
+        y.data().chunks(3).map(|row| row.iter().sum::<f32>()).collect::<Vec<_>>()
+    };
+    assert!(sums("row").iter().all(|s| (s - 1.0).abs() < 1e-6));
+    assert!((sums("tensor").iter().sum::<f32>() - 1.0).abs() < 1e-6);
+    let mut state = State::default();
+    let gumbel = network(json!([{"softmax": {"variant": "gumbel", "seed": 3}}]));
+    let mut call = || gumbel.run(std::slice::from_ref(&x), &mut state, &Cpu::best()).expect("a run");
+    let (first, second) = (call(), call());
+    assert_ne!(first, second, "every call draws anew");
+    assert_eq!(first, run(&gumbel, x.clone()), "and the same from the start");
+}
+
+#[test]
+fn filter_weighs_branches_by_a_gate_row_for_each_sample() {
+    let dense = |out: usize| json!({"dense": {"input_dim": 2, "output_dim": out, "bias": false}});
+    let branch = json!({"layer": dense(2)});
+    let spec = spec(json!([{"parallel": {"branches": [branch, branch], "combine": "filter", "gate": dense(2)}}]));
+    let mut table = fill(&spec);
+    let set = |table: &mut WeightTable, path: &str, values: [f32; 4]| {
+        let store = WeightStore::f32(vec![2, 2], values.to_vec()).expect("finite");
+        table.insert(path.into(), [(loom_core::Role::Weight, store)].into());
+    };
+    set(&mut table, "layers.0.parallel_branches.0", [1.0, 0.0, 0.0, 1.0]);
+    set(&mut table, "layers.0.parallel_branches.1", [-1.0, 0.0, 0.0, -1.0]);
+    // The gate favours the branch of the larger input, by a factor that leaves no doubt.
+    set(&mut table, "layers.0.filter_gate", [100.0, 0.0, 0.0, 100.0]);
+    let net = Network::build(spec, &mut table).expect("a network");
+    let x = Tensor::new(vec![2, 2], vec![9.0, 1.0, 1.0, 9.0]).expect("a tensor");
+    assert_eq!(run(&net, x).data(), [9.0, 1.0, -1.0, -9.0]);
+}
+
+#[test]
+fn disabled_branches_and_steps_are_passed_over() {
+    let dense = json!({"dense": {"input_dim": 3, "output_dim": 3}});
+    let off = json!({"layer": dense, "disabled": true});
+    let on = json!({"layer": dense});
+    let width = |layers: serde_json::Value| run(&network(layers), wave(&[2, 3])).shape().to_vec();
+    assert_eq!(width(json!([{"parallel": {"branches": [on, off]}}])), [2, 3]);
+    assert_eq!(width(json!([{"parallel": {"branches": [on, on]}}])), [2, 6]);
+    let x = wave(&[2, 3]);
+    assert_eq!(run(&network(json!([{"parallel": {"branches": [off]}}])), x.clone()), x);
+    assert_eq!(run(&network(json!([{"sequential": {"steps": [off]}}])), x.clone()), x);
+}
+
+#[test]
+fn transposed_convolution_is_the_adjoint_of_convolution() {
+    // <conv x, y> = <x, conv^T y> with W[f,c] and W[c,f] of one channel each.
+    let conv = network(
+        json!([{"cnn2": {"in_channels": 1, "filters": 1, "input": [5, 6], "kernel_size": 3, "stride": 2, "padding": 1}}]),
+    );
+    let mut table =
+        WeightTable::from([("layers.0".to_string(), conv.layers().next().expect("a layer").weights().clone())]);
+    let spec = spec(
+        json!([{"convtransposed2": {"in_channels": 1, "filters": 1, "input": [3, 3], "kernel_size": 3, "stride": 2, "padding": 1, "output": [5, 6]}}]),
+    );
+    let transposed = Network::build(spec, &mut table).expect("a network");
+    let (x, y) = (wave(&[1, 1, 5, 6]), wave(&[1, 1, 3, 3]));
+    let dot =
+        |a: &Tensor, b: &Tensor| a.data().iter().zip(b.data()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    let (left, right) = (dot(&run(&conv, x.clone()), &y), dot(&x, &run(&transposed, y.clone())));
+    assert!((left - right).abs() < 1e-5, "{left} and {right}");
+    let padded = network(
+        json!([{"convtransposed1": {"in_channels": 2, "filters": 3, "input": [4], "kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1}}]),
+    );
+    assert_eq!(run(&padded, wave(&[1, 2, 4])).shape(), [1, 3, 8]);
+}
+
+#[test]
+fn cells_read_and_add_network_inputs() {
+    let mut spec = spec(json!([{"residual": {}}, {"dense": {"input_dim": 2, "output_dim": 2}}, {"residual": {}}]));
+    spec.cells[0].skip = Some(1);
+    spec.cells[1].disabled = true;
+    spec.cells[2].input = Some(1);
+    spec.cells[2].skip = Some(0);
+    let mut table = fill(&spec);
+    let net = Network::build(spec, &mut table).expect("a network");
+    let inputs = [wave(&[1, 2]), Tensor::new(vec![1, 2], vec![10.0, 20.0]).expect("a tensor")];
+    let y = net.run(&inputs, &mut State::default(), &Cpu::scalar()).expect("a run");
+    assert_eq!(y.data(), [10.0, 20.0 + 0.37f32.sin()]);
+    let error = net.run(&inputs[..1], &mut State::default(), &Cpu::scalar()).expect_err("an input is missing");
+    assert!(matches!(error, Error::Layer { problem: Problem::NoInput { index: 1, given: 1 }, .. }), "{error}");
+}
+
+#[track_caller]
+fn refused(spec: NetworkSpec, table: Option<WeightTable>, part: &str) {
+    let mut table = table.unwrap_or_else(|| fill(&spec));
+    let error = Network::build(spec, &mut table).expect_err("refused").to_string();
+    assert!(error.contains(part), "{error}");
+}
+
+#[test]
+fn grids_are_filled_exactly() {
+    let dense = json!([{"dense": {"input_dim": 2, "output_dim": 2}}, {"residual": {}}]);
+    let mut twice = spec(dense.clone());
+    twice.cells[1].at.l = 0;
+    refused(twice, Some(WeightTable::new()), "grid position (0,0,0,0): holds two layers");
+    let mut outside = spec(dense.clone());
+    outside.cells[1].at.z = 1;
+    refused(outside, Some(WeightTable::new()), "(1,0,0,1): lies outside the grid");
+    let mut missing = spec(dense.clone());
+    missing.cols = 2;
+    refused(missing, Some(WeightTable::new()), "(0,0,1,0): has no layer");
+    let mut huge = spec(dense.clone());
+    (huge.depth, huge.rows, huge.cols) = (usize::MAX, usize::MAX, 3);
+    refused(huge, Some(WeightTable::new()), "their product must fit");
+    let mut empty = spec(dense);
+    empty.rows = 0;
+    refused(empty, Some(WeightTable::new()), "every extent must be at least 1");
+}
+
+#[test]
+fn errors_carry_the_coordinate_and_say_what_was_expected() {
+    let dense = json!([{"residual": {}}, {"dense": {"input_dim": 2, "output_dim": 3}}]);
+    refused(
+        spec(dense.clone()),
+        Some(WeightTable::new()),
+        "dense at (0,0,0,1) (layers.1): no weight weights; expected shape [3, 2]",
+    );
+    let mut wrong = fill(&spec(dense.clone()));
+    let stores = wrong.get_mut("layers.1").expect("stores");
+    stores.insert(loom_core::Role::Bias, WeightStore::f32(vec![2], vec![0.0; 2]).expect("finite"));
+    refused(spec(dense.clone()), Some(wrong), "bias has shape [2]; expected [3]");
+    let mut stray = fill(&spec(dense.clone()));
+    stray.insert("layers.7".into(), stray["layers.1"].clone());
+    refused(spec(dense.clone()), Some(stray), "\"layers.7\", but no layer has that path");
+    let mut extra = fill(&spec(dense.clone()));
+    extra.insert("layers.0".into(), extra["layers.1"].clone());
+    refused(spec(dense.clone()), Some(extra), "residual at (0,0,0,0) (layers.0): has no weight weights");
+    let net = network(dense);
+    let error = net.run(&[wave(&[3])], &mut State::default(), &Cpu::scalar()).expect_err("refused").to_string();
+    assert!(
+        error.contains("(0,0,0,1)") && error.contains("[3] is not a whole number of rows (2 elements each)"),
+        "{error}"
+    );
+    assert!(WeightStore::f32(vec![2], vec![1.0, f32::NAN]).expect_err("NaN").to_string().contains("element 1 is NaN"));
+}
+
+#[test]
+fn configurations_that_contradict_themselves() {
+    let bad = [
+        (json!([{"mha": {"d_model": 8, "num_heads": 3}}]), "give head_dim"),
+        (json!([{"mha": {"d_model": 8, "num_heads": 4, "num_kv_heads": 3}}]), "not a multiple of num_kv_heads"),
+        (json!([{"mha": {"d_model": 8, "num_heads": 4, "causal": false, "window": 2}}]), "a window needs causal"),
+        (json!([{"cnn2": {"in_channels": 1, "filters": 1, "input": [4], "kernel_size": 2}}]), "expected 2 extents"),
+        (
+            json!([{"cnn1": {"in_channels": 1, "filters": 1, "input": [4], "kernel_size": 7}}]),
+            "wider than the padded input",
+        ),
+        (
+            json!([{"cnn1": {"in_channels": 1, "filters": 1, "input": [4], "kernel_size": 2, "stride": 0}}]),
+            "stride is 0",
+        ),
+        (json!([{"layernorm": {"dim": 4, "eps": -1.0}}]), "eps is -1"),
+        (json!([{"softmax": {"temperature": 0.0}}]), "temperature is 0"),
+        (json!([{"parallel": {"branches": [], "combine": "filter"}}]), "needs a gate"),
+        (json!([{"sequential": {"steps": [{}]}}]), "either `layer` or `link`"),
+        (json!([{"sequential": {"steps": [{"link": {"z": 0, "y": 0, "x": 0, "l": 9}}]}}]), "outside the grid"),
+        (json!([{"sequential": {"steps": [{"link": {"z": 0, "y": 0, "x": 0, "l": 0}}]}}]), "circle"),
+    ];
+    for (layers, part) in bad {
+        refused(spec(layers), Some(WeightTable::new()), part);
+    }
+    assert!(
+        serde_json::from_str::<LayerSpec>(r#"{"dense": {"input_dim": 1, "output_dim": 1, "biass": true}}"#).is_err()
+    );
+    assert!(serde_json::from_str::<LayerSpec>(r#"{"denze": {}}"#).is_err());
+}
+
+#[test]
+fn a_rule_that_cannot_be_applied_is_an_error_not_a_broken_layer() {
+    let rule = json!({"condition": "std_above", "threshold": 0.0, "command": "reset_to_identity"});
+    let observed = json!({"dense": {"input_dim": 3, "output_dim": 2}});
+    let net = network(json!([{"metacognition": {"observed": observed, "rules": [rule]}}]));
+    let error = net.run(&[wave(&[2, 3])], &mut State::default(), &Cpu::scalar()).expect_err("refused").to_string();
+    assert!(error.contains("rule 0") && error.contains("cannot be applied to a dense layer"), "{error}");
+}

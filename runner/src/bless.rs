@@ -1,0 +1,184 @@
+//! Accepting new numbers: planets' dumps, and digests of our own outputs.
+//!
+//! The only code that writes under the golden folder. A dump is made whole in a temporary
+//! folder, compared with what is there, and only then moved in, each file atomically, the
+//! index last.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+use loom_bedrocks::npz::{self, Arrays, Data};
+
+use crate::golden::{ArrayEntry, Core, Goldens, Index, Provenance, core_path, index_path, yaml};
+use crate::manifest::Manifest;
+use crate::plan::{Case, Check};
+use crate::{run, write_atomically};
+
+/// What `meta.json` of a dump says.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Meta {
+    packages: BTreeMap<String, String>,
+    flags: BTreeMap<String, String>,
+    handler: String,
+    seeds: BTreeMap<String, u64>,
+}
+
+/// Runs `python -m planetbridging.dump` for one planet and some bedrocks.
+///
+/// # Errors
+/// When Python cannot be started or the dump fails; its own messages have gone to stderr.
+pub fn dump(
+    python: &Path,
+    package: &Path,
+    manifests: &Path,
+    planet: &str,
+    bedrocks: &[&Manifest],
+    out: &Path,
+) -> anyhow::Result<()> {
+    let mut command = Command::new(python);
+    command.args(["-m", "planetbridging.dump", "--planet", planet, "--manifests"]).arg(manifests).arg("--out").arg(out);
+    for bedrock in bedrocks {
+        command.args(["--bedrock", &bedrock.bedrock]);
+    }
+    command.env("PYTHONPATH", package).stdin(Stdio::null()).stdout(Stdio::null());
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {}; give --python or BEDROCK_PYTHON", python.display()))?;
+    if !status.success() {
+        bail!(
+            "the dump of {planet} failed ({status}); are its packages installed? pip install -r python/requirements/{planet}.txt"
+        );
+    }
+    Ok(())
+}
+
+/// The files that a planet, or `fixture`, contributes to a bedrock.
+fn files(manifest: &Manifest, planet: &str) -> Vec<String> {
+    if planet == "fixture" {
+        return vec!["fixture.npz".into()];
+    }
+    let has = |model: &&crate::manifest::Model| model.planets(manifest).iter().any(|p| p.id == planet);
+    manifest.models.iter().filter(has).map(|model| format!("{planet}/{}.npz", model.id())).collect()
+}
+
+/// One line for each array that differs between two files.
+fn changes(name: &str, old: Option<&Arrays>, new: &Arrays) -> Vec<String> {
+    let Some(old) = old else { return vec![format!("{name}: new")] };
+    let mut lines = Vec::new();
+    for (array, new) in new {
+        match old.get(array) {
+            None => lines.push(format!("{name}: {array}: new")),
+            Some(old) if old.sha256 == new.sha256 && old.shape == new.shape => {}
+            Some(old) if old.shape != new.shape || old.dtype() != new.dtype() => {
+                lines.push(format!(
+                    "{name}: {array}: {} {:?} becomes {} {:?}",
+                    old.dtype(),
+                    old.shape,
+                    new.dtype(),
+                    new.shape
+                ));
+            }
+            Some(old) => lines.push(format!("{name}: {array}: {}", difference(&old.data, &new.data))),
+        }
+    }
+    lines.extend(old.keys().filter(|array| !new.contains_key(*array)).map(|array| format!("{name}: {array}: gone")));
+    lines
+}
+
+/// `max |Δ| 1.2e-7, 3 ULP` of two arrays of one shape and dtype.
+fn difference(old: &Data, new: &Data) -> String {
+    match (old, new) {
+        (Data::F32(old), Data::F32(new)) => {
+            let c = crate::compare::compare(&[old.len()], new, old, None, &crate::plan::Tolerance::EXACT);
+            format!("max |Δ| {:.3e}, {} ULP", c.max_abs, c.max_ulp)
+        }
+        (Data::F64(old), Data::F64(new)) => {
+            let max = old.iter().zip(new).fold(0.0, |max: f64, (a, b)| max.max((a - b).abs()));
+            format!("max |Δ| {max:.3e}")
+        }
+        _ => "another dtype".into(),
+    }
+}
+
+/// Compares a dump with the goldens.
+///
+/// # Errors
+/// When a file that the manifests ask for is missing from the dump.
+pub fn drift(golden: &Path, manifest: &Manifest, planet: &str, dumped: &Path) -> anyhow::Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for file in files(manifest, planet) {
+        let new = npz::read(&dumped.join(&manifest.bedrock).join(&file))?;
+        let old = npz::read(&golden.join(&manifest.bedrock).join(&file)).ok();
+        lines.extend(changes(&format!("{}/{file}", manifest.bedrock), old.as_ref(), &new));
+    }
+    Ok(lines)
+}
+
+/// Moves a dump into the goldens and rewrites the index. Files of models that the manifest
+/// no longer has are removed.
+///
+/// # Errors
+/// When a file that the manifest asks for is missing from the dump, or cannot be written.
+pub fn accept(golden: &Path, manifest: &Manifest, planet: &str, dumped: &Path, why: &str) -> anyhow::Result<()> {
+    let (from, to) = (dumped.join(&manifest.bedrock), golden.join(&manifest.bedrock));
+    let wanted = files(manifest, planet);
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let path = index_path(golden, &manifest.bedrock);
+    let mut index = if path.exists() { yaml::<Index>(&path).map_err(anyhow::Error::msg)? } else { Index::default() };
+    let meta = if planet == "fixture" { from.join("fixture.json") } else { from.join(planet).join("meta.json") };
+    let meta = std::fs::read(&meta).with_context(|| format!("{}", meta.display()))?;
+    let Meta { packages, flags, handler, mut seeds } = serde_json::from_slice(&meta)?;
+    seeds.retain(|model, _| wanted.iter().any(|file| *file == format!("{planet}/{model}.npz")));
+    index.made.insert(planet.into(), Provenance { accepted: why.into(), packages, flags, handler, seeds });
+    // Everything is read before anything is written.
+    let mut read = Vec::new();
+    for file in &wanted {
+        let bytes = std::fs::read(from.join(file)).with_context(|| format!("{}", from.join(file).display()))?;
+        let arrays = npz::read(&from.join(file))?;
+        read.push((file, bytes, arrays.iter().map(|(name, array)| (name.clone(), ArrayEntry::of(array))).collect()));
+    }
+    let ours =
+        |file: &str| if planet == "fixture" { file == "fixture.npz" } else { file.starts_with(&format!("{planet}/")) };
+    let gone: Vec<String> = index.files.keys().filter(|file| ours(file) && !wanted.contains(file)).cloned().collect();
+    for file in gone {
+        index.files.remove(&file);
+        std::fs::remove_file(to.join(&file)).with_context(|| format!("{}", to.join(&file).display()))?;
+    }
+    for (file, bytes, entries) in read {
+        write_atomically(&to.join(file), &bytes)?;
+        index.files.insert(file.clone(), entries);
+    }
+    let text = serde_yaml::to_string(&index)?;
+    write_atomically(&path, format!("# Written by `bedrock bless`; do not edit.\n{text}").as_bytes())
+}
+
+/// Blesses the digests of our own outputs of one bedrock; returns a line for each change.
+///
+/// # Errors
+/// When a model cannot be run or the file cannot be written.
+pub fn core(golden: &Path, cases: &[Case], goldens: &Goldens, bedrock: &str, why: &str) -> anyhow::Result<Vec<String>> {
+    let path = core_path(golden, bedrock);
+    let old: Core = if path.exists() { yaml(&path).map_err(anyhow::Error::msg)? } else { Core::default() };
+    let mut new = Core { accepted: why.into(), digests: BTreeMap::new() };
+    let mut lines = Vec::new();
+    for case in cases.iter().filter(|case| case.check() == Check::Snapshot && case.manifest.bedrock == bedrock) {
+        let (model, digest) = (case.model().id(), run::digest(case, goldens).map_err(anyhow::Error::msg)?);
+        match old.digests.get(model).and_then(|dtypes| dtypes.get("f32")) {
+            None => lines.push(format!("{bedrock}/{model}: new")),
+            Some(before) if *before != digest => lines.push(format!("{bedrock}/{model}: other bits than before")),
+            Some(_) => {}
+        }
+        new.digests.insert(model.into(), [("f32".to_string(), digest)].into());
+    }
+    if new.digests == old.digests {
+        return Ok(lines);
+    }
+    let text = serde_yaml::to_string(&new)?;
+    write_atomically(&path, format!("# Written by `bedrock bless --core`; do not edit.\n{text}").as_bytes())?;
+    Ok(lines)
+}

@@ -1,0 +1,214 @@
+//! The command line, from which completions and the man page are made too.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use loom_core::Isa;
+
+use crate::plan::{Check, Selection};
+
+/// Proves that neural networks mean the same thing in every AI runtime.
+///
+/// Without a subcommand: judges the models of the manifests against what the planets
+/// computed, shows a table, and writes `reports/cpu.json` and `reports/PROGRESS.md`.
+/// Exit status: 0 green, 1 red, 2 a mistake in the call or in a manifest.
+#[derive(Debug, Parser)]
+#[command(name = "bedrock", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+pub struct Cli {
+    /// A subcommand; running the checks is the default.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The options of a run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Where things lie.
+#[derive(Clone, Debug, Args)]
+pub struct Folders {
+    /// Folder of manifests [default: manifests of the nearest project above].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub manifests: Option<PathBuf>,
+    /// Folder of goldens [default: golden of the same project].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub golden: Option<PathBuf>,
+    /// Folder of reports [default: reports of the same project].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub reports: Option<PathBuf>,
+}
+
+/// The options of a run.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Judge this bedrock only; may be given several times.
+    #[arg(long, value_name = "ID")]
+    pub bedrock: Vec<String>,
+    /// Judge models whose id matches; may be given several times.
+    #[arg(long, value_name = "GLOB")]
+    pub model: Vec<String>,
+    /// Judge parity with this planet only; may be given several times.
+    #[arg(long, value_name = "ID")]
+    pub planet: Vec<String>,
+    /// Run this check only; may be given several times.
+    #[arg(long, value_name = "ID")]
+    pub check: Vec<CheckArg>,
+    /// Run cases whose whole id matches.
+    #[arg(long, value_name = "GLOB")]
+    pub filter: Option<String>,
+    /// List the ids of the selected cases and stop.
+    #[arg(long)]
+    pub list: bool,
+    /// Show how one case is resolved, run it, and show its numbers.
+    #[arg(long, value_name = "CASE", conflicts_with_all = ["list", "filter"])]
+    pub explain: Option<String>,
+    /// What to print on standard output.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Threads [default: one for each core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: Option<u16>,
+    /// Stop after the first red case; nothing is written then.
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Run the I-th of N shares of the selected cases.
+    #[arg(long, value_name = "I/N", value_parser = shard)]
+    pub shard: Option<(usize, usize)>,
+    /// Instruction set of parity and snapshot cases [default: the best of this processor].
+    #[arg(long, value_name = "ISA", env = "BEDROCK_ISA")]
+    pub isa: Option<Isa>,
+    /// Allow this many units in the last place and nothing else; 0 asks for equal bits.
+    #[arg(long, value_name = "N")]
+    pub ulp: Option<u64>,
+    /// Write no report.
+    #[arg(long)]
+    pub no_report: bool,
+    /// Where things lie.
+    #[command(flatten)]
+    pub folders: Folders,
+}
+
+/// What a run prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table for people.
+    Table,
+    /// The rows of the report.
+    Json,
+    /// JUnit XML.
+    Junit,
+}
+
+/// A check on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CheckArg {
+    /// Planet against our CPU.
+    Parity,
+    /// Fast paths against the scalar single core.
+    Kernel,
+    /// Our bits against the blessed digest.
+    Snapshot,
+}
+
+impl From<CheckArg> for Check {
+    fn from(check: CheckArg) -> Self {
+        match check {
+            CheckArg::Parity => Check::Parity,
+            CheckArg::Kernel => Check::Kernel,
+            CheckArg::Snapshot => Check::Snapshot,
+        }
+    }
+}
+
+/// What planets' Python is run with.
+#[derive(Clone, Debug, Args)]
+pub struct PythonArgs {
+    /// The Python that has the planets installed.
+    #[arg(long, value_name = "FILE", env = "BEDROCK_PYTHON", default_value = "python3")]
+    pub python: PathBuf,
+    /// Use a dump that `python -m planetbridging.dump` made elsewhere.
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check every golden file against its index, without Python.
+    Verify {
+        /// Where things lie.
+        #[command(flatten)]
+        folders: Folders,
+    },
+    /// Dump planets anew, show what changed, and accept it; the only way goldens change.
+    Bless {
+        /// Bedrocks; all when absent.
+        bedrocks: Vec<String>,
+        /// A planet, or `fixture` for the input arrays; may be given several times.
+        #[arg(long, value_name = "ID", required_unless_present = "core")]
+        planet: Vec<String>,
+        /// Bless the digests of our own outputs instead.
+        #[arg(long, conflicts_with_all = ["planet", "from"])]
+        core: bool,
+        /// Why the new numbers are right; kept in the index.
+        #[arg(long, value_name = "WHY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        accept: String,
+        /// How Python is run.
+        #[command(flatten)]
+        python: PythonArgs,
+        /// Where things lie.
+        #[command(flatten)]
+        folders: Folders,
+    },
+    /// Dump planets into a temporary folder and compare with the goldens; changes nothing.
+    Drift {
+        /// Bedrocks; all when absent.
+        bedrocks: Vec<String>,
+        /// A planet, or `fixture`; may be given several times.
+        #[arg(long, value_name = "ID", required = true)]
+        planet: Vec<String>,
+        /// How Python is run.
+        #[command(flatten)]
+        python: PythonArgs,
+        /// Where things lie.
+        #[command(flatten)]
+        folders: Folders,
+    },
+    /// Render PROGRESS.md from the reports that are there.
+    Render {
+        /// Where things lie.
+        #[command(flatten)]
+        folders: Folders,
+    },
+    /// Print the JSON Schema of the manifests.
+    Schema,
+    /// Print shell completions.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page.
+    Man,
+}
+
+impl RunArgs {
+    /// What was asked for.
+    #[must_use]
+    pub fn selection(&self) -> Selection {
+        Selection {
+            bedrocks: self.bedrock.clone(),
+            models: self.model.clone(),
+            planets: self.planet.clone(),
+            checks: self.check.iter().map(|&check| check.into()).collect(),
+            filter: self.filter.clone(),
+            shard: self.shard,
+        }
+    }
+}
+
+fn shard(text: &str) -> Result<(usize, usize), String> {
+    let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    match parts {
+        Some((i, n)) if 1 <= i && i <= n => Ok((i, n)),
+        _ => Err("expected I/N with 1 ≤ I ≤ N, for example 1/4".into()),
+    }
+}

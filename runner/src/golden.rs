@@ -1,0 +1,269 @@
+//! The golden folder: committed planet outputs, their index and our blessed digests.
+//!
+//! Nothing is believed that the index does not vouch for: every array that a run needs is
+//! checked against its recorded dtype, shape and SHA-256 before any case runs. A missing
+//! golden is an error; a run never creates one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use loom_bedrocks::npz::{self, Arrays};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Case, Check};
+
+/// What the index knows of one array.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArrayEntry {
+    /// `float32` or `float64`.
+    pub dtype: String,
+    /// Extents, slowest axis first.
+    pub shape: Vec<usize>,
+    /// SHA-256 of the elements as little-endian bytes in C order.
+    pub sha256: String,
+}
+
+/// How a planet's files, or the fixture, were made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// Why the files were accepted the last time.
+    pub accepted: String,
+    /// Versions of the packages that computed them.
+    pub packages: BTreeMap<String, String>,
+    /// Switches that make the planet deterministic.
+    pub flags: BTreeMap<String, String>,
+    /// SHA-256 of the Python sources that dumped them.
+    pub handler: String,
+    /// Seeds, by model.
+    #[serde(default)]
+    pub seeds: BTreeMap<String, u64>,
+}
+
+/// `golden/<bedrock>/index.yaml`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Index {
+    /// How the files were made, by planet; the fixture counts as one.
+    pub made: BTreeMap<String, Provenance>,
+    /// The arrays of every file, by path within the bedrock's folder.
+    pub files: BTreeMap<String, BTreeMap<String, ArrayEntry>>,
+}
+
+/// `golden/<bedrock>/core.yaml`: digests of our own outputs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Core {
+    /// Why they were accepted the last time.
+    pub accepted: String,
+    /// SHA-256 of the output's little-endian bytes, by model and dtype.
+    pub digests: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl ArrayEntry {
+    /// The entry of an array that was read.
+    #[must_use]
+    pub fn of(array: &npz::Array) -> Self {
+        Self { dtype: array.dtype().into(), shape: array.shape.clone(), sha256: array.sha256.clone() }
+    }
+}
+
+/// A file of the golden folder that cases need.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId {
+    /// The bedrock.
+    pub bedrock: String,
+    /// The path within its folder: `fixture.npz` or `<planet>/<model>.npz`.
+    pub path: String,
+}
+
+impl FileId {
+    /// The fixture of a bedrock.
+    #[must_use]
+    pub fn fixture(bedrock: &str) -> Self {
+        Self { bedrock: bedrock.into(), path: "fixture.npz".into() }
+    }
+
+    /// A planet's arrays of a model.
+    #[must_use]
+    pub fn model(bedrock: &str, planet: &str, model: &str) -> Self {
+        Self { bedrock: bedrock.into(), path: format!("{planet}/{model}.npz") }
+    }
+
+    /// What to run to make it anew.
+    #[must_use]
+    pub fn cure(&self) -> String {
+        let planet = self.path.split_once('/').map_or("fixture", |(planet, _)| planet);
+        format!(
+            "`git checkout` it, or dump it anew: bedrock bless {} --planet {planet} --accept \"<why>\"",
+            self.bedrock
+        )
+    }
+}
+
+/// The goldens of a run, all verified.
+#[derive(Clone, Debug, Default)]
+pub struct Goldens {
+    files: BTreeMap<FileId, Arc<Arrays>>,
+    cores: BTreeMap<String, Core>,
+}
+
+impl Goldens {
+    /// A verified file. [`load`] has read every file that its cases need.
+    #[must_use]
+    pub fn file(&self, id: &FileId) -> Option<&Arrays> {
+        self.files.get(id).map(Arc::as_ref)
+    }
+
+    /// The blessed digest of a model, if there is one.
+    #[must_use]
+    pub fn digest(&self, bedrock: &str, model: &str, dtype: &str) -> Option<&str> {
+        self.cores.get(bedrock)?.digests.get(model)?.get(dtype).map(String::as_str)
+    }
+
+    /// The same goldens with one file replaced, for tests that plant faults.
+    #[must_use]
+    pub fn with(mut self, id: FileId, arrays: Arrays) -> Self {
+        self.files.insert(id, Arc::new(arrays));
+        self
+    }
+}
+
+/// The files that cases need, in order and without repeats.
+#[must_use]
+pub fn needed(cases: &[Case]) -> Vec<FileId> {
+    let mut files: Vec<FileId> = cases
+        .iter()
+        .flat_map(|case| {
+            let bedrock = &case.manifest.bedrock;
+            [FileId::fixture(bedrock), FileId::model(bedrock, case.planet.id, case.model().id())]
+        })
+        .collect();
+    files.sort();
+    files.dedup();
+    files
+}
+
+/// Reads and verifies every file that `cases` need.
+///
+/// # Errors
+/// Every problem found: a file that is missing, unreadable, not in the index, or whose
+/// content is not what the index says; a model without a blessed digest.
+pub fn load(folder: &Path, cases: &[Case]) -> Result<Goldens, Vec<String>> {
+    let files = needed(cases);
+    let mut bedrocks: Vec<&str> = files.iter().map(|file| file.bedrock.as_str()).collect();
+    bedrocks.dedup();
+    let (mut indexes, mut cores, mut problems) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    for bedrock in bedrocks {
+        match yaml::<Index>(&index_path(folder, bedrock)) {
+            Ok(index) => {
+                indexes.insert(bedrock, index);
+            }
+            Err(what) => problems.push(what),
+        }
+        let snapshots: Vec<&Case> =
+            cases.iter().filter(|case| case.check() == Check::Snapshot && case.manifest.bedrock == bedrock).collect();
+        if snapshots.is_empty() {
+            continue;
+        }
+        let path = core_path(folder, bedrock);
+        match yaml::<Core>(&path) {
+            Ok(core) => {
+                for case in snapshots.iter().filter(|case| !core.digests.contains_key(case.model().id())) {
+                    let (path, model) = (path.display(), case.model().id());
+                    problems.push(format!(
+                        "{path}: no digest of {model}; bless it: bedrock bless {bedrock} --core --accept \"<why>\""
+                    ));
+                }
+                cores.insert(bedrock.to_string(), core);
+            }
+            Err(what) => problems.push(format!("{what}; make it: bedrock bless {bedrock} --core --accept \"<why>\"")),
+        }
+    }
+    let read: Vec<Result<(FileId, Arrays), Vec<String>>> = files
+        .par_iter()
+        .filter_map(|id| {
+            let index = indexes.get(id.bedrock.as_str())?;
+            Some(verified(folder, id, index).map(|arrays| (id.clone(), arrays)))
+        })
+        .collect();
+    let mut goldens = Goldens { files: BTreeMap::new(), cores };
+    for result in read {
+        match result {
+            Ok((id, arrays)) => {
+                goldens.files.insert(id, Arc::new(arrays));
+            }
+            Err(found) => problems.extend(found),
+        }
+    }
+    if problems.is_empty() { Ok(goldens) } else { Err(problems) }
+}
+
+/// Reads one file and holds it against the index.
+fn verified(folder: &Path, id: &FileId, index: &Index) -> Result<Arrays, Vec<String>> {
+    let path = folder.join(&id.bedrock).join(&id.path);
+    let name = path.display();
+    let Some(entries) = index.files.get(&id.path) else {
+        return Err(vec![format!("{name}: the index does not list it; {}", id.cure())]);
+    };
+    let arrays = npz::read(&path).map_err(|e| vec![format!("{e}; {}", id.cure())])?;
+    let mut problems = Vec::new();
+    for (array, entry) in entries {
+        match arrays.get(array) {
+            None => problems.push(format!("{name}: array {array} is missing; {}", id.cure())),
+            Some(found) => {
+                let found = ArrayEntry::of(found);
+                if found.dtype != entry.dtype || found.shape != entry.shape {
+                    problems.push(format!(
+                        "{name}: array {array} is {} {:?}; the index says {} {:?}; {}",
+                        found.dtype,
+                        found.shape,
+                        entry.dtype,
+                        entry.shape,
+                        id.cure()
+                    ));
+                } else if found.sha256 != entry.sha256 {
+                    problems.push(format!(
+                        "{name}: array {array} has digest {}, the index says {}: its content was changed; {}",
+                        short(&found.sha256),
+                        short(&entry.sha256),
+                        id.cure()
+                    ));
+                }
+            }
+        }
+    }
+    for array in arrays.keys().filter(|name| !entries.contains_key(*name)) {
+        problems.push(format!("{name}: array {array} is not in the index; {}", id.cure()));
+    }
+    if problems.is_empty() { Ok(arrays) } else { Err(problems) }
+}
+
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
+/// Reads a YAML file of the golden folder.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn yaml<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let options = serde_yaml::options! { budget: serde_yaml::budget! { max_nodes: 1_000_000, max_depth: 16 } };
+    serde_yaml::from_str_with_options(&text, options).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// Where a bedrock's index lies.
+#[must_use]
+pub fn index_path(folder: &Path, bedrock: &str) -> PathBuf {
+    folder.join(bedrock).join("index.yaml")
+}
+
+/// Where a bedrock's own digests lie.
+#[must_use]
+pub fn core_path(folder: &Path, bedrock: &str) -> PathBuf {
+    folder.join(bedrock).join("core.yaml")
+}

@@ -1,0 +1,153 @@
+//! The opinion: an observation and the case's band and rules become a verdict.
+
+use serde::{Deserialize, Serialize};
+
+use crate::compare::Comparison;
+use crate::manifest::{Expect, Outcome, Reference};
+use crate::plan::{Case, Tolerance};
+
+/// What running a case showed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Observation {
+    /// Two arrays were compared.
+    Compared(Comparison),
+    /// The shapes differ: ours, expected.
+    Shape(Vec<usize>, Vec<usize>),
+    /// A digest was compared: ours, blessed.
+    Digest(String, String),
+    /// The host cannot run it.
+    Skipped(String),
+    /// It could not be run or judged.
+    Failed(String),
+}
+
+/// The label shown to people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Label {
+    /// Every bit equal.
+    Exact,
+    /// Within the band.
+    Pass,
+    /// Failed as a rule said it would.
+    Xfail,
+    /// Not run, for a stated reason.
+    Skip,
+    /// Outside the band.
+    Diff,
+    /// Passed although a rule says it fails.
+    Xpass,
+    /// NaN or infinity on one side.
+    Nonfinite,
+    /// Another shape.
+    Shape,
+    /// Nothing to compare.
+    Empty,
+    /// Could not be run.
+    Error,
+}
+
+impl Label {
+    /// Whether the run stays green.
+    #[must_use]
+    pub fn is_green(self) -> bool {
+        matches!(self, Label::Exact | Label::Pass | Label::Xfail | Label::Skip)
+    }
+
+    /// The name shown.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Label::Exact => "EXACT",
+            Label::Pass => "PASS",
+            Label::Xfail => "XFAIL",
+            Label::Skip => "SKIP",
+            Label::Diff => "DIFF",
+            Label::Xpass => "XPASS",
+            Label::Nonfinite => "NONFINITE",
+            Label::Shape => "SHAPE",
+            Label::Empty => "EMPTY",
+            Label::Error => "ERROR",
+        }
+    }
+}
+
+/// A case's label, and why where that is not plain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// The label.
+    pub label: Label,
+    /// The reason, for people.
+    pub reason: Option<String>,
+}
+
+/// Judges one case.
+#[must_use]
+pub fn judge(case: &Case, observation: &Observation) -> Verdict {
+    let (label, reason) = plain(&case.tolerance(), observation);
+    match &case.expect {
+        Some(rule) => expected(rule, observation, label, reason),
+        None => Verdict { label, reason },
+    }
+}
+
+/// The label without regard to expected failures.
+fn plain(tolerance: &Tolerance, observation: &Observation) -> (Label, Option<String>) {
+    match observation {
+        Observation::Skipped(why) => (Label::Skip, Some(why.clone())),
+        Observation::Failed(why) => (Label::Error, Some(why.clone())),
+        Observation::Shape(ours, expected) => (Label::Shape, Some(format!("ours is {ours:?}, expected {expected:?}"))),
+        Observation::Digest(ours, blessed) if ours == blessed => (Label::Exact, None),
+        Observation::Digest(ours, blessed) => {
+            let why = format!(
+                "our output has digest {ours}, blessed is {blessed}; if the change is meant, run `bedrock bless --core --accept \"<why>\"`"
+            );
+            (Label::Diff, Some(why))
+        }
+        Observation::Compared(c) if c.shape.contains(&0) => {
+            (Label::Empty, Some(format!("shape {:?} holds nothing to compare", c.shape)))
+        }
+        Observation::Compared(c) if c.nonfinite.is_some() => (Label::Nonfinite, None),
+        // Equal to the planet's float64 after rounding is not equal to its float32 bits.
+        Observation::Compared(c) if c.exact && tolerance.reference == Reference::Float32 => (Label::Exact, None),
+        // Written so that a NaN anywhere fails.
+        Observation::Compared(c) if c.excess <= 1.0 && tolerance.nmse.is_none_or(|bound| c.nmse <= bound) => {
+            (Label::Pass, None)
+        }
+        Observation::Compared(_) => (Label::Diff, None),
+    }
+}
+
+fn expected(rule: &Expect, observation: &Observation, label: Label, reason: Option<String>) -> Verdict {
+    let because = || {
+        Some(match rule.issue {
+            Some(issue) => format!("{} (issue {issue})", rule.because),
+            None => rule.because.clone(),
+        })
+    };
+    let outside = |what: String| Verdict { label, reason: Some(what) };
+    match (rule.outcome, label) {
+        (_, Label::Skip) => Verdict { label, reason },
+        (Outcome::Flaky, Label::Exact | Label::Pass) => Verdict { label, reason },
+        (_, Label::Exact | Label::Pass) => Verdict {
+            label: Label::Xpass,
+            reason: Some(format!("expected to fail ({}); remove the rule", rule.because)),
+        },
+        (Outcome::Diff | Outcome::Flaky, Label::Diff) => match (rule.pin, observation) {
+            (Some(pin), Observation::Compared(c)) if !(pin.max_abs[0]..=pin.max_abs[1]).contains(&c.max_abs) => {
+                outside(format!(
+                    "expected to differ by {:e} to {:e}, but differs by {:e}",
+                    pin.max_abs[0], pin.max_abs[1], c.max_abs
+                ))
+            }
+            _ => Verdict { label: Label::Xfail, reason: because() },
+        },
+        (Outcome::Error, Label::Error) => match (&rule.error_contains, &reason) {
+            (Some(part), Some(text)) if !text.contains(part) => {
+                outside(format!("expected an error with {part:?}, but: {text}"))
+            }
+            _ => Verdict { label: Label::Xfail, reason: because() },
+        },
+        _ => Verdict { label, reason },
+    }
+}

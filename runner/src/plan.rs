@@ -1,0 +1,330 @@
+//! From manifests to cases: every case fully resolved, without IO.
+
+use std::fmt;
+use std::sync::Arc;
+
+use glob::Pattern;
+use loom_bedrocks::planets::{PLANETS, Planet};
+
+use crate::manifest::{Band, Expect, Manifest, Manifests, Model, Origin, ParityBands, Reference, unknown};
+
+/// The f32 epsilon.
+const EPSILON: f64 = f32::EPSILON as f64;
+
+/// A check: what is compared with what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Check {
+    /// Planet against our CPU.
+    Parity,
+    /// A fast path against the scalar single core.
+    Kernel,
+    /// Our bits against the last blessed digest.
+    Snapshot,
+}
+
+impl Check {
+    /// Every check.
+    pub const ALL: [Check; 3] = [Check::Parity, Check::Kernel, Check::Snapshot];
+
+    /// The name used in case ids.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Check::Parity => "parity",
+            Check::Kernel => "kernel",
+            Check::Snapshot => "snapshot",
+        }
+    }
+}
+
+/// A fast path of the kernel check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FastPath {
+    /// Every vector instruction set of this processor.
+    Simd,
+    /// Several cores.
+    Threads,
+}
+
+/// What a case compares.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// With what the planet computed.
+    Parity(Tolerance),
+    /// With the scalar single core, exactly.
+    Kernel(FastPath),
+    /// With the blessed digest, exactly.
+    Snapshot,
+}
+
+/// A band in numbers, with where it was found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// Absolute part.
+    pub atol: f64,
+    /// Relative part, everything included.
+    pub rtol: f64,
+    /// Bound of the normalised mean squared error, if any.
+    pub nmse: Option<f64>,
+    /// Which of the planet's results is meant.
+    pub reference: Reference,
+    /// Where the band stands.
+    pub source: BandSource,
+}
+
+/// Where a band was found, nearest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BandSource {
+    /// An override of the model.
+    Override,
+    /// The bedrock's manifest.
+    Bedrock,
+    /// `_defaults.yaml`.
+    Defaults,
+    /// None: exact.
+    Exact,
+}
+
+impl Tolerance {
+    /// No tolerance at all.
+    pub const EXACT: Tolerance =
+        Tolerance { atol: 0.0, rtol: 0.0, nmse: None, reference: Reference::Float32, source: BandSource::Exact };
+
+    fn resolve(band: Band, terms: usize, source: BandSource) -> Self {
+        let floor = |rtol: f64| rtol.max(4.0 * EPSILON);
+        let rtol = band.rtol.map_or(0.0, floor) + band.ulps_per_term.map_or(0.0, |n| n * terms as f64 * EPSILON);
+        Self { atol: band.atol, rtol, nmse: band.nmse, reference: Reference::Float32, source }
+    }
+
+    /// The largest `|a - e|` that passes.
+    #[must_use]
+    pub fn allowed(&self, expected: f64) -> f64 {
+        self.atol + self.rtol * expected.abs()
+    }
+}
+
+impl fmt::Display for Tolerance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.source == BandSource::Exact {
+            return write!(f, "exact");
+        }
+        write!(f, "|Δ| ≤ {:e}", self.atol)?;
+        if self.rtol > 0.0 {
+            write!(f, " + {:.3e}·|e|", self.rtol)?;
+        }
+        if let Some(nmse) = self.nmse {
+            write!(f, ", NMSE ≤ {nmse:e}")?;
+        }
+        match self.reference {
+            Reference::Float32 => Ok(()),
+            Reference::Float64 => write!(f, " of the planet's float64"),
+        }
+    }
+}
+
+/// One case.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// `bedrock/model/check/` and that check's axes.
+    pub id: String,
+    /// The bedrock's manifest.
+    pub manifest: Arc<Manifest>,
+    /// The model's position in it.
+    pub model: usize,
+    /// The planet whose arrays are used.
+    pub planet: &'static Planet,
+    /// What is compared.
+    pub kind: Kind,
+    /// The expected failure, if a rule speaks of this case.
+    pub expect: Option<Expect>,
+}
+
+impl Case {
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.manifest.models[self.model]
+    }
+
+    /// The check.
+    #[must_use]
+    pub fn check(&self) -> Check {
+        match self.kind {
+            Kind::Parity(_) => Check::Parity,
+            Kind::Kernel(_) => Check::Kernel,
+            Kind::Snapshot => Check::Snapshot,
+        }
+    }
+
+    /// The band.
+    #[must_use]
+    pub fn tolerance(&self) -> Tolerance {
+        match self.kind {
+            Kind::Parity(tolerance) => tolerance,
+            Kind::Kernel(_) | Kind::Snapshot => Tolerance::EXACT,
+        }
+    }
+}
+
+/// What the user asked for. Empty lists mean everything.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Bedrock ids.
+    pub bedrocks: Vec<String>,
+    /// Globs of model ids.
+    pub models: Vec<String>,
+    /// Planet ids: parity cases of these alone.
+    pub planets: Vec<String>,
+    /// Checks.
+    pub checks: Vec<Check>,
+    /// Glob of whole case ids.
+    pub filter: Option<String>,
+    /// The `i`-th of `n` shares, from 1.
+    pub shard: Option<(usize, usize)>,
+}
+
+impl Selection {
+    /// Whether whole bedrocks are asked for, so that their least numbers of cases apply.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.models.is_empty()
+            && self.planets.is_empty()
+            && self.checks.is_empty()
+            && self.filter.is_none()
+            && self.shard.is_none()
+    }
+
+    fn globs(texts: &[String]) -> Result<Vec<Pattern>, String> {
+        texts.iter().map(|text| pattern(text)).collect()
+    }
+}
+
+fn pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::new(text).map_err(|e| format!("bad glob {text:?}: {e}"))
+}
+
+/// Everything that the manifests ask for, in a fixed order.
+///
+/// # Errors
+/// A rule of `expect:` with a bad glob or that speaks of no case.
+pub fn all(manifests: &Manifests) -> Result<Vec<Case>, String> {
+    let mut cases = Vec::new();
+    for manifest in &manifests.bedrocks {
+        let manifest = Arc::new(manifest.clone());
+        let first = cases.len();
+        for index in 0..manifest.models.len() {
+            of_model(manifests, &manifest, index, &mut cases)?;
+        }
+        expect(&manifest, &mut cases[first..])?;
+    }
+    Ok(cases)
+}
+
+fn of_model(
+    manifests: &Manifests,
+    manifest: &Arc<Manifest>,
+    index: usize,
+    cases: &mut Vec<Case>,
+) -> Result<(), String> {
+    let model = &manifest.models[index];
+    let mut add = |axes: String, planet, kind| {
+        let id = format!("{}/{}/{axes}", manifest.bedrock, model.id());
+        cases.push(Case { id, manifest: Arc::clone(manifest), model: index, planet, kind, expect: None });
+    };
+    let planets = model.planets(manifest);
+    for planet in &planets {
+        let tolerance = parity_band(manifests, manifest, model, planet)?;
+        add(format!("parity/{}", planet.id), planet, Kind::Parity(tolerance));
+    }
+    // Our own paths are compared on the arrays of the first planet that has the model.
+    if let Some(planet) = planets.first() {
+        add("kernel/f32/simd".into(), planet, Kind::Kernel(FastPath::Simd));
+        add("kernel/f32/threads".into(), planet, Kind::Kernel(FastPath::Threads));
+        add("snapshot/f32".into(), planet, Kind::Snapshot);
+    }
+    Ok(())
+}
+
+fn parity_band(
+    manifests: &Manifests,
+    manifest: &Manifest,
+    model: &Model,
+    planet: &Planet,
+) -> Result<Tolerance, String> {
+    let terms = model.terms();
+    let pick = |bands: ParityBands| match model.origin {
+        Origin::Original => bands.original,
+        Origin::Realistic => bands.realistic,
+    };
+    let near = pick(manifest.bands.parity).map(|band| Tolerance::resolve(band, terms, BandSource::Bedrock));
+    let far = pick(manifests.defaults.bands.parity).map(|band| Tolerance::resolve(band, terms, BandSource::Defaults));
+    let missing = || format!("{}: no parity band for {:?} models in _defaults.yaml", manifest.bedrock, model.origin);
+    let mut tolerance = near.or(far).ok_or_else(missing)?;
+    for rule in &model.overrides {
+        if rule.planet.as_deref().map(pattern).transpose()?.is_none_or(|glob| glob.matches(planet.id)) {
+            if let Some(band) = rule.band {
+                tolerance = Tolerance::resolve(band, terms, BandSource::Override);
+            }
+            tolerance.reference = rule.reference;
+            break;
+        }
+    }
+    Ok(tolerance)
+}
+
+fn expect(manifest: &Manifest, cases: &mut [Case]) -> Result<(), String> {
+    for (i, rule) in manifest.expect.iter().enumerate() {
+        let glob = |text: &Option<String>| text.as_deref().map(pattern).transpose();
+        let (check, model, planet) =
+            (glob(&rule.r#match.check)?, glob(&rule.r#match.model)?, glob(&rule.r#match.planet)?);
+        let hit = |glob: &Option<Pattern>, name: &str| glob.as_ref().is_none_or(|glob| glob.matches(name));
+        let mut hits = 0;
+        for case in cases.iter_mut() {
+            if hit(&check, case.check().name()) && hit(&model, case.model().id()) && hit(&planet, case.planet.id) {
+                case.expect = Some(rule.clone());
+                hits += 1;
+            }
+        }
+        if hits == 0 {
+            return Err(format!(
+                "{}.yaml: expect rule {i} ({}) matches no case; remove it",
+                manifest.bedrock, rule.because
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The cases of `all` that were asked for.
+///
+/// # Errors
+/// The user's mistake: an unknown name, a bad glob, or a selection without any case.
+pub fn select(cases: &[Case], selection: &Selection) -> Result<Vec<Case>, String> {
+    for planet in &selection.planets {
+        if !PLANETS.iter().any(|known| known.id == planet) {
+            return Err(unknown("planet", planet, PLANETS.iter().map(|p| p.id)));
+        }
+    }
+    let models = Selection::globs(&selection.models)?;
+    for (glob, text) in models.iter().zip(&selection.models) {
+        if !cases.iter().any(|case| glob.matches(case.model().id())) {
+            return Err(unknown("model", text, cases.iter().map(|case| case.model().id())));
+        }
+    }
+    let filter = selection.filter.as_deref().map(pattern).transpose()?;
+    let wanted = |case: &&Case| {
+        (models.is_empty() || models.iter().any(|glob| glob.matches(case.model().id())))
+            && (selection.planets.is_empty()
+                || case.check() == Check::Parity && selection.planets.iter().any(|id| id == case.planet.id))
+            && (selection.checks.is_empty() || selection.checks.contains(&case.check()))
+            && filter.as_ref().is_none_or(|glob| glob.matches(&case.id))
+    };
+    let mut chosen: Vec<Case> = cases.iter().filter(wanted).cloned().collect();
+    if let Some((share, of)) = selection.shard {
+        chosen = chosen.into_iter().enumerate().filter(|(i, _)| i % of == share - 1).map(|(_, case)| case).collect();
+    }
+    if chosen.is_empty() {
+        return Err("the selection holds no case; `bedrock --list` shows all of them".into());
+    }
+    Ok(chosen)
+}

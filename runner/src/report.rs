@@ -1,0 +1,140 @@
+//! The lane's report: one row for each case, deterministic to the byte, replaced atomically.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::judge::{Label, Observation, Verdict};
+use crate::plan::{Case, Kind};
+
+/// What a report says of one case.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    /// The case.
+    pub id: String,
+    /// Its label.
+    pub label: Label,
+    /// Elements compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elements: Option<usize>,
+    /// Largest `|a - e|`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_abs: Option<f64>,
+    /// Largest distance in units in the last place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_ulp: Option<u64>,
+    /// Normalised mean squared error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nmse: Option<f64>,
+    /// What is allowed over what was measured; absent where nothing differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headroom: Option<f64>,
+    /// Largest distance of the planet from its own f64 result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planet_error: Option<f64>,
+    /// Largest distance of ours from the planet's f64 result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub our_error: Option<f64>,
+    /// The band.
+    pub band: String,
+    /// Why, where that is not plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Row {
+    /// The row of a judged case.
+    #[must_use]
+    pub fn new(case: &Case, observation: &Observation, verdict: &Verdict) -> Self {
+        let mut row = Row {
+            id: case.id.clone(),
+            label: verdict.label,
+            elements: None,
+            max_abs: None,
+            max_ulp: None,
+            nmse: None,
+            headroom: None,
+            planet_error: None,
+            our_error: None,
+            band: case.tolerance().to_string(),
+            reason: verdict.reason.clone(),
+        };
+        if let Observation::Compared(c) = observation {
+            row.elements = Some(c.shape.iter().product());
+            (row.planet_error, row.our_error) = (c.planet_error, c.our_error);
+            if matches!(case.kind, Kind::Parity(_)) {
+                (row.max_abs, row.max_ulp, row.nmse) = (Some(c.max_abs), Some(c.max_ulp), Some(c.nmse));
+                row.headroom = (c.excess > 0.0).then(|| 1.0 / c.excess);
+            }
+        }
+        row
+    }
+
+    /// Bedrock, model, check and the rest of the id.
+    #[must_use]
+    pub fn parts(&self) -> [&str; 4] {
+        let mut parts = self.id.splitn(4, '/');
+        std::array::from_fn(|_| parts.next().unwrap_or_default())
+    }
+}
+
+/// Everything one lane has shown, in the order of the plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LaneReport {
+    /// Where the cases ran.
+    pub lane: String,
+    /// One row for each case.
+    pub rows: Vec<Row>,
+}
+
+impl LaneReport {
+    /// The document: one row to a line, so that changes read well.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut text = format!("{{\"lane\": {}, \"rows\": [\n", serde_json::json!(self.lane));
+        for (i, row) in self.rows.iter().enumerate() {
+            let comma = if i + 1 < self.rows.len() { "," } else { "" };
+            let row = serde_json::to_string(row).unwrap_or_default();
+            let _ = writeln!(text, "  {row}{comma}");
+        }
+        text.push_str("]}\n");
+        text
+    }
+
+    /// Puts this run's rows in the place of earlier ones. The result follows `plan`; rows of
+    /// cases that the manifests no longer ask for are dropped.
+    #[must_use]
+    pub fn merged(self, earlier: Option<LaneReport>, plan: &[Case]) -> LaneReport {
+        let mut rows: std::collections::BTreeMap<String, Row> = earlier
+            .into_iter()
+            .flat_map(|report| report.rows)
+            .chain(self.rows)
+            .map(|row| (row.id.clone(), row))
+            .collect();
+        let rows = plan.iter().filter_map(|case| rows.remove(&case.id)).collect();
+        LaneReport { lane: self.lane, rows }
+    }
+}
+
+/// Where a lane's report lies.
+#[must_use]
+pub fn path(folder: &Path, lane: &str) -> PathBuf {
+    folder.join(format!("{lane}.json"))
+}
+
+/// Reads a lane's report, if there is one.
+///
+/// # Errors
+/// When it is there but unreadable.
+pub fn read(folder: &Path, lane: &str) -> anyhow::Result<Option<LaneReport>> {
+    let path = path(folder, lane);
+    let name = || format!("{}; delete it to start afresh", path.display());
+    match std::fs::read_to_string(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        text => Ok(Some(serde_json::from_str(&text.with_context(name)?).with_context(name)?)),
+    }
+}

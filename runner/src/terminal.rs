@@ -1,0 +1,269 @@
+//! What people see while and after a run: a progress bar, tables, and each miss in full.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal as _;
+
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use loom_bedrocks::BEDROCKS;
+use loom_bedrocks::planets::PLANETS;
+
+use crate::judge::{Label, Observation, Verdict};
+use crate::plan::{BandSource, Case, Check};
+use crate::render::{Tally, small};
+use crate::report::Row;
+
+/// A bar on a terminal, nothing in a pipe.
+#[must_use]
+pub fn bar(cases: usize) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:32} {pos}/{len} cases {elapsed}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(cases as u64).with_style(style)
+}
+
+/// Whether standard output wants colour: a terminal, and `NO_COLOR` is not set.
+#[must_use]
+pub fn colour() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn table(headers: Vec<&str>, colour: bool) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    if std::io::stdout().is_terminal() {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    if !colour {
+        table.force_no_tty();
+    }
+    table.set_header(headers);
+    table
+}
+
+fn painted(text: String, red: bool, colour: bool) -> Cell {
+    match (colour, red) {
+        (false, _) => Cell::new(text),
+        (true, true) => Cell::new(text).fg(Color::Red).add_attribute(Attribute::Bold),
+        (true, false) => Cell::new(text).fg(Color::Green),
+    }
+}
+
+/// The result of a run: a row for each bedrock, or for each model when there is one bedrock.
+#[must_use]
+pub fn summary(rows: &[Row], colour: bool) -> String {
+    let mut bedrocks: Vec<&str> = rows.iter().map(|row| row.parts()[0]).collect();
+    bedrocks.dedup();
+    let planets: Vec<_> = PLANETS
+        .iter()
+        .filter(|planet| rows.iter().any(|row| row.parts()[2] == "parity" && row.parts()[3] == planet.id))
+        .collect();
+    let single = bedrocks.len() == 1;
+    let mut headers = vec![if single { "model" } else { "bedrock" }];
+    headers.extend(planets.iter().map(|planet| planet.id));
+    headers.extend(["worst |Δ|", "headroom", "kernel", "snapshot"]);
+    let mut table = table(headers, colour);
+    let mut keys: Vec<&str> = if single { rows.iter().map(|row| row.parts()[1]).collect() } else { Vec::new() };
+    keys.dedup();
+    if !single {
+        keys = BEDROCKS.into_iter().filter(|id| bedrocks.contains(id)).collect();
+    }
+    for key in keys {
+        let mine = |row: &&Row| row.parts()[usize::from(single)] == key;
+        let of = |check: &'static str| rows.iter().filter(mine).filter(move |row| row.parts()[2] == check);
+        let mut cells = vec![Cell::new(key)];
+        for planet in &planets {
+            let tally = Tally::of(of("parity").filter(|row| row.parts()[3] == planet.id));
+            let text = match of("parity").find(|row| row.parts()[3] == planet.id) {
+                Some(row) if single => match row.max_abs {
+                    Some(max_abs) => format!("{} {}", row.label.name(), small(max_abs)),
+                    None => row.label.name().into(),
+                },
+                _ => plain(&tally),
+            };
+            cells.push(painted(text, tally.red > 0, colour));
+        }
+        let parity = Tally::of(of("parity"));
+        let worst = if parity.total() == 0 { "—".into() } else { small(parity.worst) };
+        cells.push(Cell::new(worst).set_alignment(CellAlignment::Right));
+        cells.push(Cell::new(parity.room()).set_alignment(CellAlignment::Right));
+        for check in ["kernel", "snapshot"] {
+            let tally = Tally::of(of(check));
+            cells.push(painted(plain(&tally), tally.red > 0, colour));
+        }
+        table.add_row(cells);
+    }
+    table.to_string()
+}
+
+fn plain(tally: &Tally) -> String {
+    tally.labels().replace("**", "")
+}
+
+/// The last line of a run.
+#[must_use]
+pub fn total(rows: &[Row]) -> String {
+    let tally = Tally::of(rows.iter());
+    let verdict = if tally.red == 0 { "green" } else { "RED" };
+    let mut text = format!("{verdict}: {} cases", tally.total());
+    for (n, name) in
+        [(tally.exact, "EXACT"), (tally.pass, "PASS"), (tally.excused, "XFAIL or SKIP"), (tally.red, "red")]
+    {
+        if n > 0 {
+            let _ = write!(text, ", {n} {name}");
+        }
+    }
+    text
+}
+
+/// Everything about one red case, or one that is explained.
+#[must_use]
+pub fn detail(case: &Case, observation: &Observation, verdict: &Verdict, rerun: &str) -> String {
+    let mut text = format!("{} {}\n", verdict.label.name(), case.id);
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "  {name:<10} {value}");
+    };
+    if let Some(reason) = &verdict.reason {
+        line("why", reason.clone());
+    }
+    if let Observation::Compared(c) = observation {
+        let elements: usize = c.shape.iter().product();
+        line("compared", format!("{elements} elements of shape {:?}", c.shape));
+        if let Some(point) = c.nonfinite.or(c.worst) {
+            let place = unravel(point.index, &c.shape);
+            line(
+                "worst at",
+                format!(
+                    "{place:?} (flat {}): ours {:?}, expected {:?}",
+                    point.index, point.ours as f32, point.expected as f32
+                ),
+            );
+        }
+        line(
+            "largest",
+            format!("|Δ| {:.3e}, relative {:.3e}, {} ULP, NMSE {:.3e}", c.max_abs, c.max_rel, c.max_ulp, c.nmse),
+        );
+        if let (Some(planet), Some(ours)) = (c.planet_error, c.our_error) {
+            let whose = match (planet, ours) {
+                (p, o) if o > 4.0 * p => "the error is ours, or the model is not the planet's",
+                (p, o) if p > 4.0 * o => "the error is the planet's float32",
+                _ => "both err alike",
+            };
+            line("whose", format!("|planet − f64| {planet:.3e}, |ours − f64| {ours:.3e}: {whose}"));
+        }
+        let tolerance = case.tolerance();
+        if c.outliers > 0 && tolerance.source != BandSource::Exact {
+            line("outside", format!("{} of {elements} elements", c.outliers));
+            line("would pass", format!("atol {:.3e} with the same relative part", c.needed_atol.max(0.0)));
+        }
+    }
+    line("band", format!("{} ({})", case.tolerance(), source(case)));
+    line("again", rerun.into());
+    text
+}
+
+fn source(case: &Case) -> String {
+    let bedrock = &case.manifest.bedrock;
+    match case.tolerance().source {
+        BandSource::Override => format!("override of the model in manifests/{bedrock}.yaml"),
+        BandSource::Bedrock => format!("bands of manifests/{bedrock}.yaml"),
+        BandSource::Defaults => "manifests/_defaults.yaml".into(),
+        BandSource::Exact => "this check takes no tolerance".into(),
+    }
+}
+
+/// Position on every axis of a flat index.
+fn unravel(index: usize, shape: &[usize]) -> Vec<usize> {
+    let mut rest = index;
+    let mut place: Vec<usize> = shape
+        .iter()
+        .rev()
+        .map(|&n| {
+            let at = rest % n.max(1);
+            rest /= n.max(1);
+            at
+        })
+        .collect();
+    place.reverse();
+    place
+}
+
+/// A case as the manifests resolve it.
+#[must_use]
+pub fn explain(case: &Case) -> String {
+    let (model, bedrock) = (case.model(), &case.manifest.bedrock);
+    let mut text = format!("{}\n", case.id);
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "  {name:<10} {value}");
+    };
+    line(
+        "check",
+        match case.check() {
+            Check::Parity => format!("parity: what {} computed in float32 against our CPU", case.planet.title),
+            Check::Kernel => "kernel: a fast path against the scalar single core, bit for bit".into(),
+            Check::Snapshot => "snapshot: our bits against the last blessed digest".into(),
+        },
+    );
+    line("manifest", format!("manifests/{bedrock}.yaml:{}", model.id.referenced.line()));
+    for input in &model.inputs {
+        let take = if input.take.is_empty() {
+            "all of it".into()
+        } else {
+            format!("first {:?} after the batch axis", input.take)
+        };
+        line("input", format!("golden/{bedrock}/fixture.npz: {}, {take}", input.array));
+    }
+    line("arrays", format!("golden/{bedrock}/{}/{}.npz", case.planet.id, model.id()));
+    line("weights", format!("{:?}", model.weights));
+    for (i, layer) in model.layers.iter().enumerate() {
+        line(&format!("layer {i}"), serde_json::to_string(layer).unwrap_or_default());
+    }
+    line("terms", format!("{} rounded terms behind an output element at most", model.terms()));
+    line("band", format!("{} ({})", case.tolerance(), source(case)));
+    for rule in &model.overrides {
+        line("override", format!("{}: {}", rule.planet.as_deref().unwrap_or("any planet"), rule.why));
+    }
+    if let Some(rule) = &case.expect {
+        line("expect", format!("{:?}: {}", rule.outcome, rule.because));
+    }
+    text
+}
+
+/// The labels of a run as JUnit, for CI.
+///
+/// # Errors
+/// When the document cannot be written as XML.
+pub fn junit(rows: &[Row]) -> anyhow::Result<String> {
+    use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+    let mut report = Report::new("bedrock");
+    for bedrock in BEDROCKS {
+        let mut suite = TestSuite::new(bedrock);
+        for row in rows.iter().filter(|row| row.parts()[0] == bedrock) {
+            let reason = || row.reason.clone().unwrap_or_else(|| format!("band: {}", row.band));
+            let status = match row.label {
+                Label::Skip => {
+                    let mut status = TestCaseStatus::skipped();
+                    status.set_message(reason());
+                    status
+                }
+                label if label.is_green() => TestCaseStatus::success(),
+                label => {
+                    let kind = if label == Label::Error { NonSuccessKind::Error } else { NonSuccessKind::Failure };
+                    let mut status = TestCaseStatus::non_success(kind);
+                    status.set_type(label.name()).set_message(reason());
+                    status
+                }
+            };
+            let mut case = TestCase::new(row.id.clone(), status);
+            case.set_classname(bedrock);
+            suite.add_test_case(case);
+        }
+        if suite.test_cases.is_empty() {
+            continue;
+        }
+        report.add_test_suite(suite);
+    }
+    Ok(report.to_string()?)
+}

@@ -1,0 +1,354 @@
+//! Bad input: every mistake ends with a message that names file, place, cause and cure, with
+//! the right exit status, and with nothing written.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use loom_bedrocks::npz;
+use loom_runner::golden::{ArrayEntry, Index, yaml};
+use loom_runner::write_atomically;
+
+const MODEL: &str = "golden/dense/sklearn/linear_16_4.npz";
+
+/// A copy of the project with the manifests and the goldens of dense.
+struct Project(tempfile::TempDir);
+
+impl Project {
+    fn new() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let project = Self(tempfile::tempdir().expect("a folder"));
+        copy(&root.join("manifests"), &project.path("manifests"));
+        copy(&root.join("golden/dense"), &project.path("golden/dense"));
+        project
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Runs `bedrock` and checks its exit status, its messages and that it wrote nothing.
+    #[track_caller]
+    fn refuses(&self, args: &[&str], status: i32, parts: &[&str]) {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_bedrock")).args(args).current_dir(self.0.path()).output().expect("a run");
+        let message = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(status), "{message}");
+        for part in parts {
+            assert!(message.contains(part), "{part:?} is not in:\n{message}");
+        }
+        assert!(!message.contains("panicked"), "{message}");
+        assert!(!self.path("reports").exists(), "reports were written:\n{message}");
+    }
+
+    fn replace(&self, name: &str, from: &str, to: &str) {
+        let text = fs::read_to_string(self.path(name)).expect("a file");
+        assert!(text.contains(from), "{name} has no {from:?}");
+        fs::write(self.path(name), text.replacen(from, to, 1)).expect("written");
+    }
+
+    /// Rewrites an archive with one member replaced by `bytes`.
+    fn member(&self, name: &str, member: &str, bytes: &[u8]) {
+        let path = self.path(name);
+        let mut old = zip::ZipArchive::new(fs::File::open(&path).expect("a file")).expect("an archive");
+        let mut new = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        for i in 0..old.len() {
+            let mut entry = old.by_index(i).expect("a member");
+            let entry_name = entry.name().expect("a name").to_string();
+            new.start_file(&entry_name, options).expect("a member");
+            if entry_name == format!("{member}.npy") {
+                new.write_all(bytes).expect("written");
+            } else {
+                std::io::copy(&mut entry, &mut new).expect("copied");
+            }
+        }
+        fs::write(&path, new.finish().expect("an archive").into_inner()).expect("written");
+    }
+
+    /// Makes the index agree with what the archive holds now.
+    fn reindex(&self, file: &str) {
+        let path = self.path("golden/dense/index.yaml");
+        let mut index: Index = yaml(&path).expect("an index");
+        let arrays = npz::read(&self.path("golden/dense").join(file)).expect("arrays");
+        index
+            .files
+            .insert(file.into(), arrays.iter().map(|(name, array)| (name.clone(), ArrayEntry::of(array))).collect());
+        write_atomically(&path, serde_yaml::to_string(&index).expect("yaml").as_bytes()).expect("written");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+/// An `.npy` document with the given header fields.
+fn npy(descr: &str, fortran: bool, shape: &str, data: &[u8]) -> Vec<u8> {
+    let fortran = if fortran { "True" } else { "False" };
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}");
+    while !(header.len() + 11).is_multiple_of(64) {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+fn floats(n: usize, value: f32) -> Vec<u8> {
+    (0..n).flat_map(|_| value.to_le_bytes()).collect()
+}
+
+const RUN: &[&str] = &["--bedrock", "dense", "--model", "linear_16_4"];
+
+#[test]
+fn the_copy_is_green_as_it_is() {
+    let project = Project::new();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_bedrock")).args(RUN).current_dir(project.0.path()).output().expect("a run");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(project.path("reports/PROGRESS.md").exists());
+}
+
+#[test]
+fn missing_golden() {
+    let project = Project::new();
+    fs::remove_file(project.path(MODEL)).expect("removed");
+    project.refuses(RUN, 1, &[MODEL, "No such file", "bedrock bless dense --planet sklearn"]);
+}
+
+#[test]
+fn missing_index() {
+    let project = Project::new();
+    fs::remove_file(project.path("golden/dense/index.yaml")).expect("removed");
+    project.refuses(RUN, 1, &["golden/dense/index.yaml", "No such file"]);
+}
+
+#[test]
+fn missing_digest_of_ours() {
+    let project = Project::new();
+    project.replace("golden/dense/core.yaml", "  linear_16_4:", "  another_model:");
+    project.refuses(RUN, 1, &["golden/dense/core.yaml", "no digest of linear_16_4", "bless dense --core"]);
+}
+
+#[test]
+fn wrong_digest() {
+    let project = Project::new();
+    project.member(MODEL, "layers.0.bias", &npy("<f4", false, "(4,)", &floats(4, 0.5)));
+    project.refuses(RUN, 1, &[MODEL, "layers.0.bias", "digest", "its content was changed", "git checkout"]);
+}
+
+#[test]
+fn truncated_archive() {
+    let project = Project::new();
+    let bytes = fs::read(project.path(MODEL)).expect("a file");
+    for keep in [0, 1, bytes.len() / 2, bytes.len() - 1] {
+        fs::write(project.path(MODEL), &bytes[..keep]).expect("written");
+        project.refuses(RUN, 1, &[MODEL, "not a readable .npz archive"]);
+    }
+}
+
+#[test]
+fn truncated_member() {
+    let project = Project::new();
+    project.member(MODEL, "layers.0.bias", &npy("<f4", false, "(4,)", &floats(3, 0.5)));
+    project.refuses(RUN, 1, &[MODEL, "layers.0.bias", "truncated", "needs 16 bytes, 12 are there"]);
+    project.member(MODEL, "layers.0.bias", b"\x93NUMPY\x01\x00\xff\xff{'descr'");
+    project.refuses(RUN, 1, &[MODEL, "layers.0.bias", "header needs 65545 bytes"]);
+    project.member(MODEL, "layers.0.bias", b"PK\x03\x04");
+    project.refuses(RUN, 1, &[MODEL, "layers.0.bias", "does not start as an .npy array"]);
+}
+
+#[test]
+fn absurd_shapes() {
+    let project = Project::new();
+    for shape in
+        ["(4294967296, 4294967296, 4)", "(18446744073709551615,)", "(1000000000000,)", "(0, 18446744073709551615)"]
+    {
+        project.member(MODEL, "layers.0.bias", &npy("<f4", false, shape, &floats(4, 0.5)));
+        project.refuses(RUN, 1, &[MODEL, "layers.0.bias"]);
+    }
+}
+
+#[test]
+fn pickled_objects() {
+    let project = Project::new();
+    project.member(MODEL, "layers.0.bias", &npy("|O", false, "(1,)", b"cos\nsystem\n(S'true'\ntR."));
+    project.refuses(RUN, 1, &[MODEL, "layers.0.bias", "pickled Python objects", "save it as float32"]);
+}
+
+#[test]
+fn fortran_order() {
+    let project = Project::new();
+    project.member(MODEL, "layers.0.weight", &npy("<f4", true, "(16, 4)", &floats(64, 0.5)));
+    project.refuses(RUN, 1, &[MODEL, "layers.0.weight", "Fortran order", "ascontiguousarray"]);
+}
+
+#[test]
+fn big_endian() {
+    let project = Project::new();
+    project.member(MODEL, "layers.0.bias", &npy(">f4", false, "(4,)", &floats(4, 0.5)));
+    project.refuses(RUN, 1, &[MODEL, "layers.0.bias", "big-endian (>f4)", "newbyteorder"]);
+}
+
+#[test]
+fn other_dtypes() {
+    let project = Project::new();
+    project.member(MODEL, "layers.0.bias", &npy("<i4", false, "(4,)", &floats(4, 0.5)));
+    project.refuses(RUN, 1, &[MODEL, "layers.0.bias", "dtype <i4", "expected <f4 or <f8"]);
+}
+
+#[test]
+fn wrong_shape() {
+    let project = Project::new();
+    project.member(MODEL, "layers.0.bias", &npy("<f4", false, "(5,)", &floats(5, 0.5)));
+    project.refuses(RUN, 1, &[MODEL, "layers.0.bias", "float32 [5]", "the index says float32 [4]"]);
+    project.reindex("sklearn/linear_16_4.npz");
+    project.refuses(
+        RUN,
+        1,
+        &["ERROR dense/linear_16_4/parity/sklearn", "layers.0.bias", "[5]", "needs [4]", "no report was written"],
+    );
+}
+
+#[test]
+fn nan_in_weights() {
+    let project = Project::new();
+    project.member(MODEL, "layers.0.bias", &npy("<f4", false, "(4,)", &floats(4, f32::NAN)));
+    project.reindex("sklearn/linear_16_4.npz");
+    project.refuses(
+        RUN,
+        1,
+        &[
+            "ERROR dense/linear_16_4/parity/sklearn",
+            MODEL,
+            "layers.0.bias",
+            "element 0 is NaN",
+            "no report was written",
+        ],
+    );
+}
+
+#[test]
+fn unknown_names() {
+    let project = Project::new();
+    project.refuses(&["--bedrock", "dens"], 2, &["unknown bedrock \"dens\"", "did you mean \"dense\"?"]);
+    project.refuses(
+        &["--bedrock", "dense", "--model", "linear_16_5"],
+        2,
+        &["unknown model \"linear_16_5\"", "did you mean \"linear_16_4\"?"],
+    );
+    project.refuses(
+        &["--bedrock", "dense", "--planet", "pytroch"],
+        2,
+        &["unknown planet \"pytroch\"", "did you mean \"pytorch\"?"],
+    );
+    project.refuses(&["--bedrock", "dense", "--check", "speed"], 2, &["speed", "parity"]);
+    project.refuses(
+        &["--explain", "dense/linear_16_4/parity/jaxx"],
+        2,
+        &["unknown case", "did you mean \"dense/linear_16_4/parity/jax\"?"],
+    );
+    project.refuses(&["--bedrock", "dense", "--shard", "3/2"], 2, &["3/2", "I ≤ N"]);
+    project.refuses(&["--isa", "sse9"], 2, &["sse9", "avx512"]);
+}
+
+#[test]
+fn empty_selection() {
+    let project = Project::new();
+    project.refuses(&["--bedrock", "dense", "--filter", "nothing/*"], 2, &["holds no case", "--list"]);
+    project.refuses(&["--bedrock", "dense", "--model", "linear_16_4", "--shard", "40/40"], 2, &["holds no case"]);
+    project.refuses(&["--bedrock", "dense", "--filter", "[a"], 2, &["bad glob"]);
+}
+
+#[test]
+fn malformed_yaml() {
+    let yaml = "manifests/dense.yaml";
+    let cases: &[(&str, &str, &[&str])] = &[
+        ("origin: original", "origin: orignal", &["orignal", "original", "10:"]),
+        ("    inputs:", "    input:", &["unknown field", "input"]),
+        ("title: Fully", "title: Fully\ntitle: Twice", &["duplicate", "title"]),
+        ("models:", "models: [", &["dense.yaml"]),
+        ("input_dim: 16,", "input_dim: sixteen,", &["sixteen"]),
+        ("input_dim: 16,", "input_dim: 0,", &["dense.yaml:", "model linear_16_4", "input_dim is 0"]),
+        ("input_dim: 16,", "input_dims: 16,", &["input_dims"]),
+        ("- id: linear_16_4", "- id: linear_32_4", &["model linear_32_4", "occurs twice"]),
+        ("array: x_test,", "array: x_tset,", &["unknown fixture array \"x_tset\"", "did you mean \"x_test\"?"]),
+        ("bedrock: dense", "bedrock: mha", &["bedrock is \"mha\"", "the file's name says \"dense\""]),
+    ];
+    for (from, to, parts) in cases {
+        let project = Project::new();
+        project.replace(yaml, from, to);
+        project.refuses(&["--bedrock", "dense"], 2, &[&[yaml], *parts].concat());
+    }
+    let project = Project::new();
+    fs::remove_file(project.path(yaml)).expect("removed");
+    project.refuses(&["--bedrock", "dense"], 2, &[yaml, "No such file"]);
+}
+
+#[test]
+fn a_path_that_leaves_the_golden_folder() {
+    let project = Project::new();
+    project.replace("manifests/dense.yaml", "- id: linear_16_4", "- id: ../../secret");
+    project.refuses(
+        &["--bedrock", "dense"],
+        2,
+        &["manifests/dense.yaml:", "../../secret", "lower-case letters, digits and underscores"],
+    );
+}
+
+#[test]
+fn too_few_cases() {
+    let project = Project::new();
+    project.replace("manifests/dense.yaml", "parity: 6", "parity: 96");
+    let output = Command::new(env!("CARGO_BIN_EXE_bedrock"))
+        .args(["--bedrock", "dense", "--no-report"])
+        .current_dir(project.0.path())
+        .output()
+        .expect("a run");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("min_cases of manifests/dense.yaml asks for 96"));
+}
+
+#[test]
+fn a_rule_that_matches_nothing_and_a_pass_that_was_not_expected() {
+    let rule = |glob: &str| {
+        format!("expect:\n  - match: {{ model: {glob} }}\n    outcome: diff\n    because: for a test\nfixture:")
+    };
+    let project = Project::new();
+    project.replace("manifests/dense.yaml", "fixture:", &rule("nothing"));
+    project.refuses(RUN, 2, &["expect rule 0", "matches no case"]);
+    let project = Project::new();
+    project.replace("manifests/dense.yaml", "fixture:", &rule("linear_16_4"));
+    let args = [RUN, &["--no-report"]].concat();
+    project.refuses(&args, 1, &["XPASS dense/linear_16_4/parity/pytorch", "remove the rule"]);
+}
+
+#[test]
+fn outside_a_project() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_bedrock")).current_dir(folder.path()).output().expect("a run");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("go to the project, or give --manifests and --golden"));
+}
+
+#[test]
+fn blessing_needs_a_reason_and_a_working_python() {
+    let project = Project::new();
+    project.refuses(&["bless", "dense", "--planet", "jax"], 2, &["--accept"]);
+    project.refuses(&["bless", "dense", "--planet", "jax", "--accept", ""], 2, &["--accept"]);
+    let args = ["bless", "dense", "--planet", "jax", "--accept", "why", "--python", "/nowhere/python"];
+    project.refuses(&args, 1, &["cannot start /nowhere/python", "BEDROCK_PYTHON"]);
+}
