@@ -71,7 +71,7 @@ pub enum Error {
         /// The layer's kind.
         kind: &'static str,
         /// What is wrong.
-        problem: Problem,
+        problem: Box<Problem>,
     },
 }
 

@@ -95,7 +95,7 @@ impl Places {
     }
 
     fn load(&self, bedrocks: &[String]) -> anyhow::Result<Manifests> {
-        for id in bedrocks.iter().filter(|id| !BEDROCKS.contains(&id.as_str())) {
+        if let Some(id) = bedrocks.iter().find(|id| !BEDROCKS.contains(&id.as_str())) {
             bail!(Mistake(unknown("bedrock", id, BEDROCKS.into_iter())));
         }
         manifest::load(&self.manifests, bedrocks).map_err(|e| Mistake(e.to_string()).into())

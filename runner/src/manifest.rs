@@ -369,7 +369,10 @@ fn parse<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, String> {
         strict_booleans: true,
         budget: serde_yaml::budget! { max_nodes: 100_000, max_depth: 64 },
     };
-    serde_yaml::from_str_with_options(&text, options).map_err(|e| format!("{name}: {e}"))
+    serde_yaml::from_str_with_options(&text, options).map_err(|e| {
+        let text = e.to_string().replace("<input>", &name.to_string());
+        format!("{name}: {}", text.trim_start_matches("error: "))
+    })
 }
 
 /// Reads `_defaults.yaml` and the manifests of `only`, or all 13 when it is empty.

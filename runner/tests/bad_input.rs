@@ -277,7 +277,11 @@ fn empty_selection() {
 fn malformed_yaml() {
     let yaml = "manifests/dense.yaml";
     let cases: &[(&str, &str, &[&str])] = &[
-        ("origin: original", "origin: orignal", &["orignal", "original", "10:"]),
+        (
+            "origin: original",
+            "origin: orignal",
+            &["orignal", "original", "line 13 column 13", "--> manifests/dense.yaml:13:13"],
+        ),
         ("    inputs:", "    input:", &["unknown field", "input"]),
         ("title: Fully", "title: Fully\ntitle: Twice", &["duplicate", "title"]),
         ("models:", "models: [", &["dense.yaml"]),

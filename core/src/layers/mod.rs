@@ -317,7 +317,7 @@ impl Layer {
     }
 
     pub(crate) fn error(&self, problem: Problem) -> Error {
-        Error::Layer { at: self.at, path: self.path.clone(), kind: self.spec.kind().name(), problem }
+        Error::Layer { at: self.at, path: self.path.clone(), kind: self.spec.kind().name(), problem: Box::new(problem) }
     }
 
     /// How many whole units of `size` elements `x` holds.
