@@ -66,7 +66,11 @@ impl Tally {
 }
 
 fn room(headroom: Option<f64>) -> String {
-    headroom.map_or("—".into(), |h| if h >= 100.0 { format!("{h:.0}×") } else { format!("{h:.1}×") })
+    headroom.map_or("—".into(), |h| match h {
+        h if h >= 100.0 => format!("{h:.0}×"),
+        h if h >= 1.0 => format!("{h:.1}×"),
+        h => format!("{h:.2}×"),
+    })
 }
 
 /// A number of small size in three digits.

@@ -67,7 +67,8 @@ impl Row {
             (row.planet_error, row.our_error) = (c.planet_error, c.our_error);
             if matches!(case.kind, Kind::Parity(_)) {
                 (row.max_abs, row.max_ulp, row.nmse) = (Some(c.max_abs), Some(c.max_ulp), Some(c.nmse));
-                row.headroom = (c.excess > 0.0).then(|| 1.0 / c.excess);
+                let by_nmse = case.tolerance().nmse.map_or(f64::INFINITY, |bound| bound / c.nmse);
+                row.headroom = (!c.exact).then(|| by_nmse.min(1.0 / c.excess));
             }
         }
         row

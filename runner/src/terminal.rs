@@ -156,7 +156,12 @@ pub fn detail(case: &Case, observation: &Observation, verdict: &Verdict, rerun: 
         let tolerance = case.tolerance();
         if c.outliers > 0 && tolerance.source != BandSource::Exact {
             line("outside", format!("{} of {elements} elements", c.outliers));
-            line("would pass", format!("atol {:.3e} with the same relative part", c.needed_atol.max(0.0)));
+        }
+        let nmse = tolerance.nmse.filter(|bound| c.nmse > *bound).map(|_| format!("nmse {:.3e}", c.nmse));
+        let atol = (c.outliers > 0).then(|| format!("atol {:.3e}", c.needed_atol.max(0.0)));
+        let needed: Vec<String> = atol.into_iter().chain(nmse).collect();
+        if !needed.is_empty() && tolerance.source != BandSource::Exact {
+            line("would pass", format!("{} with the rest of the band as it is", needed.join(" and ")));
         }
     }
     line("band", format!("{} ({})", case.tolerance(), source(case)));
