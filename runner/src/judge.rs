@@ -151,3 +151,67 @@ fn expected(rule: &Expect, observation: &Observation, label: Label, reason: Opti
         _ => Verdict { label, reason },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::compare;
+    use crate::manifest::{Match, Pin};
+    use crate::plan::BandSource;
+
+    const BAND: Tolerance =
+        Tolerance { atol: 0.1, rtol: 0.0, nmse: None, reference: Reference::Float32, source: BandSource::Bedrock };
+
+    fn seen(ours: f32) -> Observation {
+        Observation::Compared(compare(&[2], &[1.0, ours], &[1.0, 2.0], None, &BAND))
+    }
+
+    fn rule(outcome: Outcome) -> Expect {
+        let (because, issue) = ("a known fault".to_string(), Some(7));
+        Expect { r#match: Match::default(), outcome, because, issue, pin: None, error_contains: None }
+    }
+
+    fn with(rule: &Expect, observation: &Observation) -> Label {
+        let (label, reason) = plain(&BAND, observation);
+        expected(rule, observation, label, reason).label
+    }
+
+    #[test]
+    fn labels_without_rules() {
+        let label = |observation: &Observation| plain(&BAND, observation).0;
+        assert_eq!(label(&seen(2.0)), Label::Exact);
+        assert_eq!(label(&seen(2.05)), Label::Pass);
+        assert_eq!(label(&seen(2.2)), Label::Diff);
+        assert_eq!(label(&seen(f32::NAN)), Label::Nonfinite);
+        assert_eq!(label(&seen(f32::INFINITY)), Label::Nonfinite);
+        assert_eq!(label(&Observation::Compared(compare(&[0, 4], &[], &[], None, &BAND))), Label::Empty);
+        let by_nmse = Tolerance { nmse: Some(1e-6), ..BAND };
+        assert_eq!(plain(&by_nmse, &seen(2.05)).0, Label::Diff);
+        for broken in [f64::NAN, -1.0] {
+            assert_eq!(
+                plain(
+                    &BAND,
+                    &Observation::Compared(compare(&[1], &[1.0], &[2.0], None, &Tolerance { atol: broken, ..BAND }))
+                )
+                .0,
+                Label::Diff
+            );
+        }
+    }
+
+    #[test]
+    fn expected_failures() {
+        assert_eq!(with(&rule(Outcome::Diff), &seen(2.5)), Label::Xfail);
+        assert_eq!(with(&rule(Outcome::Diff), &seen(2.05)), Label::Xpass);
+        assert_eq!(with(&rule(Outcome::Diff), &seen(f32::NAN)), Label::Nonfinite);
+        assert_eq!(with(&rule(Outcome::Flaky), &seen(2.05)), Label::Pass);
+        assert_eq!(with(&rule(Outcome::Flaky), &seen(2.5)), Label::Xfail);
+        let pinned = Expect { pin: Some(Pin { max_abs: [0.4, 0.6] }), ..rule(Outcome::Diff) };
+        assert_eq!(with(&pinned, &seen(2.5)), Label::Xfail);
+        assert_eq!(with(&pinned, &seen(2.9)), Label::Diff);
+        let worded = Expect { error_contains: Some("needs [4]".into()), ..rule(Outcome::Error) };
+        assert_eq!(with(&worded, &Observation::Failed("shape [5]; needs [4]".into())), Label::Xfail);
+        assert_eq!(with(&worded, &Observation::Failed("something else".into())), Label::Error);
+        assert_eq!(with(&worded, &seen(2.5)), Label::Diff);
+    }
+}

@@ -44,7 +44,7 @@ fn table(headers: Vec<&str>, colour: bool) -> Table {
 }
 
 fn painted(text: String, red: bool, colour: bool) -> Cell {
-    match (colour, red) {
+    match (colour && text != "—", red) {
         (false, _) => Cell::new(text),
         (true, true) => Cell::new(text).fg(Color::Red).add_attribute(Attribute::Bold),
         (true, false) => Cell::new(text).fg(Color::Green),
@@ -63,7 +63,12 @@ pub fn summary(rows: &[Row], colour: bool) -> String {
     let single = bedrocks.len() == 1;
     let mut headers = vec![if single { "model" } else { "bedrock" }];
     headers.extend(planets.iter().map(|planet| planet.id));
-    headers.extend(["worst |Δ|", "headroom", "kernel", "snapshot"]);
+    if !planets.is_empty() {
+        headers.extend(["worst |Δ|", "headroom"]);
+    }
+    let checks = ["kernel", "snapshot"].into_iter().filter(|check| rows.iter().any(|row| row.parts()[2] == *check));
+    let checks: Vec<&'static str> = checks.collect();
+    headers.extend(&checks);
     let mut table = table(headers, colour);
     let mut keys: Vec<&str> = if single { rows.iter().map(|row| row.parts()[1]).collect() } else { Vec::new() };
     keys.dedup();
@@ -86,10 +91,11 @@ pub fn summary(rows: &[Row], colour: bool) -> String {
             cells.push(painted(text, tally.red > 0, colour));
         }
         let parity = Tally::of(of("parity"));
-        let worst = if parity.total() == 0 { "—".into() } else { small(parity.worst) };
-        cells.push(Cell::new(worst).set_alignment(CellAlignment::Right));
-        cells.push(Cell::new(parity.room()).set_alignment(CellAlignment::Right));
-        for check in ["kernel", "snapshot"] {
+        if !planets.is_empty() {
+            cells.push(Cell::new(small(parity.worst)).set_alignment(CellAlignment::Right));
+            cells.push(Cell::new(parity.room()).set_alignment(CellAlignment::Right));
+        }
+        for check in &checks {
             let tally = Tally::of(of(check));
             cells.push(painted(plain(&tally), tally.red > 0, colour));
         }
