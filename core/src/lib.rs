@@ -25,6 +25,7 @@
 //! stage; no result depends on the instruction set or on the number of threads.
 
 pub mod backend;
+pub mod dtype;
 mod error;
 pub mod format;
 mod grid;
@@ -34,6 +35,7 @@ mod store;
 mod tensor;
 
 pub use backend::{Cpu, Isa, Threads};
+pub use dtype::{Dtype, Numerics};
 pub use error::{Error, Problem, Result};
 pub use grid::{CellSpec, ChildSpec, Coord, Network, NetworkSpec, State, WeightTable};
 pub use layers::{Activation, Layer, LayerKind, LayerSpec, RoleShape};

@@ -1,0 +1,236 @@
+//! The 21 numerical types of weights: one list, one file per family of codecs.
+//!
+//! A codec turns weights into codes of `bits` bits and back. What a code means depends on
+//! the [`Numerics`] profile: `loom` is what the original runtime 0.80 does, to the bit;
+//! `standard` is what a user expects of the type's name. One scale serves a whole tensor.
+//!
+//! Packing is the same in both: whole bytes little-endian; below eight bits the first code
+//! stands in the highest bits of its byte, and unused fields of the last byte are zero.
+
+mod float;
+mod fp4;
+mod fp8;
+mod integer;
+mod sign;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How codes are chosen and read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Numerics {
+    /// The original runtime, version 0.80: truncation, its own FP8 and FP4 tables, at most
+    /// 127 steps for wide integers, magnitudes only for unsigned types.
+    Loom,
+    /// Round to nearest even, OCP FP8 and FP4, full-range integers, unsigned types around a
+    /// mid-range zero point.
+    #[default]
+    Standard,
+}
+
+impl Numerics {
+    /// Both profiles.
+    pub const ALL: [Numerics; 2] = [Numerics::Loom, Numerics::Standard];
+}
+
+/// How a family of types chooses scales, codes and values.
+///
+/// A code travels in the low bits of a `u64`; the values of a codec are f64 because a scale
+/// or a code may need more digits than f32 has.
+trait Codec: Sync {
+    /// What the largest magnitude (or the mean, see the family) is divided by to give the
+    /// scale; `None` when the type takes no scale.
+    fn scale(&self, numerics: Numerics, weights: &[f32]) -> f32;
+
+    /// The code of one weight.
+    fn encode(&self, numerics: Numerics, weight: f32, scale: f32) -> u64;
+
+    /// The weight that a code stands for.
+    fn decode(&self, numerics: Numerics, code: u64, scale: f32) -> f64;
+}
+
+macro_rules! dtypes {
+    ($($variant:ident $name:literal $id:literal $bits:literal [$($alias:literal)*] $codec:expr, $doc:literal;)*) => {
+        /// A numerical type. The discriminant is its id in files.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Dtype { $(#[doc = $doc] $variant = $id,)* }
+
+        impl Dtype {
+            /// Every type, by id.
+            pub const ALL: &'static [Dtype] = &[$(Dtype::$variant,)*];
+
+            /// The name written to files.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Dtype::$variant => $name,)* }
+            }
+
+            /// Bits of one code.
+            #[must_use]
+            pub fn bits(self) -> usize {
+                match self { $(Dtype::$variant => $bits,)* }
+            }
+
+            /// Other names that files may carry, in upper case.
+            #[must_use]
+            pub fn aliases(self) -> &'static [&'static str] {
+                match self { $(Dtype::$variant => &[$($alias,)*],)* }
+            }
+
+            fn codec(self) -> &'static dyn Codec {
+                match self { $(Dtype::$variant => &$codec,)* }
+            }
+        }
+    };
+}
+
+dtypes! {
+    Float64 "float64" 0 64 ["FP64" "F64"] float::Float64, "IEEE double.";
+    Float32 "float32" 1 32 ["FP32" "F32"] float::Float32, "IEEE single.";
+    Float16 "float16" 2 16 ["FP16" "F16"] float::Float16, "IEEE half.";
+    BFloat16 "bfloat16" 3 16 ["BF16"] float::BFloat16, "The upper half of an IEEE single.";
+    Fp8E4M3 "fp8e4m3" 4 8 ["FP8"] fp8::E4M3, "Eight bits: 4 of exponent, 3 of mantissa, no infinity.";
+    Fp8E5M2 "fp8e5m2" 5 8 [] fp8::E5M2, "Eight bits: 5 of exponent, 2 of mantissa.";
+    Int64 "int64" 6 64 ["I64"] integer::Signed(64), "Signed, 64 bits.";
+    Int32 "int32" 7 32 ["I32"] integer::Signed(32), "Signed, 32 bits.";
+    Int16 "int16" 8 16 ["I16"] integer::Signed(16), "Signed, 16 bits.";
+    Int8 "int8" 9 8 ["I8"] integer::Signed(8), "Signed, 8 bits.";
+    Uint64 "uint64" 10 64 ["U64"] integer::Unsigned(64), "Unsigned, 64 bits.";
+    Uint32 "uint32" 11 32 ["U32"] integer::Unsigned(32), "Unsigned, 32 bits.";
+    Uint16 "uint16" 12 16 ["U16"] integer::Unsigned(16), "Unsigned, 16 bits.";
+    Uint8 "uint8" 13 8 ["U8"] integer::Unsigned(8), "Unsigned, 8 bits.";
+    Int4 "int4" 14 4 [] integer::Signed(4), "Signed, 4 bits.";
+    Uint4 "uint4" 15 4 [] integer::Unsigned(4), "Unsigned, 4 bits.";
+    Fp4 "fp4" 16 4 ["F4"] fp4::Fp4, "Four bits: 2 of exponent, 1 of mantissa.";
+    Int2 "int2" 17 2 [] integer::Signed(2), "Signed, 2 bits.";
+    Uint2 "uint2" 18 2 [] integer::Unsigned(2), "Unsigned, 2 bits.";
+    Ternary "ternary" 19 2 [] sign::Ternary, "-1, 0 or 1.";
+    Binary "binary" 20 1 [] sign::Binary, "-1 or 1.";
+}
+
+impl Dtype {
+    /// The type of a name or alias, in any letter case.
+    #[must_use]
+    pub fn find(name: &str) -> Option<Dtype> {
+        let is = |known: &&str| known.eq_ignore_ascii_case(name);
+        Dtype::ALL.iter().copied().find(|dtype| is(&dtype.name()) || dtype.aliases().iter().any(|a| is(&a)))
+    }
+
+    /// The scale that this type chooses for `weights`; 1 for an empty or all-zero tensor.
+    #[must_use]
+    pub fn choose_scale(self, numerics: Numerics, weights: &[f32]) -> f32 {
+        self.codec().scale(numerics, weights)
+    }
+
+    /// The packed codes of `weights`.
+    #[must_use]
+    pub fn quantise(self, numerics: Numerics, weights: &[f32], scale: f32) -> Vec<u8> {
+        let codec = self.codec();
+        pack(self.bits(), weights.iter().map(|&w| codec.encode(numerics, w, scale)))
+    }
+
+    /// The first `n` weights of packed codes, in full precision.
+    ///
+    /// # Errors
+    /// As [`Dtype::codes`].
+    pub fn dequantise(self, numerics: Numerics, bytes: &[u8], n: usize, scale: f32) -> Result<Vec<f64>, String> {
+        let codec = self.codec();
+        Ok(self.codes(bytes, n)?.into_iter().map(|code| codec.decode(numerics, code, scale)).collect())
+    }
+
+    /// The first `n` codes of a packed array.
+    ///
+    /// # Errors
+    /// A sentence with both lengths unless `bytes` is exactly as long as `n` codes need.
+    pub fn codes(self, bytes: &[u8], n: usize) -> Result<Vec<u64>, String> {
+        let needed = self.packed_len(n);
+        if needed != Some(bytes.len()) {
+            let needed = needed.map_or_else(|| "too many".to_string(), |needed| needed.to_string());
+            return Err(format!("{n} codes of {self} take {needed} bytes; {} are there", bytes.len()));
+        }
+        Ok((0..n).map(|i| code_at(self.bits(), bytes, i)).collect())
+    }
+
+    /// The weight of one code.
+    #[must_use]
+    pub fn value(self, numerics: Numerics, code: u64, scale: f32) -> f64 {
+        self.codec().decode(numerics, code, scale)
+    }
+
+    /// Bytes of `n` packed codes, unless the number overflows.
+    #[must_use]
+    pub fn packed_len(self, n: usize) -> Option<usize> {
+        n.checked_mul(self.bits()).map(|bits| bits.div_ceil(8))
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Packs codes of `bits` bits.
+fn pack(bits: usize, codes: impl Iterator<Item = u64>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if bits >= 8 {
+        for code in codes {
+            bytes.extend_from_slice(&code.to_le_bytes()[..bits / 8]);
+        }
+        return bytes;
+    }
+    let per_byte = 8 / bits;
+    for (i, code) in codes.enumerate() {
+        let shift = 8 - bits * (i % per_byte + 1);
+        if i % per_byte == 0 {
+            bytes.push(0);
+        }
+        if let Some(last) = bytes.last_mut() {
+            *last |= ((code & ((1 << bits) - 1)) as u8) << shift;
+        }
+    }
+    bytes
+}
+
+/// The `i`-th code of a packed array that is long enough.
+fn code_at(bits: usize, bytes: &[u8], i: usize) -> u64 {
+    if bits >= 8 {
+        let size = bits / 8;
+        let mut code = [0; 8];
+        code[..size].copy_from_slice(&bytes[i * size..][..size]);
+        return u64::from_le_bytes(code);
+    }
+    let per_byte = 8 / bits;
+    let shift = 8 - bits * (i % per_byte + 1);
+    u64::from(bytes[i / per_byte] >> shift) & ((1 << bits) - 1)
+}
+
+/// The largest magnitude of the finite weights, 0 when there is none.
+fn max_abs(weights: &[f32]) -> f32 {
+    weights.iter().fold(0.0, |max, w| if w.abs() > max { w.abs() } else { max })
+}
+
+/// `max|w| / steps` in single precision, 1 where the maximum is 0.
+fn max_scale(weights: &[f32], steps: f32) -> f32 {
+    match max_abs(weights) {
+        0.0 => 1.0,
+        max => max / steps,
+    }
+}
+
+/// The mean magnitude, summed in f64 and divided in single precision; 1 where it is 0.
+fn mean_scale(weights: &[f32]) -> f32 {
+    if weights.is_empty() {
+        return 1.0;
+    }
+    let sum = weights.iter().fold(0.0, |sum, w| sum + f64::from(w.abs()));
+    let mean = sum as f32 / weights.len() as f32;
+    if mean == 0.0 { 1.0 } else { mean }
+}
+
+/// A code's value times the scale, rounded to f32 as a kernel uses it.
+fn scaled(value: f64, scale: f32) -> f64 {
+    f64::from((value * f64::from(scale)) as f32)
+}

@@ -1,0 +1,49 @@
+//! ternary and binary.
+//!
+//! `loom`: ternary has scale max|w| and rounds half away from zero, so half of the range
+//! becomes 0; binary has scale mean|w| and code 1 for everything that is not negative.
+//!
+//! `standard`: ternary as BitNet b1.58 (Ma et al., 2024): scale mean|w|, round and clip to
+//! -1, 0, 1; binary as XNOR-Net (Rastegari et al., 2016): scale mean|w|, the sign.
+//!
+//! A NaN becomes 0 in ternary and -1 in binary.
+
+use super::{Codec, Numerics, max_scale, mean_scale, scaled};
+
+pub(super) struct Ternary;
+
+impl Codec for Ternary {
+    fn scale(&self, numerics: Numerics, weights: &[f32]) -> f32 {
+        match numerics {
+            Numerics::Loom => max_scale(weights, 1.0),
+            Numerics::Standard => mean_scale(weights),
+        }
+    }
+
+    fn encode(&self, numerics: Numerics, weight: f32, scale: f32) -> u64 {
+        let q = f64::from(weight / scale);
+        let r = if numerics == Numerics::Loom { q.round() } else { q.round_ties_even() };
+        (r.clamp(-1.0, 1.0) as i64 & 3) as u64
+    }
+
+    fn decode(&self, _: Numerics, code: u64, scale: f32) -> f64 {
+        // Two's complement in two bits; code 2 is never written and reads as -2.
+        scaled(((code << 62) as i64 >> 62) as f64, scale)
+    }
+}
+
+pub(super) struct Binary;
+
+impl Codec for Binary {
+    fn scale(&self, _: Numerics, weights: &[f32]) -> f32 {
+        mean_scale(weights)
+    }
+
+    fn encode(&self, _: Numerics, weight: f32, scale: f32) -> u64 {
+        u64::from(weight / scale >= 0.0)
+    }
+
+    fn decode(&self, _: Numerics, code: u64, scale: f32) -> f64 {
+        scaled(if code == 1 { 1.0 } else { -1.0 }, scale)
+    }
+}
