@@ -29,6 +29,10 @@ impl Codec for Float64 {
     fn decode(&self, _: Numerics, code: u64, _: f32) -> f64 {
         f64::from_bits(code)
     }
+
+    fn bound(&self, _: Numerics, _: f32, _: f32) -> f64 {
+        0.0
+    }
 }
 
 pub(super) struct Float32;
@@ -44,6 +48,10 @@ impl Codec for Float32 {
 
     fn decode(&self, _: Numerics, code: u64, _: f32) -> f64 {
         f64::from(f32::from_bits(code as u32))
+    }
+
+    fn bound(&self, _: Numerics, _: f32, _: f32) -> f64 {
+        0.0
     }
 }
 
@@ -64,6 +72,16 @@ impl Codec for Float16 {
     fn decode(&self, _: Numerics, code: u64, _: f32) -> f64 {
         f64::from(f16::from_bits(code as u16).to_f32())
     }
+
+    /// Half a step of 11 bits, or a whole one where it truncates; beyond 65504 there is only infinity.
+    fn bound(&self, numerics: Numerics, weight: f32, _: f32) -> f64 {
+        let w = f64::from(weight.abs());
+        match numerics {
+            _ if w > 65504.0 => f64::INFINITY,
+            Numerics::Standard => (w / 2048.0).max(f64::from(2f32.powi(-25))),
+            Numerics::Loom => (w / 1024.0).max(f64::from(2f32.powi(-14))),
+        }
+    }
 }
 
 pub(super) struct BFloat16;
@@ -82,5 +100,15 @@ impl Codec for BFloat16 {
 
     fn decode(&self, _: Numerics, code: u64, _: f32) -> f64 {
         f64::from(f32::from_bits((code as u32) << 16))
+    }
+
+    /// Half a step of 8 bits, or a whole one where it truncates; a weight may round to infinity.
+    fn bound(&self, numerics: Numerics, weight: f32, _: f32) -> f64 {
+        let w = f64::from(weight.abs());
+        match numerics {
+            Numerics::Standard if w > 3.38e38 => f64::INFINITY,
+            Numerics::Standard => (w / 256.0).max(2f64.powi(-134)),
+            Numerics::Loom => (w / 128.0).max(2f64.powi(-133)),
+        }
     }
 }

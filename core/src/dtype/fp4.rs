@@ -47,4 +47,17 @@ impl Codec for Fp4 {
         let scale = if numerics == Numerics::Loom && scale == 0.0 { 1.0 } else { scale };
         scaled(if code & 8 != 0 { -magnitude } else { magnitude }, scale)
     }
+
+    /// Half of the gap between the neighbouring magnitudes.
+    fn bound(&self, numerics: Numerics, weight: f32, scale: f32) -> f64 {
+        let (w, s) = (f64::from(weight.abs()), f64::from(scale));
+        s * match numerics {
+            Numerics::Loom if w < 0.75 * s => 0.375,
+            Numerics::Loom if w < 2.0 * s => 0.25,
+            Numerics::Loom => 0.5,
+            Numerics::Standard if w < 2.0 * s => 0.25,
+            Numerics::Standard if w < 4.0 * s => 0.5,
+            Numerics::Standard => 1.0,
+        }
+    }
 }

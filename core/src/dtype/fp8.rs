@@ -54,6 +54,18 @@ fn ocp_value(code: u64, exponent: u32, mantissa: u32) -> f64 {
     sign * if e == 0 { power_of_two(1 - bias) * m } else { power_of_two(e - bias) * (1.0 + m) }
 }
 
+/// Half a step of the mantissa (a whole one where it truncates), at least that of the smallest
+/// normal numbers (or, truncating, those numbers themselves).
+fn bound(numerics: Numerics, weight: f32, scale: f32, exponent: u32, mantissa: u32) -> f64 {
+    let (w, s) = (f64::from(weight.abs()), f64::from(scale));
+    let normal = s * power_of_two(2 - (1 << (exponent - 1)));
+    let step = 1.0 / f64::from(1u32 << mantissa);
+    match numerics {
+        Numerics::Standard => 0.5 * step * w.max(normal),
+        Numerics::Loom => (step * w).max(normal),
+    }
+}
+
 /// The code nearest to `value`, ties to the even code, saturating at `largest`.
 fn nearest(value: f64, exponent: u32, mantissa: u32, largest: u64) -> u64 {
     let sign = u64::from(value.is_sign_negative()) << (exponent + mantissa);
@@ -97,6 +109,10 @@ impl Codec for E4M3 {
         };
         scaled(value, scale)
     }
+
+    fn bound(&self, numerics: Numerics, weight: f32, scale: f32) -> f64 {
+        bound(numerics, weight, scale, 4, 3)
+    }
 }
 
 pub(super) struct E5M2;
@@ -132,5 +148,9 @@ impl Codec for E5M2 {
             (Numerics::Standard, _) => ocp_value(code, 5, 2),
         };
         scaled(value, scale)
+    }
+
+    fn bound(&self, numerics: Numerics, weight: f32, scale: f32) -> f64 {
+        bound(numerics, weight, scale, 5, 2)
     }
 }

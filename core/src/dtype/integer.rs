@@ -32,7 +32,6 @@ fn loom_scale(bits: u32, weights: &[f32]) -> f32 {
     )
 }
 
-/// The scale rounded up where rounding down would push the largest weight out of range.
 fn standard_scale(bits: u32, weights: &[f32]) -> f32 {
     match max_abs(weights) {
         0.0 => 1.0,
@@ -43,6 +42,11 @@ fn standard_scale(bits: u32, weights: &[f32]) -> f32 {
 fn standard_code(bits: u32, weight: f32, scale: f32) -> i128 {
     let half = 1i128 << (bits - 1);
     clamped((f64::from(weight) / f64::from(scale)).round_ties_even(), -half, half - 1)
+}
+
+/// Half a step; the quotient may have been rounded to f32 before it was rounded to a code.
+fn step(weight: f32, scale: f32) -> f64 {
+    0.5 * f64::from(scale) + f64::from(weight.abs()) * f64::from(f32::EPSILON)
 }
 
 fn mask(bits: u32) -> u64 {
@@ -77,6 +81,10 @@ impl Codec for Signed {
             Numerics::Standard => scaled(value as f64, scale),
         }
     }
+
+    fn bound(&self, _: Numerics, weight: f32, scale: f32) -> f64 {
+        step(weight, scale)
+    }
 }
 
 /// An unsigned type of the given width.
@@ -103,6 +111,15 @@ impl Codec for Unsigned {
         match numerics {
             Numerics::Loom => scaled(f64::from(code as f32), scale),
             Numerics::Standard => scaled((i128::from(code) - (1i128 << (self.0 - 1))) as f64, scale),
+        }
+    }
+
+    fn bound(&self, numerics: Numerics, weight: f32, scale: f32) -> f64 {
+        match numerics {
+            // Sixteen bits and more keep the magnitude, fewer cut at 0.
+            Numerics::Loom if weight < 0.0 && self.0 >= 16 => 2.0 * f64::from(-weight) + 0.5 * f64::from(scale),
+            Numerics::Loom if weight < 0.0 => f64::from(-weight),
+            _ => step(weight, scale),
         }
     }
 }

@@ -49,6 +49,9 @@ trait Codec: Sync {
 
     /// The weight that a code stands for.
     fn decode(&self, numerics: Numerics, code: u64, scale: f32) -> f64;
+
+    /// The largest `|decode(encode(w)) - w|` for a finite weight of a tensor that chose `scale`.
+    fn bound(&self, numerics: Numerics, weight: f32, scale: f32) -> f64;
 }
 
 macro_rules! dtypes {
@@ -115,7 +118,7 @@ impl Dtype {
     #[must_use]
     pub fn find(name: &str) -> Option<Dtype> {
         let is = |known: &&str| known.eq_ignore_ascii_case(name);
-        Dtype::ALL.iter().copied().find(|dtype| is(&dtype.name()) || dtype.aliases().iter().any(|a| is(&a)))
+        Dtype::ALL.iter().copied().find(|dtype| is(&dtype.name()) || dtype.aliases().iter().any(is))
     }
 
     /// The scale that this type chooses for `weights`; 1 for an empty or all-zero tensor.
@@ -157,6 +160,14 @@ impl Dtype {
     #[must_use]
     pub fn value(self, numerics: Numerics, code: u64, scale: f32) -> f64 {
         self.codec().decode(numerics, code, scale)
+    }
+
+    /// The largest error of storing a finite weight of a tensor that chose `scale` itself. Where
+    /// a type clips (ternary, binary, `loom` unsigned), what is cut off counts as error.
+    #[must_use]
+    pub fn error_bound(self, numerics: Numerics, weight: f32, scale: f32) -> f64 {
+        // The product of value and scale is itself rounded to f32.
+        self.codec().bound(numerics, weight, scale) + f64::from(weight.abs()) * f64::from(f32::EPSILON)
     }
 
     /// Bytes of `n` packed codes, unless the number overflows.

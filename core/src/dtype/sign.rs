@@ -30,6 +30,12 @@ impl Codec for Ternary {
         // Two's complement in two bits; code 2 is never written and reads as -2.
         scaled(((code << 62) as i64 >> 62) as f64, scale)
     }
+
+    /// Half a step, or what lies beyond the outer values.
+    fn bound(&self, _: Numerics, weight: f32, scale: f32) -> f64 {
+        let (w, s) = (f64::from(weight.abs()), f64::from(scale));
+        (0.5 * s).max(w - s)
+    }
 }
 
 pub(super) struct Binary;
@@ -39,11 +45,20 @@ impl Codec for Binary {
         mean_scale(weights)
     }
 
-    fn encode(&self, _: Numerics, weight: f32, scale: f32) -> u64 {
-        u64::from(weight / scale >= 0.0)
+    fn encode(&self, numerics: Numerics, weight: f32, scale: f32) -> u64 {
+        match numerics {
+            // The quotient may underflow to a zero, whose sign does not count.
+            Numerics::Loom => u64::from(weight / scale >= 0.0),
+            Numerics::Standard => u64::from(weight >= 0.0),
+        }
     }
 
     fn decode(&self, _: Numerics, code: u64, scale: f32) -> f64 {
         scaled(if code == 1 { 1.0 } else { -1.0 }, scale)
+    }
+
+    /// The distance of the magnitude from the mean.
+    fn bound(&self, _: Numerics, weight: f32, scale: f32) -> f64 {
+        (f64::from(weight.abs()) - f64::from(scale)).abs()
     }
 }
