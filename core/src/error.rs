@@ -61,6 +61,9 @@ pub enum Error {
         /// The path.
         path: String,
     },
+    /// A state was filled by another network.
+    #[error("the state belongs to another network; give each network a State of its own")]
+    ForeignState,
     /// Something is wrong with one layer.
     #[error("{kind} at {at} ({path}): {problem}")]
     Layer {

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ use crate::error::{Error, Problem, Result};
 use crate::layers::{Child, ChildBody, KvCache, Layer, LayerSpec, MetaState, Run};
 use crate::store::Weights;
 use crate::tensor::{Tensor, element_count};
+
+/// How many layers one cell may run, links followed.
+const MOST_RUNS: usize = 1 << 16;
 
 /// A grid position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -116,8 +120,11 @@ impl NetworkSpec {
     /// The index of a position in forward order, if it lies inside the grid.
     #[must_use]
     pub fn index(&self, at: Coord) -> Option<usize> {
-        let inside = at.z < self.depth && at.y < self.rows && at.x < self.cols && at.l < self.layers_per_cell;
-        inside.then(|| ((at.z * self.rows + at.y) * self.cols + at.x) * self.layers_per_cell + at.l)
+        let extents = [self.depth, self.rows, self.cols, self.layers_per_cell];
+        element_count(&extents)?;
+        let at = [at.z, at.y, at.x, at.l];
+        let inside = at.iter().zip(&extents).all(|(at, extent)| at < extent);
+        inside.then(|| at.iter().zip(&extents).fold(0, |index, (at, extent)| index * extent + at))
     }
 }
 
@@ -138,6 +145,8 @@ struct Cell {
 pub struct Network {
     spec: NetworkSpec,
     cells: Vec<Cell>,
+    /// Ties a [`State`] to the network that filled it.
+    id: u64,
 }
 
 impl Network {
@@ -185,9 +194,11 @@ impl Network {
         if let Some(path) = weights.keys().next() {
             return Err(Error::StrayWeights { path: path.clone() });
         }
-        let network = Self { spec, cells };
+        static BUILT: AtomicU64 = AtomicU64::new(0);
+        let network = Self { spec, cells, id: BUILT.fetch_add(1, Ordering::Relaxed) };
+        let mut costs = BTreeMap::new();
         for cell in &network.cells {
-            network.refuse_circles(&cell.layer, &mut Vec::new())?;
+            network.cost(&cell.layer, cell.layer.at(), &mut costs)?;
         }
         Ok(network)
     }
@@ -214,7 +225,10 @@ impl Network {
     /// [`Error::Layer`] when an input cannot be read as whole units of what a layer
     /// consumes, a named input is missing, or branches do not fit together.
     pub fn run(&self, inputs: &[Tensor], state: &mut State, cpu: &Cpu) -> Result<Tensor> {
-        let mut run = Run { cpu: *cpu, network: self, state };
+        if *state.network.get_or_insert(self.id) != self.id {
+            return Err(Error::ForeignState);
+        }
+        let mut run = Run { cpu: *cpu, network: self, state, visits: BTreeMap::new() };
         let mut current: Option<Tensor> = None;
         for cell in self.cells.iter().filter(|cell| !cell.disabled) {
             let named = |index: usize| {
@@ -236,22 +250,34 @@ impl Network {
         }
     }
 
-    fn refuse_circles(&self, layer: &Layer, seen: &mut Vec<Coord>) -> Result<()> {
-        for child in layer.children() {
-            match &child.body {
-                ChildBody::Own(layer) => self.refuse_circles(layer, seen)?,
-                ChildBody::Link(target) => {
-                    let Some(linked) = self.at(*target) else { continue };
-                    if seen.contains(target) || layer.at() == *target {
-                        return Err(layer.error(Problem::LinkCircle { target: *target }));
-                    }
-                    seen.push(*target);
-                    self.refuse_circles(linked, seen)?;
-                    seen.pop();
-                }
-            }
+    /// How many layers run when `layer` does, links followed. `costs` holds what is known of
+    /// grid positions: `None` while a position is being counted, so that a circle shows.
+    fn cost(&self, layer: &Layer, at: Coord, costs: &mut BTreeMap<Coord, Option<usize>>) -> Result<usize> {
+        let top = layer.at() == at && self.at(at).is_some_and(|top| std::ptr::eq(top, layer));
+        if top {
+            match costs.get(&at) {
+                Some(Some(cost)) => return Ok(*cost),
+                Some(None) => return Err(layer.error(Problem::LinkCircle { target: at })),
+                None => costs.insert(at, None),
+            };
         }
-        Ok(())
+        let mut cost = 1usize;
+        for child in layer.children() {
+            let inner = match (&child.body, child.layer(self)) {
+                (ChildBody::Own(own), _) => self.cost(own, own.at(), costs)?,
+                (ChildBody::Link(target), Some(linked)) => self.cost(linked, *target, costs)?,
+                (ChildBody::Link(_), None) => 0,
+            };
+            cost = cost.saturating_add(inner);
+        }
+        if cost > MOST_RUNS {
+            let what = format!("its links unfold into more than {MOST_RUNS} layers");
+            return Err(layer.error(Problem::Config(what)));
+        }
+        if top {
+            costs.insert(at, Some(cost));
+        }
+        Ok(cost)
     }
 }
 
@@ -260,10 +286,13 @@ fn position(spec: &NetworkSpec, index: usize) -> Coord {
     Coord { z: cell / spec.cols / spec.rows, y: cell / spec.cols % spec.rows, x: cell % spec.cols, l }
 }
 
-/// What survives from one run of a network to the next. A fresh one starts afresh.
+/// What survives from one run of a network to the next. A fresh one starts afresh; a used
+/// one belongs to the network that filled it.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    pub(crate) caches: BTreeMap<usize, KvCache>,
+    network: Option<u64>,
+    /// By layer, and by which of its visits in one run.
+    pub(crate) caches: BTreeMap<(usize, usize), KvCache>,
     pub(crate) replaced: BTreeMap<usize, Arc<Layer>>,
     pub(crate) meta: MetaState,
     pub(crate) calls: BTreeMap<usize, u64>,

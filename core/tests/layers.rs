@@ -268,7 +268,10 @@ fn configurations_that_contradict_themselves() {
         (json!([{"mha": {"d_model": 8, "num_heads": 3}}]), "give head_dim"),
         (json!([{"mha": {"d_model": 8, "num_heads": 4, "num_kv_heads": 3}}]), "not a multiple of num_kv_heads"),
         (json!([{"mha": {"d_model": 8, "num_heads": 4, "causal": false, "window": 2}}]), "a window needs causal"),
-        (json!([{"cnn2": {"in_channels": 1, "filters": 1, "input": [4], "kernel_size": 2}}]), "expected 2 extents"),
+        (
+            json!([{"cnn2": {"in_channels": 1, "filters": 1, "input": [4], "kernel_size": 2}}]),
+            "expected 2 extents from 1",
+        ),
         (
             json!([{"cnn1": {"in_channels": 1, "filters": 1, "input": [4], "kernel_size": 7}}]),
             "wider than the padded input",
@@ -300,4 +303,95 @@ fn a_rule_that_cannot_be_applied_is_an_error_not_a_broken_layer() {
     let net = network(json!([{"metacognition": {"observed": observed, "rules": [rule]}}]));
     let error = net.run(&[wave(&[2, 3])], &mut State::default(), &Cpu::scalar()).expect_err("refused").to_string();
     assert!(error.contains("rule 0") && error.contains("cannot be applied to a dense layer"), "{error}");
+}
+
+#[test]
+fn absurd_sizes_are_refused_before_anything_is_computed() {
+    let huge = 1u64 << 61;
+    let bad = [
+        json!({"dense": {"input_dim": huge, "output_dim": huge}}),
+        json!({"dense": {"input_dim": 1 << 20, "output_dim": 1 << 20}}),
+        json!({"layernorm": {"dim": huge}}),
+        json!({"embedding": {"vocab_size": huge, "embedding_dim": 4}}),
+        json!({"mha": {"d_model": 4, "num_heads": 1, "seq_length": huge + 4}}),
+        json!({"mha": {"d_model": 4, "num_heads": 2, "head_dim": huge * 4}}),
+        json!({"lstm": {"input_size": 2, "hidden_size": 2, "seq_length": huge}}),
+        json!({"rnn": {"input_size": 2, "hidden_size": huge, "seq_length": 2}}),
+        json!({"swiglu": {"input_dim": 2, "intermediate_dim": huge}}),
+        json!({"kmeans": {"num_clusters": huge, "input_dim": 2}}),
+        json!({"cnn1": {"in_channels": 1, "filters": 1, "input": [4], "kernel_size": 2, "padding": huge * 4}}),
+        json!({"cnn1": {"in_channels": 1, "filters": 1, "input": [4], "kernel_size": 2, "output": [10_995_116_277_760u64]}}),
+        json!({"cnn3": {"in_channels": 1, "filters": 1, "input": [4, 4, 4], "kernel_size": 1 << 22, "padding": 1 << 22}}),
+        json!({"convtransposed1": {"in_channels": 1, "filters": 1, "input": [4], "kernel_size": 2, "output_padding": huge}}),
+        json!({"convtransposed1": {"in_channels": 1, "filters": 1, "input": [4], "kernel_size": 2, "stride": huge * 4 + 1}}),
+    ];
+    for layer in bad {
+        let layer: LayerSpec = serde_json::from_value(layer).expect("a layer");
+        assert!(layer.check().is_err(), "{layer:?}");
+        let _ = (layer.roles(), layer.terms());
+    }
+}
+
+#[test]
+fn links_that_double_at_every_cell_are_refused() {
+    let link = |l: usize| json!({"link": {"z": 0, "y": 0, "x": 0, "l": l}});
+    let mut layers = vec![json!({"residual": {}})];
+    layers.extend((0..40).map(|l| json!({"parallel": {"branches": [link(l), link(l)], "combine": "add"}})));
+    refused(spec(json!(layers)), Some(WeightTable::new()), "unfold into more than");
+}
+
+#[test]
+fn two_links_to_one_attention_layer_decode_alike() {
+    let link = json!({"link": {"z": 0, "y": 0, "x": 0, "l": 0}});
+    let mut spec = spec(json!([{"mha": {"d_model": 4, "num_heads": 2}}, {"parallel": {"branches": [link, link]}}]));
+    spec.cells[0].disabled = true;
+    let mut table = fill(&spec);
+    let net = Network::build(spec, &mut table).expect("a network");
+    let mut state = State::default();
+    for s in 0..4 {
+        let x = Tensor::new(vec![1, 1, 4], (0..4).map(|i| (s * 4 + i) as f32 * 0.1).collect()).expect("a token");
+        let y = net.run(&[x], &mut state, &Cpu::best()).expect("a step");
+        assert_eq!(y.data()[..4], y.data()[4..], "step {s}");
+    }
+}
+
+#[test]
+fn a_state_belongs_to_one_network() {
+    let (a, b) = (
+        network(json!([{"mha": {"d_model": 4, "num_heads": 1}}])),
+        network(json!([{"mha": {"d_model": 6, "num_heads": 1}}])),
+    );
+    let mut state = State::default();
+    a.run(&[wave(&[1, 1, 4])], &mut state, &Cpu::scalar()).expect("a run");
+    assert_eq!(b.run(&[wave(&[1, 1, 6])], &mut state, &Cpu::scalar()), Err(Error::ForeignState));
+}
+
+#[test]
+fn a_sum_that_is_not_a_number_has_the_same_bits_on_every_path() {
+    let net = network(json!([{"dense": {"input_dim": 4, "output_dim": 3, "bias": false}}]));
+    for x in [
+        [f32::INFINITY, f32::NEG_INFINITY, f32::from_bits(0x7fc0_0005), 0.0],
+        [f32::from_bits(0xffc0_0002), 1.0, 1.0, 1.0],
+    ] {
+        let x = Tensor::new(vec![1, 4], x.to_vec()).expect("a tensor");
+        let bits = |cpu: Cpu| -> Vec<u32> {
+            let y = net.run(std::slice::from_ref(&x), &mut State::default(), &cpu).expect("a run");
+            y.data().iter().map(|v| v.to_bits()).collect()
+        };
+        assert_eq!(bits(Cpu::scalar()), bits(Cpu::best()));
+    }
+}
+
+#[test]
+fn empty_batches_give_empty_outputs() {
+    for layer in [
+        json!({"dense": {"input_dim": 2, "output_dim": 3}}),
+        json!({"mha": {"d_model": 2, "num_heads": 1}}),
+        json!({"lstm": {"input_size": 2, "hidden_size": 3, "seq_length": 100_000_000}}),
+        json!({"parallel": {"branches": [{"layer": {"residual": {}}}]}}),
+        json!({"cnn1": {"in_channels": 1, "filters": 1, "input": [2], "kernel_size": 2}}),
+    ] {
+        let empty = Tensor::new(vec![0, 2], Vec::new()).expect("nothing");
+        assert!(run(&network(json!([layer])), empty).is_empty());
+    }
 }

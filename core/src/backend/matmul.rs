@@ -176,7 +176,7 @@ impl<E> Job<'_, E> {
                 for (k, &x) in x.iter().enumerate() {
                     sum += f64::from(x) * f64::from(self.w.at(from + i, k));
                 }
-                *slot = (self.emit)(from + i, sum);
+                *slot = (self.emit)(from + i, canonical(sum));
             }
         }
     }
@@ -204,13 +204,18 @@ impl<E> Job<'_, E> {
                 for (m, sums) in sums[..block].iter().enumerate() {
                     let at = (done + m) * width + p;
                     for (i, slot) in out[at..at + PANEL.min(width - p)].iter_mut().enumerate() {
-                        *slot = (self.emit)(from + p + i, sums[i]);
+                        *slot = (self.emit)(from + p + i, canonical(sums[i]));
                     }
                 }
             }
             done += block;
         }
     }
+}
+
+/// Which NaN a sum ends in depends on the order of an instruction's operands: one for all.
+fn canonical(sum: f64) -> f64 {
+    if sum.is_nan() { f64::NAN } else { sum }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 use serde::Deserialize;
 
+use crate::dtype::Dtype;
 use crate::error::Error;
 use crate::grid::{CellSpec, ChildSpec, Coord, NetworkSpec};
 use crate::layers::{
@@ -38,8 +39,7 @@ struct Record {
     l: usize,
     r#type: String,
     activation: String,
-    #[serde(rename = "dtype")]
-    _dtype: String,
+    dtype: String,
     input_height: usize,
     input_width: usize,
     input_depth: usize,
@@ -135,6 +135,9 @@ pub fn parse(json: &str, norms: impl Fn(&str) -> QkNorm) -> Result<NetworkSpec, 
 impl Record {
     fn spec(&self, path: &str, norms: &dyn Fn(&str) -> QkNorm) -> Result<LayerSpec, Error> {
         let wrong = |what: String| Error::Document { path: path.to_string(), what };
+        if !self.dtype.is_empty() && Dtype::find(&self.dtype) != Some(Dtype::Float32) {
+            return Err(wrong(format!("dtype {:?}: only float32 topologies are read so far", self.dtype)));
+        }
         let activation = self.activation().map_err(wrong)?;
         let (input, output) = (self.input_height, self.output_height);
         let kind = self.r#type.to_ascii_uppercase();
@@ -181,11 +184,7 @@ impl Record {
                 num_clusters: self.num_clusters,
                 input_dim: input,
                 temperature: or(self.kmeans_temperature, 1.0),
-                output: if self.output_mode == "features" {
-                    KMeansOutput::Features
-                } else {
-                    KMeansOutput::Probabilities
-                },
+                output: self.output_mode().map_err(wrong)?,
                 activation,
             }),
             "SOFTMAX" => LayerSpec::Softmax(self.softmax().map_err(wrong)?),
@@ -223,6 +222,14 @@ impl Record {
             "RELU2" | "6" => Activation::Relu2,
             _ => return Err(format!("unknown activation {:?}", self.activation)),
         })
+    }
+
+    fn output_mode(&self) -> Result<KMeansOutput, String> {
+        match self.output_mode.to_ascii_lowercase().as_str() {
+            "" | "probabilities" => Ok(KMeansOutput::Probabilities),
+            "features" => Ok(KMeansOutput::Features),
+            _ => Err(format!("unknown output_mode {:?}; expected probabilities or features", self.output_mode)),
+        }
     }
 
     fn norm_dim(&self) -> usize {
@@ -322,7 +329,7 @@ impl Record {
     }
 
     fn combine(&self) -> Result<Combine, String> {
-        Ok(match self.combine_mode.as_str() {
+        Ok(match self.combine_mode.to_ascii_lowercase().as_str() {
             "" | "concat" => Combine::Concat,
             "grid_scatter" => Combine::GridScatter,
             "add" => Combine::Add,

@@ -14,6 +14,7 @@ use crate::tensor::element_count;
 /// A sentence with both lengths when the array is not as long as the roles need, or the
 /// position of an element that is not finite.
 pub fn unpack(spec: &LayerSpec, flat: &[f32]) -> Result<Weights, String> {
+    spec.check()?;
     let mut roles = spec.roles();
     roles.retain(|role| !matches!(role.role, Role::QNorm | Role::KNorm));
     let size = |role: &RoleShape| element_count(&role.shape).ok_or("a role's shape overflows");

@@ -8,7 +8,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Family, Layer, RoleShape, Run, positive};
+use super::{Activation, Family, LARGEST, Layer, RoleShape, Run, believable, holdable, positive};
 use crate::backend::{MatRef, Rows, matmul};
 use crate::error::Result;
 use crate::store::Role;
@@ -51,8 +51,8 @@ pub(super) fn one() -> usize {
 
 /// `Err` unless `extents` names one positive extent per axis.
 pub(super) fn check_axes<const N: usize>(name: &str, extents: &[usize]) -> std::result::Result<(), String> {
-    if extents.len() != N || extents.contains(&0) {
-        return Err(format!("{name} is {extents:?}; expected {N} extents of at least 1"));
+    if extents.len() != N || extents.iter().any(|&n| n == 0 || n > LARGEST) {
+        return Err(format!("{name} is {extents:?}; expected {N} extents from 1 to {LARGEST}"));
     }
     Ok(())
 }
@@ -61,13 +61,14 @@ impl<const N: usize> ConvSpec<N> {
     /// The extent of the output along each axis.
     #[must_use]
     pub fn output_extents(&self) -> Vec<usize> {
-        let computed = |&n: &usize| (n + 2 * self.padding).saturating_sub(self.kernel_size) / self.stride + 1;
+        let padded = |n: usize| n.saturating_add(self.padding.saturating_mul(2));
+        let computed = |&n: &usize| padded(n).saturating_sub(self.kernel_size) / self.stride.max(1) + 1;
         self.output.clone().unwrap_or_else(|| self.input.iter().map(computed).collect())
     }
 
     /// Elements under one window.
     fn window(&self) -> usize {
-        self.in_channels * self.kernel_size.pow(N as u32)
+        self.in_channels.saturating_mul(self.kernel_size.saturating_pow(N as u32))
     }
 
     /// Copies every window of one sample into rows of `window()` elements.
@@ -119,6 +120,10 @@ impl<const N: usize> Family for ConvSpec<N> {
             ("stride", self.stride),
         ])?;
         check_axes::<N>("input", &self.input)?;
+        believable(&[("padding", self.padding)])?;
+        let positions = element_count(&self.output_extents()).unwrap_or(usize::MAX);
+        holdable("the output", &[positions, self.filters])?;
+        holdable("the windows of one sample", &[positions, self.window()])?;
         if let Some(output) = &self.output {
             return check_axes::<N>("output", output);
         }
@@ -142,7 +147,7 @@ impl<const N: usize> Family for ConvSpec<N> {
     }
 
     fn terms(&self) -> usize {
-        2 * self.window()
+        self.window().saturating_mul(2)
     }
 
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {

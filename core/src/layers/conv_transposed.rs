@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::conv::{check_axes, one};
-use super::{Activation, Family, Layer, RoleShape, Run, positive};
+use super::{Activation, Family, Layer, RoleShape, Run, believable, holdable, positive};
 use crate::error::Result;
 use crate::store::Role;
 use crate::tensor::{Tensor, element_count};
@@ -52,8 +52,10 @@ impl<const N: usize> ConvTransposedSpec<N> {
     /// The extent of the output along each axis.
     #[must_use]
     pub fn output_extents(&self) -> Vec<usize> {
-        let full = |n: usize| (n - 1) * self.stride + self.kernel_size + self.output_padding;
-        let computed = || self.input.iter().map(|&n| full(n).saturating_sub(2 * self.padding)).collect();
+        let reach = |n: usize| n.saturating_sub(1).saturating_mul(self.stride);
+        let full = |n: usize| reach(n).saturating_add(self.kernel_size).saturating_add(self.output_padding);
+        let cut = self.padding.saturating_mul(2);
+        let computed = || self.input.iter().map(|&n| full(n).saturating_sub(cut)).collect();
         self.output.clone().unwrap_or_else(computed)
     }
 
@@ -72,8 +74,12 @@ impl<const N: usize> Family for ConvTransposedSpec<N> {
             ("kernel_size", self.kernel_size),
             ("stride", self.stride),
         ])?;
+        believable(&[("padding", self.padding), ("output_padding", self.output_padding)])?;
         check_axes::<N>("input", &self.input)?;
-        check_axes::<N>("output", &self.output_extents())
+        check_axes::<N>("output", &self.output_extents())?;
+        let positions = element_count(&self.output_extents()).unwrap_or(usize::MAX);
+        holdable("the output", &[positions, self.filters])?;
+        holdable("the meetings of one sample", &[positions, self.kernel_size.saturating_pow(N as u32)])
     }
 
     fn roles(&self) -> Vec<RoleShape> {
@@ -87,7 +93,7 @@ impl<const N: usize> Family for ConvTransposedSpec<N> {
     }
 
     fn terms(&self) -> usize {
-        2 * self.in_channels * self.kernel_size.pow(N as u32)
+        self.in_channels.saturating_mul(self.kernel_size.saturating_pow(N as u32)).saturating_mul(2)
     }
 
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {

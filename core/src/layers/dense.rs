@@ -40,7 +40,7 @@ impl Family for DenseSpec {
     }
 
     fn terms(&self) -> usize {
-        2 * self.input_dim
+        self.input_dim.saturating_mul(2)
     }
 
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {

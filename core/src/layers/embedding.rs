@@ -39,7 +39,7 @@ impl Family for EmbeddingSpec {
         let mut y = Vec::with_capacity(x.len() * self.embedding_dim);
         for id in x.data() {
             let id = id.trunc();
-            let known = id >= 0.0 && id < self.vocab_size as f32;
+            let known = id >= 0.0 && (id as usize) < self.vocab_size;
             let row = if known { &table[id as usize * self.embedding_dim..][..self.embedding_dim] } else { &zeros };
             y.extend(row.iter().map(|&v| self.activation.apply(v)));
         }

@@ -61,7 +61,7 @@ impl Family for KMeansSpec {
     }
 
     fn terms(&self) -> usize {
-        3 * self.input_dim + 3 * self.num_clusters
+        self.input_dim.saturating_add(self.num_clusters).saturating_mul(3)
     }
 
     fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {

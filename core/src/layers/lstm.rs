@@ -7,8 +7,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::rnn::{Scan, roles};
-use super::{Family, Layer, RoleShape, Run, on, positive};
+use super::rnn::{Scan, check_sizes, roles};
+use super::{Family, Layer, RoleShape, Run, on};
 use crate::error::Result;
 use crate::math::{sigmoid, tanh};
 use crate::tensor::Tensor;
@@ -30,7 +30,7 @@ pub struct LstmSpec {
 
 impl Family for LstmSpec {
     fn check(&self) -> std::result::Result<(), String> {
-        positive(&[("input_size", self.input_size), ("hidden_size", self.hidden_size), ("seq_length", self.seq_length)])
+        check_sizes(self.input_size, self.hidden_size, self.seq_length)
     }
 
     fn roles(&self) -> Vec<RoleShape> {
@@ -38,13 +38,14 @@ impl Family for LstmSpec {
     }
 
     fn terms(&self) -> usize {
-        2 * (self.input_size + self.hidden_size)
+        self.input_size.saturating_add(self.hidden_size).saturating_mul(2)
     }
 
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         let hidden = self.hidden_size;
         let scan = Scan { layer, gates: 4, input: self.input_size, hidden, steps: self.seq_length };
-        let mut cells = vec![0.0f32; x.len() / (self.seq_length * self.input_size) * hidden];
+        let batch = layer.units(x, "sequences", self.seq_length * self.input_size)?;
+        let mut cells = vec![0.0f32; batch * hidden];
         scan.run(run, x, |b, z, h| {
             let c = &mut cells[b * hidden..][..hidden];
             for j in 0..hidden {

@@ -213,6 +213,8 @@ impl Family for MetacognitionSpec {
         if history.len() > 100 {
             history.remove(0);
         }
+        // A second run must find caches as the first one did.
+        let before = (!self.rules.is_empty()).then(|| (run.state.caches.clone(), run.visits.clone()));
         let y = run.layer(observed, x, skip)?;
         let output = Statistics::of(y.data());
         let mut fired = false;
@@ -233,6 +235,12 @@ impl Family for MetacognitionSpec {
             run.state.replaced.insert(site, Arc::new(Layer { site, at, path, spec, weights, children: Vec::new() }));
             fired = true;
         }
-        if fired { run.layer(observed, x, skip) } else { Ok(y) }
+        match before {
+            Some(before) if fired => {
+                (run.state.caches, run.visits) = before;
+                run.layer(observed, x, skip)
+            }
+            _ => Ok(y),
+        }
     }
 }

@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::norm::{check_eps, rms, rms_eps};
-use super::{Family, Layer, RoleShape, Run, on, positive};
+use super::{Family, Layer, RoleShape, Run, holdable, on, positive};
 use crate::backend::{Cpu, MatRef, Rows, matmul};
 use crate::error::Result;
 use crate::math::{pow, sin_cos};
@@ -106,11 +106,11 @@ impl MhaSpec {
     }
 
     fn query_dim(&self) -> usize {
-        self.num_heads * self.head()
+        self.num_heads.saturating_mul(self.head())
     }
 
     fn kv_dim(&self) -> usize {
-        self.kv_heads() * self.head()
+        self.kv_heads().saturating_mul(self.head())
     }
 
     /// Batch elements and positions of an input.
@@ -206,9 +206,12 @@ impl Family for MhaSpec {
         if self.window.is_some() && !self.causal {
             return Err("a window needs causal attention".into());
         }
-        if !(self.rope_base.is_finite() && self.rope_base > 0.0) {
-            return Err(format!("rope_base is {}; it must be a positive number", self.rope_base));
+        if !(self.rope_base.is_finite() && self.rope_base >= 1.0) {
+            return Err(format!("rope_base is {}; it must be a number of at least 1", self.rope_base));
         }
+        let seq = self.seq_length.unwrap_or(1);
+        holdable("heads", &[self.num_heads, self.head()])?;
+        holdable("a sequence", &[seq, self.d_model.max(self.query_dim())])?;
         check_eps(self.eps)
     }
 
@@ -238,17 +241,20 @@ impl Family for MhaSpec {
     }
 
     fn terms(&self) -> usize {
-        2 * (self.d_model + self.query_dim() + self.head()) + 3 * self.seq_length.unwrap_or(1)
+        let linear = self.d_model.saturating_add(self.query_dim()).saturating_add(self.head());
+        linear.saturating_mul(2).saturating_add(self.seq_length.unwrap_or(1).saturating_mul(3))
     }
 
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         let (d, e, width) = (self.d_model, self.head(), self.kv_dim());
-        let (batch, seq) = self.layout(layer, x)?;
         if x.is_empty() {
             return Ok(x.clone());
         }
+        let (batch, seq) = self.layout(layer, x)?;
         let continues = |cache: &KvCache| self.causal && seq == 1 && cache.samples.len() == batch;
-        let mut cache = run.state.caches.remove(&layer.site).filter(continues).unwrap_or_default();
+        let visit = run.visits.entry(layer.site).and_modify(|n| *n += 1).or_insert(0);
+        let place = (layer.site, *visit);
+        let mut cache = run.state.caches.remove(&place).filter(continues).unwrap_or_default();
         cache.samples.resize_with(batch, KeyValues::default);
 
         let table = self.rotations(cache.seen, seq);
@@ -286,7 +292,7 @@ impl Family for MhaSpec {
                 k.drain(..k.len().saturating_sub(keep));
                 v.drain(..v.len().saturating_sub(keep));
             }
-            run.state.caches.insert(layer.site, cache);
+            run.state.caches.insert(place, cache);
         }
         let keeps_shape = x.shape().last() == Some(&d);
         Ok(Tensor::of(if keeps_shape { x.shape().to_vec() } else { vec![batch, seq, d] }, y))

@@ -21,6 +21,7 @@ mod sequential;
 mod softmax;
 mod swiglu;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -31,7 +32,7 @@ use crate::backend::{Cpu, MatRef, Rows, Threads, matmul};
 use crate::error::{Error, Problem, Result};
 use crate::grid::{ChildSpec, Coord, Network, NetworkSpec, State, WeightTable};
 use crate::store::{Role, WeightStore, Weights};
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, element_count};
 
 pub use activation::Activation;
 pub use conv::ConvSpec;
@@ -168,7 +169,7 @@ impl LayerSpec {
     #[must_use]
     pub fn terms(&self) -> usize {
         let inside = self.children().into_iter().filter_map(|(_, child)| child.layer).map(|layer| layer.terms());
-        self.family().terms().max(inside.sum())
+        self.family().terms().max(inside.fold(0, usize::saturating_add))
     }
 
     /// Says what is wrong with the configuration, if anything is.
@@ -176,7 +177,8 @@ impl LayerSpec {
     /// # Errors
     /// A sentence that names the field and what it should be.
     pub fn check(&self) -> std::result::Result<(), String> {
-        self.family().check()
+        self.family().check()?;
+        self.roles().iter().try_for_each(|role| holdable(role.role.name(), &role.shape))
     }
 }
 
@@ -334,6 +336,8 @@ pub(crate) struct Run<'a> {
     pub(crate) cpu: Cpu,
     pub(crate) network: &'a Network,
     pub(crate) state: &'a mut State,
+    /// How often each layer has run so far: a layer that links reach twice has two caches.
+    pub(crate) visits: BTreeMap<usize, usize>,
 }
 
 impl Run<'_> {
@@ -381,11 +385,31 @@ fn on() -> bool {
     true
 }
 
-/// `Err` with a sentence unless every named size is at least 1.
+/// The largest size that a configuration may name, and the most elements that one array of a
+/// layer may have: far beyond any real model, and small enough that sums of sizes fit.
+const LARGEST: usize = 1 << 30;
+
+/// `Err` with a sentence unless every named size is at least 1 and believable.
 fn positive(sizes: &[(&str, usize)]) -> std::result::Result<(), String> {
     match sizes.iter().find(|(_, size)| *size == 0) {
         Some((name, _)) => Err(format!("{name} is 0; it must be at least 1")),
+        None => believable(sizes),
+    }
+}
+
+/// `Err` with a sentence when a named size is beyond [`LARGEST`].
+fn believable(sizes: &[(&str, usize)]) -> std::result::Result<(), String> {
+    match sizes.iter().find(|(_, size)| *size > LARGEST) {
+        Some((name, size)) => Err(format!("{name} is {size}; it must be at most {LARGEST}")),
         None => Ok(()),
+    }
+}
+
+/// `Err` with a sentence when the product of `extents` is beyond [`LARGEST`].
+fn holdable(name: &str, extents: &[usize]) -> std::result::Result<(), String> {
+    match element_count(extents).filter(|&n| n <= LARGEST) {
+        Some(_) => Ok(()),
+        None => Err(format!("{name} would have {extents:?} elements; at most {LARGEST} are held")),
     }
 }
 

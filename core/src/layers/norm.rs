@@ -98,7 +98,7 @@ impl Family for LayerNormSpec {
     }
 
     fn terms(&self) -> usize {
-        2 * self.dim
+        self.dim.saturating_mul(2)
     }
 
     fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {

@@ -80,6 +80,9 @@ impl Family for ParallelSpec {
         }
         let batch = x.batch().max(1);
         let Some((_, first)) = outs.first() else { return Ok(x.clone()) };
+        if outs.iter().all(|(_, y)| y.is_empty()) {
+            return Ok(Tensor::of(vec![x.batch(), 0], Vec::new()));
+        }
         if matches!(self.combine, Combine::Concat | Combine::GridScatter) {
             for (branch, y) in &outs {
                 if !y.len().is_multiple_of(batch) {

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Layer, RoleShape, Run, on, positive};
+use super::{Family, Layer, RoleShape, Run, holdable, on, positive};
 use crate::backend::{Rows, matmul};
 use crate::error::Result;
 use crate::math;
@@ -28,14 +28,20 @@ pub struct RnnSpec {
     pub bias: bool,
 }
 
+/// `Err` with a sentence unless the sizes of a recurrent layer are believable.
+pub(super) fn check_sizes(input: usize, hidden: usize, steps: usize) -> std::result::Result<(), String> {
+    positive(&[("input_size", input), ("hidden_size", hidden), ("seq_length", steps)])?;
+    // Four gates for each step at most.
+    holdable("a sequence", &[steps, 4, input.max(hidden)])
+}
+
 /// The roles of a recurrent layer with `gates` stacked blocks.
 pub(super) fn roles(gates: usize, input: usize, hidden: usize, bias: bool) -> Vec<RoleShape> {
-    let mut roles = vec![
-        RoleShape::new(Role::InputWeight, [gates * hidden, input]),
-        RoleShape::new(Role::RecurrentWeight, [gates * hidden, hidden]),
-    ];
+    let rows = hidden.saturating_mul(gates);
+    let mut roles =
+        vec![RoleShape::new(Role::InputWeight, [rows, input]), RoleShape::new(Role::RecurrentWeight, [rows, hidden])];
     if bias {
-        roles.push(RoleShape::new(Role::Bias, [gates * hidden]));
+        roles.push(RoleShape::new(Role::Bias, [rows]));
     }
     roles
 }
@@ -60,6 +66,9 @@ impl Scan<'_> {
     ) -> Result<Tensor> {
         let (cpu, width) = (&run.cpu, self.gates * self.hidden);
         let batch = self.layer.units(x, "sequences", self.steps * self.input)?;
+        if batch == 0 {
+            return Ok(Tensor::of(vec![0, self.steps, self.hidden], Vec::new()));
+        }
         let bias = self.layer.values(Role::Bias);
         let rows = Rows::packed(x.data(), self.input);
         let from_x: Vec<f64> = matmul(cpu, rows, self.layer.matrix(Role::InputWeight), |_, sum| sum);
@@ -84,7 +93,7 @@ impl Scan<'_> {
 
 impl Family for RnnSpec {
     fn check(&self) -> std::result::Result<(), String> {
-        positive(&[("input_size", self.input_size), ("hidden_size", self.hidden_size), ("seq_length", self.seq_length)])
+        check_sizes(self.input_size, self.hidden_size, self.seq_length)
     }
 
     fn roles(&self) -> Vec<RoleShape> {
@@ -92,7 +101,7 @@ impl Family for RnnSpec {
     }
 
     fn terms(&self) -> usize {
-        2 * (self.input_size + self.hidden_size)
+        self.input_size.saturating_add(self.hidden_size).saturating_mul(2)
     }
 
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {

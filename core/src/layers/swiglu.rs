@@ -46,7 +46,7 @@ impl Family for SwiGluSpec {
     }
 
     fn terms(&self) -> usize {
-        2 * (self.input_dim + self.intermediate_dim)
+        self.input_dim.saturating_add(self.intermediate_dim).saturating_mul(2)
     }
 
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
