@@ -13,8 +13,12 @@ use std::path::{Path, PathBuf};
 use npyz::{DType, NpyHeader, Order};
 use sha2::{Digest, Sha256};
 
-/// The most that one member may unpack to: 512 MiB.
+/// The most that one member may unpack to where nothing is known of it: 512 MiB.
 const MEMBER_CAP: u64 = 1 << 29;
+/// The most that all members together may unpack to: 1 GiB.
+const ARCHIVE_CAP: u64 = 1 << 30;
+/// The longest header that is parsed; NumPy writes 128 bytes.
+const HEADER_CAP: usize = 4096;
 /// The most members in one archive.
 const MEMBERS_CAP: usize = 4096;
 
@@ -98,19 +102,28 @@ pub enum Error {
     },
 }
 
-/// Reads all arrays of an archive.
+/// Reads all arrays of an archive of which nothing is known.
+///
+/// # Errors
+/// As [`read_known`].
+pub fn read(path: &Path) -> Result<Arrays, Error> {
+    read_known(path, |_| Some(MEMBER_CAP))
+}
+
+/// Reads all arrays of an archive. `size` says how many bytes of elements an array has;
+/// `None` refuses it, and one that is longer is refused before it is unpacked further.
 ///
 /// # Errors
 /// [`Error`], when the file is missing, truncated, not a zip archive, or holds anything but
 /// little-endian float32 or float64 arrays in C order.
-pub fn read(path: &Path) -> Result<Arrays, Error> {
+pub fn read_known(path: &Path, size: impl Fn(&str) -> Option<u64>) -> Result<Arrays, Error> {
     let file = File::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
     let broken = |what: String| Error::Archive { path: path.into(), what };
     let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file)).map_err(|e| broken(e.to_string()))?;
     if archive.len() > MEMBERS_CAP {
         return Err(broken(format!("{} members, more than {MEMBERS_CAP}", archive.len())));
     }
-    let mut arrays = Arrays::new();
+    let (mut arrays, mut total) = (Arrays::new(), 0);
     for i in 0..archive.len() {
         let mut entry = archive.by_index(i).map_err(|e| broken(e.to_string()))?;
         let name = entry.name().map_err(|e| broken(e.to_string()))?.to_string();
@@ -118,13 +131,13 @@ pub fn read(path: &Path) -> Result<Arrays, Error> {
         let Some(stem) = name.strip_suffix(".npy") else {
             return Err(wrong("is not an .npy array; an .npz holds nothing else".into()));
         };
+        let Some(known) = size(stem) else { return Err(wrong("is not in the index".into())) };
+        let cap = known.saturating_add(HEADER_CAP as u64).min(MEMBER_CAP).min(ARCHIVE_CAP - total);
         let mut bytes = Vec::new();
-        (&mut entry)
-            .take(MEMBER_CAP + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|e| wrong(format!("cannot be unpacked: {e}")))?;
-        if bytes.len() as u64 > MEMBER_CAP {
-            return Err(wrong(format!("unpacks to more than {MEMBER_CAP} bytes")));
+        (&mut entry).take(cap + 1).read_to_end(&mut bytes).map_err(|e| wrong(format!("cannot be unpacked: {e}")))?;
+        total += bytes.len() as u64;
+        if bytes.len() as u64 > cap {
+            return Err(wrong(format!("unpacks to more than {cap} bytes")));
         }
         let array = parse(&bytes).map_err(wrong)?;
         if arrays.insert(stem.to_string(), array).is_some() {
@@ -145,6 +158,12 @@ fn parse(bytes: &[u8]) -> Result<Array, String> {
     };
     if declared > bytes.len() {
         return Err(format!("is truncated: its header needs {declared} bytes, {} are there", bytes.len()));
+    }
+    // The header is a Python literal; only the flat dictionary that NumPy writes is parsed.
+    let text = &bytes[..declared];
+    let count = |c: u8| text.iter().filter(|b| **b == c).count();
+    if declared > HEADER_CAP || count(b'[') > 0 || count(b'{') != 1 || count(b'(') != 1 {
+        return Err("has a header that NumPy does not write for a plain array".into());
     }
     let mut rest = bytes;
     let header = NpyHeader::from_reader(&mut rest).map_err(|e| format!("has a header that cannot be read: {e}"))?;

@@ -132,7 +132,7 @@ fn separate_gates(planet: &Planet, kind: LayerKind, name: &str, form: Form, arra
         let nd = to_loom(planet, form, &name, Nd::take(arrays, &name)?)?;
         match &mut stacked {
             None => stacked = Some(nd),
-            Some(all) if all.shape[1..] == nd.shape[1..] => {
+            Some(all) if !nd.shape.is_empty() && all.shape.get(1..) == nd.shape.get(1..) => {
                 all.shape[0] += nd.shape[0];
                 all.data.extend(nd.data);
             }

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail};
 use loom_bedrocks::npz::{self, Arrays, Data};
 
-use crate::golden::{ArrayEntry, Core, Goldens, Index, Provenance, core_path, index_path, yaml};
+use crate::golden::{ArrayEntry, Core, Goldens, Index, Provenance, core_path, index_path, read_index, yaml};
 use crate::manifest::Manifest;
 use crate::plan::{Case, Check};
 use crate::{run, write_atomically};
@@ -47,9 +47,11 @@ pub fn dump(
     let status = command
         .status()
         .with_context(|| format!("cannot start {}; give --python or BEDROCK_PYTHON", python.display()))?;
+    // The fixtures need NumPy and scikit-learn's digits.
+    let needs = if planet == "fixture" { "sklearn" } else { planet };
     if !status.success() {
         bail!(
-            "the dump of {planet} failed ({status}); are its packages installed? pip install -r python/requirements/{planet}.txt"
+            "the dump of {planet} failed ({status}); are its packages installed? pip install -r python/requirements/{needs}.txt"
         );
     }
     Ok(())
@@ -117,6 +119,25 @@ pub fn drift(golden: &Path, manifest: &Manifest, planet: &str, dumped: &Path) ->
     Ok(lines)
 }
 
+/// Refuses what no golden may hold.
+fn check_dump(arrays: &Arrays) -> anyhow::Result<()> {
+    for (name, array) in arrays {
+        let bad = match &array.data {
+            Data::F32(data) => data.iter().position(|v| !v.is_finite()),
+            Data::F64(data) => data.iter().position(|v| !v.is_finite()),
+        };
+        if let Some(index) = bad {
+            bail!("array {name} is not finite at flat index {index}; nothing was accepted");
+        }
+    }
+    if let (Some(output), Some(exact)) = (arrays.get("output"), arrays.get("output_f64")) {
+        if output.shape != exact.shape {
+            bail!("output has shape {:?}, output_f64 {:?}; nothing was accepted", output.shape, exact.shape);
+        }
+    }
+    Ok(())
+}
+
 /// Moves a dump into the goldens and rewrites the index. Files of models that the manifest
 /// no longer has are removed.
 ///
@@ -129,7 +150,10 @@ pub fn accept(golden: &Path, manifest: &Manifest, planet: &str, dumped: &Path, w
         return Ok(());
     }
     let path = index_path(golden, &manifest.bedrock);
-    let mut index = if path.exists() { yaml::<Index>(&path).map_err(anyhow::Error::msg)? } else { Index::default() };
+    let mut index = match path.exists() {
+        true => read_index(golden, &manifest.bedrock).map_err(anyhow::Error::msg)?,
+        false => Index::default(),
+    };
     let meta = if planet == "fixture" { from.join("fixture.json") } else { from.join(planet).join("meta.json") };
     let meta = std::fs::read(&meta).with_context(|| format!("{}", meta.display()))?;
     let Meta { packages, flags, handler, mut seeds } = serde_json::from_slice(&meta)?;
@@ -140,6 +164,7 @@ pub fn accept(golden: &Path, manifest: &Manifest, planet: &str, dumped: &Path, w
     for file in &wanted {
         let bytes = std::fs::read(from.join(file)).with_context(|| format!("{}", from.join(file).display()))?;
         let arrays = npz::read(&from.join(file))?;
+        check_dump(&arrays).with_context(|| format!("{}", from.join(file).display()))?;
         read.push((file, bytes, arrays.iter().map(|(name, array)| (name.clone(), ArrayEntry::of(array))).collect()));
     }
     let ours =

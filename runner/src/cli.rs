@@ -10,7 +10,9 @@ use crate::plan::{Check, Selection};
 /// Proves that neural networks mean the same thing in every AI runtime.
 ///
 /// Without a subcommand: judges the models of the manifests against what the planets
-/// computed, shows a table, and writes `reports/cpu.json` and `reports/PROGRESS.md`.
+/// computed, shows a table, and writes `reports/cpu.json` and `reports/PROGRESS.md`. A run of some
+/// cases replaces their rows alone; with --ulp or --isa, or when a case could not be judged,
+/// nothing is written.
 /// Exit status: 0 green, 1 red, 2 a mistake in the call or in a manifest.
 #[derive(Debug, Parser)]
 #[command(name = "bedrock", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
@@ -74,11 +76,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "I/N", value_parser = shard)]
     pub shard: Option<(usize, usize)>,
     /// Instruction set of parity and snapshot cases [default: the best of this processor].
-    #[arg(long, value_name = "ISA", env = "BEDROCK_ISA")]
+    #[arg(long, value_name = "ISA")]
     pub isa: Option<Isa>,
-    /// Allow this many units in the last place and nothing else; 0 asks for equal bits.
-    #[arg(long, value_name = "N")]
-    pub ulp: Option<u64>,
+    /// Judge parity by this many units in the last place alone; 0 asks for equal numbers.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=4096))]
+    pub ulp: Option<u32>,
     /// Write no report.
     #[arg(long)]
     pub no_report: bool,

@@ -126,7 +126,10 @@ pub fn compare(
 }
 
 fn distance(values: &[f32], exact: &[f64]) -> f64 {
-    values.iter().zip(exact).fold(0.0, |worst: f64, (&v, &e)| worst.max((f64::from(v) - e).abs()))
+    values.iter().zip(exact).fold(0.0, |worst: f64, (&v, &e)| {
+        let distance = (f64::from(v) - e).abs();
+        if distance.is_nan() || distance > worst { distance } else { worst }
+    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use loom_bedrocks::npz::{self, Arrays};
+use loom_bedrocks::planets;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,12 @@ impl ArrayEntry {
     #[must_use]
     pub fn of(array: &npz::Array) -> Self {
         Self { dtype: array.dtype().into(), shape: array.shape.clone(), sha256: array.sha256.clone() }
+    }
+
+    /// Bytes of the elements, unless the shape overflows.
+    fn bytes(&self) -> Option<u64> {
+        let item: u64 = if self.dtype == "float64" { 8 } else { 4 };
+        self.shape.iter().try_fold(item, |n, &extent| n.checked_mul(extent as u64))
     }
 }
 
@@ -158,7 +165,7 @@ pub fn load(folder: &Path, cases: &[Case]) -> Result<Goldens, Vec<String>> {
     bedrocks.dedup();
     let (mut indexes, mut cores, mut problems) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for bedrock in bedrocks {
-        match yaml::<Index>(&index_path(folder, bedrock)) {
+        match read_index(folder, bedrock) {
             Ok(index) => {
                 indexes.insert(bedrock, index);
             }
@@ -207,9 +214,11 @@ fn verified(folder: &Path, id: &FileId, index: &Index) -> Result<Arrays, Vec<Str
     let path = folder.join(&id.bedrock).join(&id.path);
     let name = path.display();
     let Some(entries) = index.files.get(&id.path) else {
-        return Err(vec![format!("{name}: the index does not list it; {}", id.cure())]);
+        let what = if path.exists() { "the index does not list it" } else { "not dumped yet" };
+        return Err(vec![format!("{name}: {what}; {}", id.cure())]);
     };
-    let arrays = npz::read(&path).map_err(|e| vec![format!("{e}; {}", id.cure())])?;
+    let size = |array: &str| entries.get(array).and_then(ArrayEntry::bytes);
+    let arrays = npz::read_known(&path, size).map_err(|e| vec![format!("{e}; {}", id.cure())])?;
     let mut problems = Vec::new();
     for (array, entry) in entries {
         match arrays.get(array) {
@@ -236,14 +245,64 @@ fn verified(folder: &Path, id: &FileId, index: &Index) -> Result<Arrays, Vec<Str
             }
         }
     }
-    for array in arrays.keys().filter(|name| !entries.contains_key(*name)) {
-        problems.push(format!("{name}: array {array} is not in the index; {}", id.cure()));
-    }
     if problems.is_empty() { Ok(arrays) } else { Err(problems) }
 }
 
 fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
+}
+
+/// Reads a bedrock's index.
+///
+/// # Errors
+/// When it is missing or unreadable, or names a file that cannot be a golden.
+pub fn read_index(folder: &Path, bedrock: &str) -> Result<Index, String> {
+    let path = index_path(folder, bedrock);
+    let index: Index = yaml(&path)?;
+    let plain = |file: &str| match file.split_once('/') {
+        None => file == "fixture.npz",
+        Some((planet, model)) => {
+            planets::find(planet).is_some() && model.strip_suffix(".npz").is_some_and(crate::manifest::is_plain)
+        }
+    };
+    match index.files.keys().find(|file| !plain(file)) {
+        Some(file) => Err(format!(
+            "{}: {file:?} is no golden's path; expected fixture.npz or <planet>/<model>.npz",
+            path.display()
+        )),
+        None => Ok(index),
+    }
+}
+
+/// Everything below the golden folder of `bedrocks` that no index lists, and everything that
+/// an index lists but no case needs.
+#[must_use]
+pub fn strays(folder: &Path, bedrocks: &[&str], needed: &[FileId]) -> Vec<String> {
+    let mut found = Vec::new();
+    for bedrock in bedrocks {
+        let Ok(index) = read_index(folder, bedrock) else { continue };
+        let is_needed = |file: &str| needed.iter().any(|id| id.bedrock == *bedrock && id.path == file);
+        for file in index.files.keys().filter(|file| !is_needed(file)) {
+            found.push(format!("{}: no model of the manifest asks for {file}", index_path(folder, bedrock).display()));
+        }
+        let root = folder.join(bedrock);
+        for path in files_below(&root) {
+            let name =
+                path.strip_prefix(&root).map(|name| name.to_string_lossy().replace('\\', "/")).unwrap_or_default();
+            if name != "index.yaml" && name != "core.yaml" && !index.files.contains_key(&name) {
+                found.push(format!("{}: no index lists it; remove it", path.display()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .flat_map(|entry| if entry.path().is_dir() { files_below(&entry.path()) } else { vec![entry.path()] })
+        .collect()
 }
 
 /// Reads a YAML file of the golden folder.

@@ -25,7 +25,7 @@ pub enum Observation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Label {
-    /// Every bit equal.
+    /// Every number equal (-0 equals 0); in kernel and snapshot cases, every bit.
     Exact,
     /// Within the band.
     Pass,

@@ -40,7 +40,6 @@ fn main() -> ExitCode {
     match end {
         Ok(End::Green) => ExitCode::SUCCESS,
         Ok(End::Red) => ExitCode::FAILURE,
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(if error.is::<Mistake>() { 2 } else { 1 })
@@ -48,18 +47,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether the reader of our output went away, as `head` does.
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
+/// Prints to standard output. A reader that goes away, as `head` does, changes no verdict.
 fn print(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    if !text.ends_with('\n') {
-        out.write_all(b"\n")?;
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(end.as_bytes())).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
     }
-    Ok(out.flush()?)
 }
 
 /// The folders of a call, found.
@@ -126,33 +121,37 @@ fn judge_all(args: &RunArgs) -> anyhow::Result<End> {
     let judged = judge_cases(&places, args, &cases)?;
     let rows: Vec<Row> =
         judged.iter().map(|(case, observation, verdict)| Row::new(case, observation, verdict)).collect();
+    let stopped = rows.len() < cases.len();
+    let failures = if selection.is_whole() && !stopped { too_few(&manifests, &rows) } else { Vec::new() };
+    let red = stopped || !failures.is_empty() || rows.iter().any(|row| !row.label.is_green());
     match args.format {
         Format::Json => print(&LaneReport { lane: LANE.into(), rows: rows.clone() }.to_json())?,
-        Format::Junit => print(&terminal::junit(&rows)?)?,
-        Format::Table => show(&judged, &rows)?,
+        Format::Junit => print(&terminal::junit(&rows, &failures)?)?,
+        Format::Table => show(args, &judged, &rows, failures.len())?,
     }
-    let mut red = rows.iter().any(|row| !row.label.is_green());
-    if selection.is_whole() {
-        for what in too_few(&manifests, &rows) {
-            eprintln!("error: {what}");
-            red = true;
-        }
+    failures.iter().for_each(|what| eprintln!("error: {what}"));
+    let unjudged = rows.iter().any(|row| row.label == Label::Error);
+    let why_not = match () {
+        () if unjudged => Some("a case could not be judged"),
+        () if args.fail_fast && red => Some("the run stopped at the first red case"),
+        () if args.ulp.is_some() => Some("--ulp replaces the bands"),
+        () if args.isa.is_some() => Some("--isa was given"),
+        () => None,
+    };
+    match why_not {
+        _ if args.no_report => {}
+        Some(why) => eprintln!("no report was written: {why}"),
+        None => write_report(&places, rows, selection.is_whole() && args.bedrock.is_empty())?,
     }
-    let unjudged = rows.len() < cases.len() || rows.iter().any(|row| row.label == Label::Error);
-    if unjudged {
-        eprintln!("no report was written: not every case could be judged");
-    } else if !args.no_report && args.ulp.is_none() && args.isa.is_none() {
-        write_report(&places, rows)?;
-    }
-    Ok(if red || unjudged { End::Red } else { End::Green })
+    Ok(if red { End::Red } else { End::Green })
 }
 
 /// Replaces every parity band by a number of units in the last place.
-fn exact_to(cases: &mut [Case], ulp: u64) {
+fn exact_to(cases: &mut [Case], ulp: u32) {
     for case in cases {
         if let Kind::Parity(tolerance) = &mut case.kind {
-            let rtol = ulp as f64 * f64::from(f32::EPSILON);
-            *tolerance = Tolerance { atol: 0.0, rtol, nmse: None, source: BandSource::Override, ..*tolerance };
+            let rtol = f64::from(ulp) * f64::from(f32::EPSILON);
+            *tolerance = Tolerance { atol: 0.0, rtol, nmse: None, source: BandSource::CommandLine, ..*tolerance };
         }
     }
 }
@@ -177,22 +176,30 @@ fn judge_cases<'a>(places: &Places, args: &RunArgs, cases: &'a [Case]) -> anyhow
     Ok(judged.collect())
 }
 
-fn show(judged: &Judged<'_>, rows: &[Row]) -> anyhow::Result<()> {
+/// Red cases that are shown in full; the others get a line.
+const SHOWN_IN_FULL: usize = 10;
+
+fn show(args: &RunArgs, judged: &Judged<'_>, rows: &[Row], failures: usize) -> anyhow::Result<()> {
     let mut text = terminal::summary(rows, terminal::colour());
     text.push('\n');
-    for (case, observation, verdict) in judged.iter().filter(|(.., verdict)| !verdict.label.is_green()) {
+    let red: Vec<_> = judged.iter().filter(|(.., verdict)| !verdict.label.is_green()).collect();
+    for (case, observation, verdict) in red.iter().take(SHOWN_IN_FULL) {
         text.push('\n');
-        text.push_str(&terminal::detail(case, observation, verdict, &rerun(case)));
+        text.push_str(&terminal::detail(case, observation, verdict, &rerun(args, case)));
+    }
+    for (case, _, verdict) in red.iter().skip(SHOWN_IN_FULL) {
+        text.push_str(&format!("{} {}\n", verdict.label.name(), case.id));
     }
     for row in rows.iter().filter(|row| matches!(row.label, Label::Skip | Label::Xfail)) {
         text.push_str(&format!("{} {}: {}\n", row.label.name(), row.id, row.reason.as_deref().unwrap_or_default()));
     }
-    text.push_str(&terminal::total(rows));
+    text.push_str(&terminal::total(rows, failures));
     print(&text)
 }
 
-fn rerun(case: &Case) -> String {
-    format!("cargo run --release -- --explain {}", case.id)
+fn rerun(args: &RunArgs, case: &Case) -> String {
+    let ulp = args.ulp.map_or_else(String::new, |ulp| format!(" --ulp {ulp}"));
+    format!("cargo run --release -- --explain {}{ulp}", case.id)
 }
 
 fn explain(places: &Places, args: &RunArgs, planned: &[Case], id: &str) -> anyhow::Result<End> {
@@ -202,7 +209,7 @@ fn explain(places: &Places, args: &RunArgs, planned: &[Case], id: &str) -> anyho
     let judged = judge_cases(places, args, std::slice::from_ref(case))?;
     for (case, observation, verdict) in &judged {
         text.push('\n');
-        text.push_str(&terminal::detail(case, observation, verdict, &rerun(case)));
+        text.push_str(&terminal::detail(case, observation, verdict, &rerun(args, case)));
     }
     print(&text)?;
     let green = judged.iter().all(|(.., verdict)| verdict.label.is_green());
@@ -232,10 +239,12 @@ fn too_few(manifests: &Manifests, rows: &[Row]) -> Vec<String> {
     found
 }
 
-fn write_report(places: &Places, rows: Vec<Row>) -> anyhow::Result<()> {
+/// Writes the report. A run of everything starts afresh; another one keeps earlier rows of
+/// the cases that it did not run.
+fn write_report(places: &Places, rows: Vec<Row>, everything: bool) -> anyhow::Result<()> {
     let manifests = places.load(&[])?;
     let planned = plan::all(&manifests).map_err(Mistake)?;
-    let earlier = report::read(&places.reports, LANE)?;
+    let earlier = if everything { None } else { report::read(&places.reports, LANE)? };
     let report = LaneReport { lane: LANE.into(), rows }.merged(earlier, &planned);
     write_atomically(&report::path(&places.reports, LANE), report.to_json().as_bytes())?;
     write_progress(&places.reports, &report, &manifests.bedrocks)
@@ -250,15 +259,21 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
         Command::Verify { folders } => {
             let places = Places::find(&folders)?;
             let cases = plan::all(&places.load(&[])?).map_err(Mistake)?;
-            match golden::load(&places.golden, &cases) {
-                Ok(_) => print(&format!("{} golden files are what their indexes say", golden::needed(&cases).len()))?,
-                Err(problems) => bail!("{}", problems.join("\n")),
+            let needed = golden::needed(&cases);
+            let mut problems = golden::load(&places.golden, &cases).err().unwrap_or_default();
+            problems.extend(golden::strays(&places.golden, &BEDROCKS, &needed));
+            if !problems.is_empty() {
+                bail!("{}", problems.join("\n"));
             }
+            print(&format!("{} golden files are what their indexes say", needed.len()))?;
             Ok(End::Green)
         }
         Command::Bless { bedrocks, planet, core, accept, python, folders } => {
             let places = Places::find(&folders)?;
             let manifests = places.load(&bedrocks)?;
+            if accept.trim().is_empty() {
+                bail!(Mistake("--accept needs a reason".into()));
+            }
             if core {
                 return bless_core(&places, &manifests, &accept);
             }
@@ -277,7 +292,7 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
                 drifted += lines.len();
                 print_lines(&lines)
             })?;
-            print(&format!("{drifted} arrays drifted"))?;
+            print(&format!("{drifted} array{} drifted", if drifted == 1 { "" } else { "s" }))?;
             Ok(if drifted == 0 { End::Green } else { End::Red })
         }
         Command::Render { folders } => {
@@ -340,6 +355,12 @@ fn each_dump(
             planet == "fixture" || m.models.iter().any(|model| model.planets(m).iter().any(|p| p.id == planet))
         };
         let bedrocks: Vec<&Manifest> = manifests.bedrocks.iter().filter(has).collect();
+        if bedrocks.is_empty() {
+            bail!(Mistake(format!("{planet} has no model of these bedrocks")));
+        }
+        if let Some(from) = python.from.as_ref().filter(|from| !from.is_dir()) {
+            bail!(Mistake(format!("--from {}: no such folder", from.display())));
+        }
         let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
         let dumped = match &python.from {
             Some(from) => from,
@@ -364,8 +385,9 @@ fn each_dump(
 
 fn bless_core(places: &Places, manifests: &Manifests, why: &str) -> anyhow::Result<End> {
     let cases = plan::all(manifests).map_err(Mistake)?;
-    // The digests are what is about to change, so only the arrays are verified.
-    let arrays: Vec<Case> = cases.iter().filter(|case| case.check() != Check::Snapshot).cloned().collect();
+    // The digests are what is about to change, so only the arrays they come from are verified:
+    // those of the first planet of each model, as the kernel check uses.
+    let arrays: Vec<Case> = cases.iter().filter(|case| case.check() == Check::Kernel).cloned().collect();
     let goldens = golden::load(&places.golden, &arrays).map_err(|problems| anyhow::anyhow!(first_of(&problems)))?;
     let mut changed = 0;
     for manifest in &manifests.bedrocks {

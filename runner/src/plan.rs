@@ -81,6 +81,8 @@ pub enum BandSource {
     Bedrock,
     /// `_defaults.yaml`.
     Defaults,
+    /// `--ulp` of the call.
+    CommandLine,
     /// None: exact.
     Exact,
 }
@@ -108,9 +110,10 @@ impl fmt::Display for Tolerance {
         if self.source == BandSource::Exact {
             return write!(f, "exact");
         }
-        write!(f, "|Δ| ≤ {:e}", self.atol)?;
-        if self.rtol > 0.0 {
-            write!(f, " + {:.3e}·|e|", self.rtol)?;
+        match (self.atol, self.rtol) {
+            (atol, 0.0) => write!(f, "|Δ| ≤ {atol:e}")?,
+            (0.0, rtol) => write!(f, "|Δ| ≤ {rtol:e}·|e|")?,
+            (atol, rtol) => write!(f, "|Δ| ≤ {atol:e} + {rtol:e}·|e|")?,
         }
         if let Some(nmse) = self.nmse {
             write!(f, ", NMSE ≤ {nmse:e}")?;
@@ -154,6 +157,23 @@ impl Case {
             Kind::Kernel(_) => Check::Kernel,
             Kind::Snapshot => Check::Snapshot,
         }
+    }
+
+    /// A short digest of what the manifests say of this case: a row of a report speaks of the
+    /// case only while this is the same.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let model = self.model();
+        let said = (&model.layers, &model.inputs, &model.reads, &model.skips, self.tolerance());
+        let mut digest = loom_bedrocks::npz::sha256(format!("{said:?}").as_bytes());
+        digest.truncate(12);
+        digest
+    }
+
+    /// Whether the planet's float64 output is the reference.
+    #[must_use]
+    pub fn against_float64(&self) -> bool {
+        matches!(self.kind, Kind::Parity(tolerance) if tolerance.reference == Reference::Float64)
     }
 
     /// The band.
@@ -281,6 +301,9 @@ fn expect(manifest: &Manifest, cases: &mut [Case]) -> Result<(), String> {
         let mut hits = 0;
         for case in cases.iter_mut() {
             if hit(&check, case.check().name()) && hit(&model, case.model().id()) && hit(&planet, case.planet.id) {
+                if rule.pin.is_some() && case.check() == Check::Snapshot {
+                    return Err(format!("{}.yaml: expect rule {i}: a digest has no size to pin", manifest.bedrock));
+                }
                 case.expect = Some(rule.clone());
                 hits += 1;
             }

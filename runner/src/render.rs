@@ -16,6 +16,8 @@ pub struct Tally {
     pub exact: usize,
     /// PASS.
     pub pass: usize,
+    /// PASS against the planet's float64 output.
+    pub pass_f64: usize,
     /// XFAIL and SKIP.
     pub excused: usize,
     /// Everything red.
@@ -34,6 +36,7 @@ impl Tally {
         rows.fold(start, |mut tally, row| {
             match row.label {
                 Label::Exact => tally.exact += 1,
+                Label::Pass if row.float64 => tally.pass_f64 += 1,
                 Label::Pass => tally.pass += 1,
                 Label::Xfail | Label::Skip => tally.excused += 1,
                 _ => tally.red += 1,
@@ -47,13 +50,19 @@ impl Tally {
     /// How many rows there were.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.exact + self.pass + self.excused + self.red
+        self.exact + self.pass + self.pass_f64 + self.excused + self.red
     }
 
     /// `3 EXACT 9 PASS`, or a dash for nothing.
     #[must_use]
     pub fn labels(&self) -> String {
-        let counts = [(self.exact, "EXACT"), (self.pass, "PASS"), (self.excused, "excused"), (self.red, "**red**")];
+        let counts = [
+            (self.exact, "EXACT"),
+            (self.pass, "PASS"),
+            (self.pass_f64, "PASS(f64)"),
+            (self.excused, "excused"),
+            (self.red, "**red**"),
+        ];
         let parts: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, name)| format!("{n} {name}")).collect();
         if parts.is_empty() { "—".into() } else { parts.join(" ") }
     }
@@ -93,11 +102,12 @@ pub fn progress(report: &LaneReport, manifests: &[Manifest]) -> String {
     let total = Tally::of(report.rows.iter());
     let _ = writeln!(
         text,
-        "Rendered by `bedrock` from `{}.json`; do not edit. {} cases: {} EXACT, {} PASS, {} excused, {} red.\n",
+        "Rendered by `bedrock` from `{}.json`; do not edit. {} cases: {} EXACT, {} PASS, {} PASS (f64), {} excused, {} red.\n",
         report.lane,
         total.total(),
         total.exact,
         total.pass,
+        total.pass_f64,
         total.excused,
         total.red
     );
@@ -111,8 +121,10 @@ pub fn progress(report: &LaneReport, manifests: &[Manifest]) -> String {
 }
 
 const LEGEND: &str = "\
-**parity** compares what a planet computed in float32 with our CPU. EXACT: every bit equal. PASS: within the band.
-|planet − f64| and |ours − f64| are distances from the planet's own float64 result: they say whose error it is.
+**parity** compares what a planet computed in float32 with our CPU. EXACT: every number equal. PASS: within the band.
+PASS (f64): within the same band of what the planet computed in float64 from the same numbers, for models on which its
+float32 result misses the band by its own error; the list under the table says why. |planet − f64| and |ours − f64| are
+the distances from the planet's float64 result: they say whose error it is. Max ULP is large where an output is near 0.
 Headroom is what the band allows over what was measured. **kernel** compares the vector and the multi-core paths with
 the scalar single core, bit for bit; **snapshot** compares our bits with the last blessed digest.
 
@@ -152,7 +164,7 @@ fn bedrock(text: &mut String, report: &LaneReport, manifest: &Manifest) {
     for row in &rows {
         let [_, model, _, planet] = row.parts();
         let ulp = row.max_ulp.map_or("—".into(), |ulp| ulp.to_string());
-        let label = if row.label.is_green() { row.label.name().into() } else { format!("**{}**", row.label.name()) };
+        let label = if row.label.is_green() { row.shown() } else { format!("**{}**", row.shown()) };
         let _ = writeln!(
             text,
             "| {model} | {planet} | {label} | {} | {ulp} | {} | {} | {} |",
@@ -163,24 +175,24 @@ fn bedrock(text: &mut String, report: &LaneReport, manifest: &Manifest) {
         );
     }
     text.push('\n');
-    let mut bands: Vec<&str> = rows.iter().map(|row| row.band.as_str()).collect();
-    bands.sort_unstable();
-    bands.dedup();
+    let mut bands: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+    rows.iter().for_each(|row| *bands.entry(&row.band).or_default() += 1);
+    let bands: Vec<String> = bands.iter().map(|(band, n)| format!("{band} ({n} cases)")).collect();
     let _ = writeln!(text, "Bands: {}.\n", bands.join("; "));
+    let mut notes = String::new();
     for model in &manifest.models {
         for rule in &model.overrides {
-            let _ = writeln!(
-                text,
-                "- `{}`, {}: {}",
-                model.id(),
-                rule.planet.as_deref().unwrap_or("every planet"),
-                rule.why
-            );
+            let planet = rule.planet.as_deref().unwrap_or("every planet");
+            let _ = writeln!(notes, "- `{}`, {planet}: {}.", model.id(), rule.why);
         }
     }
     let reasons = report.rows.iter().filter(|row| row.parts()[0] == manifest.bedrock && row.reason.is_some());
     for row in reasons {
-        let _ = writeln!(text, "- `{}` {}: {}", row.id, row.label.name(), row.reason.as_deref().unwrap_or_default());
+        let _ = writeln!(notes, "- `{}` {}: {}", row.id, row.label.name(), row.reason.as_deref().unwrap_or_default());
+    }
+    if !notes.is_empty() {
+        notes.push('\n');
+        text.push_str(&notes);
     }
 }
 

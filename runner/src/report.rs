@@ -17,6 +17,9 @@ pub struct Row {
     pub id: String,
     /// Its label.
     pub label: Label,
+    /// Whether the reference is the planet's float64 output, not its float32 output.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub float64: bool,
     /// Elements compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elements: Option<usize>,
@@ -40,18 +43,28 @@ pub struct Row {
     pub our_error: Option<f64>,
     /// The band.
     pub band: String,
+    /// [`Case::fingerprint`] when the case ran.
+    pub fingerprint: String,
     /// Why, where that is not plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 impl Row {
+    /// The label shown to people.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let suffix = if self.float64 { " (f64)" } else { "" };
+        format!("{}{suffix}", self.label.name())
+    }
+
     /// The row of a judged case.
     #[must_use]
     pub fn new(case: &Case, observation: &Observation, verdict: &Verdict) -> Self {
         let mut row = Row {
             id: case.id.clone(),
             label: verdict.label,
+            float64: case.against_float64(),
             elements: None,
             max_abs: None,
             max_ulp: None,
@@ -60,6 +73,7 @@ impl Row {
             planet_error: None,
             our_error: None,
             band: case.tolerance().to_string(),
+            fingerprint: case.fingerprint(),
             reason: verdict.reason.clone(),
         };
         if let Observation::Compared(c) = observation {
@@ -107,7 +121,7 @@ impl LaneReport {
     }
 
     /// Puts this run's rows in the place of earlier ones. The result follows `plan`; rows of
-    /// cases that the manifests no longer ask for are dropped.
+    /// cases that the manifests no longer ask for, or ask for otherwise, are dropped.
     #[must_use]
     pub fn merged(self, earlier: Option<LaneReport>, plan: &[Case]) -> LaneReport {
         let mut rows: std::collections::BTreeMap<String, Row> = earlier
@@ -116,7 +130,9 @@ impl LaneReport {
             .chain(self.rows)
             .map(|row| (row.id.clone(), row))
             .collect();
-        let rows = plan.iter().filter_map(|case| rows.remove(&case.id)).collect();
+        let rows =
+            plan.iter().filter_map(|case| rows.remove(&case.id).filter(|row| row.fingerprint == case.fingerprint()));
+        let rows = rows.collect();
         LaneReport { lane: self.lane, rows }
     }
 }
@@ -133,7 +149,7 @@ pub fn path(folder: &Path, lane: &str) -> PathBuf {
 /// When it is there but unreadable.
 pub fn read(folder: &Path, lane: &str) -> anyhow::Result<Option<LaneReport>> {
     let path = path(folder, lane);
-    let name = || format!("{}; delete it to start afresh", path.display());
+    let name = || format!("{} cannot be read; run all bedrocks to write it anew", path.display());
     match std::fs::read_to_string(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         text => Ok(Some(serde_json::from_str(&text.with_context(name)?).with_context(name)?)),

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use crate::compare::compare;
 use crate::golden::{FileId, Goldens};
 use crate::judge::{Observation, judge};
+use crate::manifest::Outcome;
 use crate::plan::{Case, FastPath, Kind, Tolerance};
 
 /// How to run.
@@ -133,6 +134,9 @@ struct Built {
 
 impl Models<'_> {
     fn observe(&mut self, case: &Case) -> Result<Observation, String> {
+        if let Some(rule) = case.expect.as_ref().filter(|rule| rule.outcome == Outcome::Skip) {
+            return Ok(Observation::Skipped(rule.because.clone()));
+        }
         let (config, fault, wide) = (self.config, self.fault, self.wide);
         let goldens = self.goldens;
         let built = self.built(case)?;
@@ -214,7 +218,20 @@ fn parity(case: &Case, goldens: &Goldens, ours: &Tensor, tolerance: &Tolerance) 
         return Err("the golden's output is not float32, or its output_f64 not float64".into());
     };
     let (shape, order) = output_order(case.planet, case.model().layers.last(), &expected.shape);
-    if shape != ours.shape() || exact.len() != data.len() {
+    if array("output_f64")?.shape != expected.shape {
+        return Err(format!(
+            "the golden's output_f64 has shape {:?}, its output {:?}",
+            array("output_f64")?.shape,
+            expected.shape
+        ));
+    }
+    if let Some(i) = (0..data.len()).find(|&i| !data[i].is_finite() || !exact[i].is_finite()) {
+        return Err(format!(
+            "the golden's output holds {} (float64: {}) at flat index {i}; dump a finite model",
+            data[i], exact[i]
+        ));
+    }
+    if shape != ours.shape() {
         return Ok(Observation::Shape(ours.shape().to_vec(), shape));
     }
     let (data, exact): (Vec<f32>, Vec<f64>) = match order {

@@ -33,9 +33,7 @@ pub fn colour() -> bool {
 fn table(headers: Vec<&str>, colour: bool) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
-    if std::io::stdout().is_terminal() {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-    }
+    table.set_content_arrangement(ContentArrangement::Disabled);
     if !colour {
         table.force_no_tty();
     }
@@ -52,8 +50,18 @@ fn painted(text: String, red: bool, colour: bool) -> Cell {
 }
 
 /// The result of a run: a row for each bedrock, or for each model when there is one bedrock.
+/// On a narrow terminal the columns that say least are left out, rather than words broken.
 #[must_use]
 pub fn summary(rows: &[Row], colour: bool) -> String {
+    let width = Table::new().width().map_or(usize::MAX, usize::from);
+    let mut tables = (0..=2).map(|left_out| board(rows, colour, left_out));
+    let fits = |table: &Table| table.lines().next().is_some_and(|line| line.chars().count() <= width);
+    let last = board(rows, colour, 2);
+    tables.find(fits).unwrap_or(last).to_string()
+}
+
+/// The table, without kernel and snapshot (1) and without the numbers as well (2).
+fn board(rows: &[Row], colour: bool, left_out: usize) -> Table {
     let mut bedrocks: Vec<&str> = rows.iter().map(|row| row.parts()[0]).collect();
     bedrocks.dedup();
     let planets: Vec<_> = PLANETS
@@ -63,10 +71,12 @@ pub fn summary(rows: &[Row], colour: bool) -> String {
     let single = bedrocks.len() == 1;
     let mut headers = vec![if single { "model" } else { "bedrock" }];
     headers.extend(planets.iter().map(|planet| planet.id));
-    if !planets.is_empty() {
+    let numbers = !planets.is_empty() && left_out < 2;
+    if numbers {
         headers.extend(["worst |Δ|", "headroom"]);
     }
-    let checks = ["kernel", "snapshot"].into_iter().filter(|check| rows.iter().any(|row| row.parts()[2] == *check));
+    let ran = |check: &&str| rows.iter().any(|row| row.parts()[2] == *check);
+    let checks = ["kernel", "snapshot"].into_iter().filter(|check| ran(check) && (left_out < 1 || planets.is_empty()));
     let checks: Vec<&'static str> = checks.collect();
     headers.extend(&checks);
     let mut table = table(headers, colour);
@@ -83,15 +93,15 @@ pub fn summary(rows: &[Row], colour: bool) -> String {
             let tally = Tally::of(of("parity").filter(|row| row.parts()[3] == planet.id));
             let text = match of("parity").find(|row| row.parts()[3] == planet.id) {
                 Some(row) if single => match row.max_abs {
-                    Some(max_abs) => format!("{} {}", row.label.name(), small(max_abs)),
-                    None => row.label.name().into(),
+                    Some(max_abs) => format!("{} {}", row.shown(), small(max_abs)),
+                    None => row.shown(),
                 },
                 _ => plain(&tally),
             };
             cells.push(painted(text, tally.red > 0, colour));
         }
         let parity = Tally::of(of("parity"));
-        if !planets.is_empty() {
+        if numbers {
             cells.push(Cell::new(small(parity.worst)).set_alignment(CellAlignment::Right));
             cells.push(Cell::new(parity.room()).set_alignment(CellAlignment::Right));
         }
@@ -101,25 +111,28 @@ pub fn summary(rows: &[Row], colour: bool) -> String {
         }
         table.add_row(cells);
     }
-    table.to_string()
+    table
 }
 
 fn plain(tally: &Tally) -> String {
     tally.labels().replace("**", "")
 }
 
-/// The last line of a run.
+/// The last line of a run. `failures` are reasons to be red that no case shows.
 #[must_use]
-pub fn total(rows: &[Row]) -> String {
+pub fn total(rows: &[Row], failures: usize) -> String {
     let tally = Tally::of(rows.iter());
-    let verdict = if tally.red == 0 { "green" } else { "RED" };
-    let mut text = format!("{verdict}: {} cases", tally.total());
-    for (n, name) in
-        [(tally.exact, "EXACT"), (tally.pass, "PASS"), (tally.excused, "XFAIL or SKIP"), (tally.red, "red")]
-    {
-        if n > 0 {
-            let _ = write!(text, ", {n} {name}");
-        }
+    let verdict = if tally.red + failures == 0 { "green" } else { "RED" };
+    let mut text = format!("{verdict}: {} case{}", tally.total(), if tally.total() == 1 { "" } else { "s" });
+    let counts = [
+        (tally.exact, "EXACT"),
+        (tally.pass, "PASS"),
+        (tally.pass_f64, "PASS (f64)"),
+        (tally.excused, "XFAIL or SKIP"),
+        (tally.red, "red"),
+    ];
+    for (n, name) in counts.iter().filter(|(n, _)| *n > 0) {
+        let _ = write!(text, ", {n} {name}");
     }
     text
 }
@@ -149,12 +162,15 @@ pub fn detail(case: &Case, observation: &Observation, verdict: &Verdict, rerun: 
         }
         line(
             "largest",
-            format!("|Δ| {:.3e}, relative {:.3e}, {} ULP, NMSE {:.3e}", c.max_abs, c.max_rel, c.max_ulp, c.nmse),
+            format!(
+                "|Δ| {:.3e}, relative {:.3e}, {} ULP (each over all elements); NMSE {:.3e}",
+                c.max_abs, c.max_rel, c.max_ulp, c.nmse
+            ),
         );
         if let (Some(planet), Some(ours)) = (c.planet_error, c.our_error) {
             let whose = match (planet, ours) {
-                (p, o) if o > 4.0 * p => "the error is ours, or the model is not the planet's",
-                (p, o) if p > 4.0 * o => "the error is the planet's float32",
+                (p, o) if o > 3.0 * p => "the error is ours, or the model is not the planet's",
+                (p, o) if p > 3.0 * o => "the error is the planet's float32",
                 _ => "both err alike",
             };
             line("whose", format!("|planet − f64| {planet:.3e}, |ours − f64| {ours:.3e}: {whose}"));
@@ -181,6 +197,7 @@ fn source(case: &Case) -> String {
         BandSource::Override => format!("override of the model in manifests/{bedrock}.yaml"),
         BandSource::Bedrock => format!("bands of manifests/{bedrock}.yaml"),
         BandSource::Defaults => "manifests/_defaults.yaml".into(),
+        BandSource::CommandLine => "--ulp of the call".into(),
         BandSource::Exact => "this check takes no tolerance".into(),
     }
 }
@@ -212,7 +229,10 @@ pub fn explain(case: &Case) -> String {
     line(
         "check",
         match case.check() {
-            Check::Parity => format!("parity: what {} computed in float32 against our CPU", case.planet.title),
+            Check::Parity => {
+                let precision = if case.against_float64() { "float64, rounded to float32," } else { "float32" };
+                format!("parity: what {} computed in {precision} against our CPU", case.planet.title)
+            }
             Check::Kernel => "kernel: a fast path against the scalar single core, bit for bit".into(),
             Check::Snapshot => "snapshot: our bits against the last blessed digest".into(),
         },
@@ -233,8 +253,9 @@ pub fn explain(case: &Case) -> String {
     }
     line("terms", format!("{} rounded terms behind an output element at most", model.terms()));
     line("band", format!("{} ({})", case.tolerance(), source(case)));
-    for rule in &model.overrides {
-        line("override", format!("{}: {}", rule.planet.as_deref().unwrap_or("any planet"), rule.why));
+    let applies = |glob: &str| glob::Pattern::new(glob).is_ok_and(|glob| glob.matches(case.planet.id));
+    for rule in model.overrides.iter().filter(|rule| rule.planet.as_deref().is_none_or(applies)) {
+        line("override", rule.why.clone());
     }
     if let Some(rule) = &case.expect {
         line("expect", format!("{:?}: {}", rule.outcome, rule.because));
@@ -246,7 +267,7 @@ pub fn explain(case: &Case) -> String {
 ///
 /// # Errors
 /// When the document cannot be written as XML.
-pub fn junit(rows: &[Row]) -> anyhow::Result<String> {
+pub fn junit(rows: &[Row], failures: &[String]) -> anyhow::Result<String> {
     use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
     let mut report = Report::new("bedrock");
     for bedrock in BEDROCKS {
@@ -273,6 +294,15 @@ pub fn junit(rows: &[Row]) -> anyhow::Result<String> {
         }
         if suite.test_cases.is_empty() {
             continue;
+        }
+        report.add_test_suite(suite);
+    }
+    if !failures.is_empty() {
+        let mut suite = TestSuite::new("run");
+        for failure in failures {
+            let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            status.set_message(failure.clone());
+            suite.add_test_case(TestCase::new(failure.clone(), status));
         }
         report.add_test_suite(suite);
     }
