@@ -130,10 +130,10 @@ fn check_dump(arrays: &Arrays) -> anyhow::Result<()> {
             bail!("array {name} is not finite at flat index {index}; nothing was accepted");
         }
     }
-    if let (Some(output), Some(exact)) = (arrays.get("output"), arrays.get("output_f64")) {
-        if output.shape != exact.shape {
-            bail!("output has shape {:?}, output_f64 {:?}; nothing was accepted", output.shape, exact.shape);
-        }
+    if let (Some(output), Some(exact)) = (arrays.get("output"), arrays.get("output_f64"))
+        && output.shape != exact.shape
+    {
+        bail!("output has shape {:?}, output_f64 {:?}; nothing was accepted", output.shape, exact.shape);
     }
     Ok(())
 }

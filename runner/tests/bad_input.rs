@@ -183,6 +183,122 @@ fn absurd_shapes() {
 }
 
 #[test]
+fn headers_that_would_take_for_ever_to_parse() {
+    let project = Project::new();
+    for shape in [format!("{}{}", "[".repeat(40), "]".repeat(40)), "{".repeat(26), "9".repeat(2_000), "(".repeat(900)] {
+        project.member(MODEL, "layers.0.bias", &npy("<f4", false, &shape, &floats(4, 0.5)));
+        project.refuses(RUN, 1, &[MODEL, "layers.0.bias", "a header that NumPy does not write"]);
+    }
+}
+
+#[test]
+fn members_that_unpack_to_more_than_the_index_says() {
+    let project = Project::new();
+    project.member(MODEL, "layers.0.bias", &npy("<f4", false, "(4,)", &vec![0; 64 << 20]));
+    project.refuses(RUN, 1, &[MODEL, "layers.0.bias", "unpacks to more than 4112 bytes"]);
+}
+
+#[test]
+fn an_index_that_leaves_the_golden_folder() {
+    let project = Project::new();
+    project.replace("golden/dense/index.yaml", "sklearn/linear_16_4.npz:", "sklearn/../../../victim.npz:");
+    project.refuses(RUN, 1, &["golden/dense/index.yaml", "victim.npz", "no golden's path"]);
+}
+
+#[test]
+fn goldens_that_are_not_finite() {
+    let project = Project::new();
+    for (array, item) in [("output", 4), ("output_f64", 8)] {
+        let project = Project::new();
+        let nan =
+            if item == 4 { floats(400, f32::NAN) } else { (0..400).flat_map(|_| f64::NAN.to_le_bytes()).collect() };
+        project.member(MODEL, array, &npy(&format!("<f{item}"), false, "(100, 4)", &nan));
+        project.reindex("sklearn/linear_16_4.npz");
+        project.refuses(RUN, 1, &["ERROR dense/linear_16_4/parity/sklearn", "flat index 0", "dump a finite model"]);
+    }
+    let zeros: Vec<u8> = vec![0; 3200];
+    project.member(MODEL, "output_f64", &npy("<f8", false, "(400,)", &zeros));
+    project.reindex("sklearn/linear_16_4.npz");
+    project.refuses(RUN, 1, &["ERROR dense/linear_16_4/parity/sklearn", "output_f64 has shape [400]"]);
+}
+
+#[test]
+fn bands_that_allow_anything() {
+    for band in [
+        "{ atol: .inf }",
+        "{ atol: .nan }",
+        "{ atol: -1.0 }",
+        "{ atol: 0.0, rtol: 1e308 }",
+        "{ atol: 0.0, nmse: .inf }",
+    ] {
+        let project = Project::new();
+        project.replace(
+            "manifests/dense.yaml",
+            "fixture:",
+            &format!("bands: {{ parity: {{ original: {band} }} }}\nfixture:"),
+        );
+        project.refuses(RUN, 2, &["manifests/dense.yaml: bands:", "a band that means something"]);
+    }
+    let project = Project::new();
+    project.refuses(&["--ulp", "99999999999"], 2, &["--ulp"]);
+}
+
+#[test]
+fn content_of_a_manifest_that_would_have_no_effect() {
+    let cases: &[(&str, &str, &[&str])] = &[
+        ("    weights:", "    skips: { 0: 0 }\n    weights:", &["skips: layer 0 is dense, which adds nothing"]),
+        (
+            "inputs: [{ array: x_test, take: [16] }]",
+            "inputs: [{ array: x_test, take: [16] }, { array: x_unit }]",
+            &["no layer reads or adds input 1"],
+        ),
+        (
+            "    weights:",
+            "    overrides: [{ planet: pytroch, why: a test }]\n    weights:",
+            &["override for planet \"pytroch\" matches none"],
+        ),
+        ("    weights:", "    overrides: [{ why: \" \" }]\n    weights:", &["override: `why` needs a reason"]),
+    ];
+    for (from, to, parts) in cases {
+        let project = Project::new();
+        project.replace("manifests/dense.yaml", from, to);
+        project.refuses(RUN, 2, &[&["manifests/dense.yaml:", "model linear_16_4"], *parts].concat());
+    }
+}
+
+#[test]
+fn strays_in_the_golden_folder() {
+    let project = Project::new();
+    fs::write(project.path("golden/dense/jax/extra.npz"), b"").expect("written");
+    project.refuses(&["verify"], 1, &["golden/dense/jax/extra.npz: no index lists it"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_changes_no_verdict() {
+    let project = Project::new();
+    project.replace("manifests/_defaults.yaml", "original: { atol: 1e-5,", "original: { atol: 1e-12,");
+    let bedrock = env!("CARGO_BIN_EXE_bedrock");
+    let script = format!("set -o pipefail; {bedrock} --bedrock dense --no-report | head -n 1");
+    let status =
+        Command::new("bash").args(["-c", &script]).current_dir(project.0.path()).output().expect("a run").status;
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn rows_of_a_changed_case_do_not_survive_in_the_report() {
+    let project = Project::new();
+    let run = |args: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_bedrock")).args(args).current_dir(project.0.path()).output().expect("a run")
+    };
+    assert!(run(RUN).status.success());
+    assert!(fs::read_to_string(project.path("reports/cpu.json")).expect("a report").contains("linear_16_4/parity/jax"));
+    project.replace("manifests/dense.yaml", "output_dim: 4 }", "output_dim: 4, activation: sigmoid }");
+    assert!(run(&["--bedrock", "dense", "--model", "linear_32_4"]).status.success());
+    let report = fs::read_to_string(project.path("reports/cpu.json")).expect("a report");
+    assert!(!report.contains("linear_16_4/") && report.contains("linear_32_4/parity/jax"));
+}
+
+#[test]
 fn pickled_objects() {
     let project = Project::new();
     project.member(MODEL, "layers.0.bias", &npy("|O", false, "(1,)", b"cos\nsystem\n(S'true'\ntR."));

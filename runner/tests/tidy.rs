@@ -93,6 +93,29 @@ fn indexes_hold_what_the_manifests_ask_for_and_nothing_else() {
     }
 }
 
+/// The digest that `planetbridging.dump` records of the sources it ran.
+#[test]
+fn goldens_were_dumped_by_the_handlers_that_are_here() {
+    let package = root().join("python/planetbridging");
+    let hash = |extra: &[String]| {
+        let mut names = vec!["manifest".to_string(), "weights".into()];
+        names.extend(extra.iter().cloned());
+        names.sort();
+        let read = |name: &String| fs::read(package.join(format!("{name}.py"))).expect("a source");
+        loom_bedrocks::npz::sha256(&names.iter().flat_map(read).collect::<Vec<u8>>())
+    };
+    for bedrock in BEDROCKS {
+        let index: Index = yaml(&index_path(&root().join("golden"), bedrock)).expect("an index");
+        for (planet, made) in &index.made {
+            let mut extra = vec!["fixtures".to_string()];
+            if planet != "fixture" {
+                extra.extend(["planets/chain".to_string(), format!("planets/{planet}")]);
+            }
+            assert_eq!(made.handler, hash(&extra), "{bedrock}/{planet}: run bedrock drift, then bless");
+        }
+    }
+}
+
 #[test]
 fn min_cases_are_what_the_manifests_plan() {
     let manifests = manifest::load(&root().join("manifests"), &[]).expect("manifests");
