@@ -54,13 +54,15 @@ fn painted(text: String, red: bool, colour: bool) -> Cell {
 #[must_use]
 pub fn summary(rows: &[Row], colour: bool) -> String {
     let width = Table::new().width().map_or(usize::MAX, usize::from);
-    let mut tables = (0..=2).map(|left_out| board(rows, colour, left_out));
+    let mut tables = (0..=3).map(|left_out| board(rows, colour, left_out));
     let fits = |table: &Table| table.lines().next().is_some_and(|line| line.chars().count() <= width);
-    let last = board(rows, colour, 2);
+    let last = board(rows, colour, 3);
     tables.find(fits).unwrap_or(last).to_string()
 }
 
-/// The table, without kernel and snapshot (1) and without the numbers as well (2).
+/// The table, without kernel and snapshot (1), or without the numbers as well and with green
+/// out of all in place of labels (2); a single bedrock's models keep their labels, and at last
+/// nothing else (3).
 fn board(rows: &[Row], colour: bool, left_out: usize) -> Table {
     let mut bedrocks: Vec<&str> = rows.iter().map(|row| row.parts()[0]).collect();
     bedrocks.dedup();
@@ -93,9 +95,10 @@ fn board(rows: &[Row], colour: bool, left_out: usize) -> Table {
             let tally = Tally::of(of("parity").filter(|row| row.parts()[3] == planet.id));
             let text = match of("parity").find(|row| row.parts()[3] == planet.id) {
                 Some(row) if single => match row.max_abs {
-                    Some(max_abs) => format!("{} {}", row.shown(), small(max_abs)),
-                    None => row.shown(),
+                    Some(max_abs) if left_out < 3 => format!("{} {}", row.shown(), small(max_abs)),
+                    _ => row.shown(),
                 },
+                _ if left_out > 1 && tally.total() > 0 => format!("{}/{}", tally.total() - tally.red, tally.total()),
                 _ => plain(&tally),
             };
             cells.push(painted(text, tally.red > 0, colour));
