@@ -2,7 +2,7 @@
 //!
 //! Unknown and duplicate keys, wrong types and oversized documents are refused by the
 //! reader with line, column and excerpt; what only makes sense as a whole (a slice of an
-//! array that no fixture has, a layer that contradicts itself) by [`Manifest::lint`].
+//! array that no fixture has, a layer that contradicts itself) by `Manifest::lint`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

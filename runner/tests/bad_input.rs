@@ -457,6 +457,21 @@ fn a_rule_that_matches_nothing_and_a_pass_that_was_not_expected() {
 }
 
 #[test]
+fn a_skipped_case_is_not_run_and_says_why() {
+    let project = Project::new();
+    let rule = "expect:\n  - match: { model: linear_16_4, planet: jax }\n    outcome: skip\n    because: needs a bigger machine\nfixture:";
+    project.replace("manifests/dense.yaml", "fixture:", rule);
+    // Red without the rule: the model is not the planet's any more.
+    project.replace("manifests/dense.yaml", "output_dim: 4 }", "output_dim: 4, activation: sigmoid }");
+    let args = [RUN, &["--planet", "jax", "--no-report"]].concat();
+    project.refuses(
+        &args,
+        0,
+        &["SKIP dense/linear_16_4/parity/jax: needs a bigger machine", "green: 1 case, 1 XFAIL or SKIP"],
+    );
+}
+
+#[test]
 fn outside_a_project() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = Command::new(env!("CARGO_BIN_EXE_bedrock")).current_dir(folder.path()).output().expect("a run");

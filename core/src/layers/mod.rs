@@ -1,7 +1,7 @@
-//! The layer kinds: one folder per family, one line each in [`layers!`].
+//! The layer kinds: one file per family, one line each in `layers!`.
 //!
 //! A family is a strict configuration (`…Spec`, its only serialised form) that implements
-//! [`Family`]. Layers read the flat input by their own sizes: every leading axis counts as
+//! `Family`. Layers read the flat input by their own sizes: every leading axis counts as
 //! a batch axis, and an input that is not a whole number of units is an error.
 
 mod activation;
