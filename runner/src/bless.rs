@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
+use glob::Pattern;
 use loom_bedrocks::npz::{self, Arrays, Data};
 
 use crate::golden::{ArrayEntry, Core, Goldens, Index, Provenance, core_path, index_path, read_index, yaml};
@@ -36,10 +37,12 @@ pub fn dump(
     manifests: &Path,
     planet: &str,
     bedrocks: &[&Manifest],
+    models: &Pattern,
     out: &Path,
 ) -> anyhow::Result<()> {
     let mut command = Command::new(python);
     command.args(["-m", "planetbridging.dump", "--planet", planet, "--manifests"]).arg(manifests).arg("--out").arg(out);
+    command.args(["--model", models.as_str()]);
     for bedrock in bedrocks {
         command.args(["--bedrock", &bedrock.bedrock]);
     }
@@ -58,11 +61,14 @@ pub fn dump(
 }
 
 /// The files that a planet, or `fixture`, contributes to a bedrock.
-fn files(manifest: &Manifest, planet: &str) -> Vec<String> {
+#[must_use]
+pub fn files(manifest: &Manifest, planet: &str, models: &Pattern) -> Vec<String> {
     if planet == "fixture" {
         return vec!["fixture.npz".into()];
     }
-    let has = |model: &&crate::manifest::Model| model.planets(manifest).iter().any(|p| p.id == planet);
+    let has = |model: &&crate::manifest::Model| {
+        models.matches(model.id()) && model.planets(manifest).iter().any(|p| p.id == planet)
+    };
     manifest.models.iter().filter(has).map(|model| format!("{planet}/{}.npz", model.id())).collect()
 }
 
@@ -109,9 +115,15 @@ fn difference(old: &Data, new: &Data) -> String {
 ///
 /// # Errors
 /// When a file that the manifests ask for is missing from the dump.
-pub fn drift(golden: &Path, manifest: &Manifest, planet: &str, dumped: &Path) -> anyhow::Result<Vec<String>> {
+pub fn drift(
+    golden: &Path,
+    manifest: &Manifest,
+    planet: &str,
+    models: &Pattern,
+    dumped: &Path,
+) -> anyhow::Result<Vec<String>> {
     let mut lines = Vec::new();
-    for file in files(manifest, planet) {
+    for file in files(manifest, planet, models) {
         let new = npz::read(&dumped.join(&manifest.bedrock).join(&file))?;
         let old = npz::read(&golden.join(&manifest.bedrock).join(&file)).ok();
         lines.extend(changes(&format!("{}/{file}", manifest.bedrock), old.as_ref(), &new));
@@ -143,9 +155,17 @@ fn check_dump(arrays: &Arrays) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When a file that the manifest asks for is missing from the dump, or cannot be written.
-pub fn accept(golden: &Path, manifest: &Manifest, planet: &str, dumped: &Path, why: &str) -> anyhow::Result<()> {
+pub fn accept(
+    golden: &Path,
+    manifest: &Manifest,
+    planet: &str,
+    models: &Pattern,
+    dumped: &Path,
+    why: &str,
+) -> anyhow::Result<()> {
     let (from, to) = (dumped.join(&manifest.bedrock), golden.join(&manifest.bedrock));
-    let wanted = files(manifest, planet);
+    let wanted = files(manifest, planet, models);
+    let asked = files(manifest, planet, &Pattern::new("*")?);
     if wanted.is_empty() {
         return Ok(());
     }
@@ -157,7 +177,10 @@ pub fn accept(golden: &Path, manifest: &Manifest, planet: &str, dumped: &Path, w
     let meta = if planet == "fixture" { from.join("fixture.json") } else { from.join(planet).join("meta.json") };
     let meta = std::fs::read(&meta).with_context(|| format!("{}", meta.display()))?;
     let Meta { packages, flags, handler, mut seeds } = serde_json::from_slice(&meta)?;
-    seeds.retain(|model, _| wanted.iter().any(|file| *file == format!("{planet}/{model}.npz")));
+    // Seeds of models that were not dumped this time stay as they are.
+    let before = index.made.remove(planet).map(|made| made.seeds).unwrap_or_default();
+    seeds = before.into_iter().chain(seeds).collect();
+    seeds.retain(|model, _| asked.iter().any(|file| *file == format!("{planet}/{model}.npz")));
     index.made.insert(planet.into(), Provenance { accepted: why.into(), packages, flags, handler, seeds });
     // Everything is read before anything is written.
     let mut read = Vec::new();
@@ -169,7 +192,7 @@ pub fn accept(golden: &Path, manifest: &Manifest, planet: &str, dumped: &Path, w
     }
     let ours =
         |file: &str| if planet == "fixture" { file == "fixture.npz" } else { file.starts_with(&format!("{planet}/")) };
-    let gone: Vec<String> = index.files.keys().filter(|file| ours(file) && !wanted.contains(file)).cloned().collect();
+    let gone: Vec<String> = index.files.keys().filter(|file| ours(file) && !asked.contains(file)).cloned().collect();
     for file in gone {
         index.files.remove(&file);
         std::fs::remove_file(to.join(&file)).with_context(|| format!("{}", to.join(&file).display()))?;

@@ -121,12 +121,15 @@ impl From<CheckArg> for Check {
     }
 }
 
-/// What planets' Python is run with.
+/// Which models are dumped, and how.
 #[derive(Clone, Debug, Args)]
 pub struct PythonArgs {
     /// The Python that has the planets installed.
     #[arg(long, value_name = "FILE", env = "BEDROCK_PYTHON", default_value = "python3")]
     pub python: PathBuf,
+    /// Only the models whose id matches.
+    #[arg(long, value_name = "GLOB", default_value = "*")]
+    pub model: glob::Pattern,
     /// Use a dump that `python -m planetbridging.dump` made elsewhere.
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,

@@ -278,8 +278,8 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
                 return bless_core(&places, &manifests, &accept);
             }
             each_dump(&places, &manifests, &planet, &python, |manifest, planet, dumped| {
-                print_lines(&bless::drift(&places.golden, manifest, planet, dumped)?)?;
-                bless::accept(&places.golden, manifest, planet, dumped, &accept)
+                print_lines(&bless::drift(&places.golden, manifest, planet, &python.model, dumped)?)?;
+                bless::accept(&places.golden, manifest, planet, &python.model, dumped, &accept)
             })?;
             Ok(End::Green)
         }
@@ -288,7 +288,7 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
             let manifests = places.load(&bedrocks)?;
             let mut drifted = 0;
             each_dump(&places, &manifests, &planet, &python, |manifest, planet, dumped| {
-                let lines = bless::drift(&places.golden, manifest, planet, dumped)?;
+                let lines = bless::drift(&places.golden, manifest, planet, &python.model, dumped)?;
                 drifted += lines.len();
                 print_lines(&lines)
             })?;
@@ -351,9 +351,7 @@ fn each_dump(
         bail!(Mistake(unknown("planet", planet, known())));
     }
     for planet in planets {
-        let has = |m: &&Manifest| {
-            planet == "fixture" || m.models.iter().any(|model| model.planets(m).iter().any(|p| p.id == planet))
-        };
+        let has = |m: &&Manifest| !bless::files(m, planet, &python.model).is_empty();
         let bedrocks: Vec<&Manifest> = manifests.bedrocks.iter().filter(has).collect();
         if bedrocks.is_empty() {
             bail!(Mistake(format!("{planet} has no model of these bedrocks")));
@@ -371,6 +369,7 @@ fn each_dump(
                     &places.manifests,
                     planet,
                     &bedrocks,
+                    &python.model,
                     folder.path(),
                 )?;
                 folder.path()
