@@ -10,6 +10,7 @@ mod conv_transposed;
 mod dense;
 mod embedding;
 mod kmeans;
+mod layer;
 mod lstm;
 mod metacognition;
 mod mha;
@@ -21,17 +22,12 @@ mod sequential;
 mod softmax;
 mod swiglu;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Cpu, MatRef, Rows, Threads, matmul};
-use crate::error::{Error, Problem, Result};
-use crate::grid::{ChildSpec, Coord, Network, NetworkSpec, State, WeightTable};
-use crate::store::{Role, WeightStore, Weights};
+use crate::error::Result;
+use crate::grid::ChildSpec;
+use crate::store::Role;
 use crate::tensor::{Tensor, element_count};
 
 pub use activation::Activation;
@@ -40,6 +36,9 @@ pub use conv_transposed::ConvTransposedSpec;
 pub use dense::DenseSpec;
 pub use embedding::EmbeddingSpec;
 pub use kmeans::{KMeansOutput, KMeansSpec};
+pub use layer::Layer;
+use layer::leading;
+pub(crate) use layer::{Child, ChildBody, Run};
 pub use lstm::LstmSpec;
 pub(crate) use metacognition::MetaState;
 pub use metacognition::{Command, Condition, MetacognitionSpec, Rule};
@@ -179,204 +178,6 @@ impl LayerSpec {
     pub fn check(&self) -> std::result::Result<(), String> {
         self.family().check()?;
         self.roles().iter().try_for_each(|role| holdable(role.role.name(), &role.shape))
-    }
-}
-
-/// A layer with its weights and the layers inside it.
-#[derive(Clone, Debug)]
-pub struct Layer {
-    site: usize,
-    at: Coord,
-    path: String,
-    spec: LayerSpec,
-    weights: Weights,
-    children: Vec<Child>,
-}
-
-/// A layer inside a container.
-#[derive(Clone, Debug)]
-pub(crate) struct Child {
-    pub(crate) disabled: bool,
-    pub(crate) body: ChildBody,
-}
-
-/// A child's own layer, or the position of the one that runs in its place.
-#[derive(Clone, Debug)]
-pub(crate) enum ChildBody {
-    Own(Layer),
-    Link(Coord),
-}
-
-impl Layer {
-    /// Builds a layer and those inside it; `sites` counts the layers built so far.
-    pub(crate) fn build(
-        network: &NetworkSpec,
-        spec: LayerSpec,
-        at: Coord,
-        path: String,
-        sites: &mut usize,
-        table: &mut WeightTable,
-    ) -> Result<Self> {
-        let weights = table.remove(&path).unwrap_or_default();
-        let mut layer = Self { site: *sites, at, path, spec, weights, children: Vec::new() };
-        *sites += 1;
-        layer.spec.check().map_err(|what| layer.error(Problem::Config(what)))?;
-        layer.check_weights()?;
-        for (name, child) in layer.spec.children() {
-            let body =
-                match (child.layer, child.link) {
-                    (Some(spec), None) => {
-                        let path = format!("{}.{name}", layer.path);
-                        ChildBody::Own(Self::build(network, spec, at, path, sites, table)?)
-                    }
-                    (None, Some(target)) if network.index(target).is_some() => ChildBody::Link(target),
-                    (None, Some(target)) => {
-                        return Err(layer
-                            .error(Problem::Config(format!("{name} links to {target}, which is outside the grid"))));
-                    }
-                    _ => {
-                        return Err(layer
-                            .error(Problem::Config(format!("{name} needs either `layer` or `link`, and not both"))));
-                    }
-                };
-            layer.children.push(Child { disabled: child.disabled, body });
-        }
-        Ok(layer)
-    }
-
-    fn check_weights(&self) -> Result<()> {
-        let roles = self.spec.roles();
-        for RoleShape { role, shape } in &roles {
-            let expected = shape.clone();
-            match self.weights.get(role) {
-                None => return Err(self.error(Problem::MissingWeight { role: *role, expected })),
-                Some(store) if store.shape() != expected => {
-                    return Err(self.error(Problem::WeightShape {
-                        role: *role,
-                        expected,
-                        found: store.shape().to_vec(),
-                    }));
-                }
-                Some(_) => {}
-            }
-        }
-        match self.weights.keys().find(|role| !roles.iter().any(|r| r.role == **role)) {
-            Some(&role) => Err(self.error(Problem::UnexpectedWeight { role })),
-            None => Ok(()),
-        }
-    }
-
-    /// The configuration.
-    #[must_use]
-    pub fn spec(&self) -> &LayerSpec {
-        &self.spec
-    }
-
-    /// The grid position of the layer, or of the container that holds it.
-    #[must_use]
-    pub fn at(&self) -> Coord {
-        self.at
-    }
-
-    /// The path, for example `layers.3.sequential_layers.1`.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-
-    /// The stores, by role.
-    #[must_use]
-    pub fn weights(&self) -> &Weights {
-        &self.weights
-    }
-
-    pub(crate) fn children(&self) -> &[Child] {
-        &self.children
-    }
-
-    /// The store of a role that [`Layer::build`] has checked, or that is optional.
-    fn store(&self, role: Role) -> Option<&WeightStore> {
-        self.weights.get(&role)
-    }
-
-    /// The matrix of a role that the configuration always has.
-    fn matrix(&self, role: Role) -> MatRef<'_> {
-        self.weights[&role].matrix()
-    }
-
-    /// The values of an optional role; empty when the layer has none.
-    fn values(&self, role: Role) -> &[f32] {
-        self.store(role).map_or(&[], WeightStore::values)
-    }
-
-    /// `f32(sum + bias)` for every row of `x`: the linear map of a weight and a bias role.
-    fn linear(&self, cpu: &Cpu, x: &[f32], depth: usize, weight: Role, bias: Role) -> Vec<f32> {
-        let w = self.matrix(weight);
-        match self.values(bias) {
-            [] => matmul(cpu, Rows::packed(x, depth), w, |_, sum| sum as f32),
-            b => matmul(cpu, Rows::packed(x, depth), w, |o, sum| (sum + f64::from(b[o])) as f32),
-        }
-    }
-
-    pub(crate) fn error(&self, problem: Problem) -> Error {
-        Error::Layer { at: self.at, path: self.path.clone(), kind: self.spec.kind().name(), problem: Box::new(problem) }
-    }
-
-    /// How many whole units of `size` elements `x` holds.
-    fn units(&self, x: &Tensor, unit: &'static str, size: usize) -> Result<usize> {
-        if size == 0 || !x.len().is_multiple_of(size) {
-            return Err(self.error(Problem::Input { shape: x.shape().to_vec(), unit, size }));
-        }
-        Ok(x.len() / size)
-    }
-}
-
-/// One run of a network: how it computes and what it remembers.
-pub(crate) struct Run<'a> {
-    pub(crate) cpu: Cpu,
-    pub(crate) network: &'a Network,
-    pub(crate) state: &'a mut State,
-    /// How often each layer has run so far: a layer that links reach twice has two caches.
-    pub(crate) visits: BTreeMap<usize, usize>,
-}
-
-impl Run<'_> {
-    /// Runs a layer, or what metacognition has put in its place.
-    pub(crate) fn layer(&mut self, layer: &Layer, x: &Tensor, skip: Option<&Tensor>) -> Result<Tensor> {
-        let replaced = self.state.replaced.get(&layer.site).map(Arc::clone);
-        let layer = replaced.as_deref().unwrap_or(layer);
-        layer.spec.family().forward(self, layer, x, skip)
-    }
-
-    /// Runs a child of a container.
-    fn child(&mut self, child: &Child, x: &Tensor, skip: Option<&Tensor>) -> Result<Tensor> {
-        match child.layer(self.network) {
-            Some(layer) => self.layer(layer, x, skip),
-            None => Ok(x.clone()),
-        }
-    }
-}
-
-impl Cpu {
-    /// `f(0), f(1), …` in order, on several cores when that is allowed and `n` > 1.
-    fn map<T: Send>(&self, n: usize, f: impl Fn(usize) -> T + Send + Sync) -> Vec<T> {
-        match self.threads() {
-            Threads::Multi if n > 1 => (0..n).into_par_iter().map(f).collect(),
-            _ => (0..n).map(f).collect(),
-        }
-    }
-
-    /// The same instruction set on the calling thread alone.
-    fn single(&self) -> Cpu {
-        Cpu::with(self.isa(), Threads::Single).unwrap_or_else(Cpu::scalar)
-    }
-}
-
-/// The leading axes of `x` when its last axis is `width`, otherwise `rows` alone; then `last`.
-fn leading(x: &Tensor, width: usize, rows: usize, last: usize) -> Vec<usize> {
-    match x.shape() {
-        [lead @ .., w] if *w == width => lead.iter().copied().chain([last]).collect(),
-        _ => vec![rows, last],
     }
 }
 
