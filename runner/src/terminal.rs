@@ -54,10 +54,9 @@ fn painted(text: String, red: bool, colour: bool) -> Cell {
 #[must_use]
 pub fn summary(rows: &[Row], colour: bool) -> String {
     let width = Table::new().width().map_or(usize::MAX, usize::from);
-    let mut tables = (0..=3).map(|left_out| board(rows, colour, left_out));
     let fits = |table: &Table| table.lines().next().is_some_and(|line| line.chars().count() <= width);
-    let last = board(rows, colour, 3);
-    tables.find(fits).unwrap_or(last).to_string()
+    let board = |left_out| board(rows, colour, left_out);
+    (0..3).map(board).find(fits).unwrap_or_else(|| board(3)).to_string()
 }
 
 /// The table, without kernel and snapshot (1), or without the numbers as well and with green
