@@ -3,7 +3,7 @@
 use loom_core::{ChildSpec, LayerSpec, Network, NetworkSpec, Tensor, WeightTable};
 
 use crate::model::InputSpec;
-use crate::npz::{Array, Arrays, Data};
+use crate::npz::{Array, Arrays, Data, advance};
 use crate::planets::Planet;
 use crate::relayout;
 
@@ -89,13 +89,7 @@ pub fn input(spec: &InputSpec, fixture: &Arrays) -> Result<Tensor, String> {
             return Err(format!("fixture array {name} holds {value} at {at:?}; inputs must be finite"));
         }
         values.push(value);
-        for (i, n) in at.iter_mut().zip(&out).rev() {
-            *i += 1;
-            if *i < *n {
-                break;
-            }
-            *i = 0;
-        }
+        advance(&mut at, &out);
     }
     Tensor::new(out, values).map_err(|e| e.to_string())
 }

@@ -201,6 +201,17 @@ fn parse(bytes: &[u8]) -> Result<Array, String> {
     Ok(Array { shape, data, sha256: sha256(rest) })
 }
 
+/// Moves a position of an array of `shape` to the next in C order; the last wraps to the first.
+pub(crate) fn advance(at: &mut [usize], shape: &[usize]) {
+    for (i, n) in at.iter_mut().zip(shape).rev() {
+        *i += 1;
+        if *i < *n {
+            break;
+        }
+        *i = 0;
+    }
+}
+
 /// The SHA-256 of `bytes` in hexadecimal.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> String {

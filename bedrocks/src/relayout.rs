@@ -5,7 +5,7 @@
 
 use loom_core::{LayerKind, LayerSpec, Role, WeightStore, Weights};
 
-use crate::npz::{Array, Arrays, Data};
+use crate::npz::{Array, Arrays, Data, advance};
 use crate::planets::{BiasLayout, ChannelOrder, GateLayout, KernelOrder, MatrixOrder, Planet};
 
 /// The gates of an LSTM, in Loom's order.
@@ -35,13 +35,7 @@ impl Nd {
         let mut at = vec![0; shape.len()];
         for _ in 0..self.data.len() {
             data.push(self.data[at.iter().zip(axes).map(|(i, &a)| i * strides[a]).sum::<usize>()]);
-            for (i, n) in at.iter_mut().zip(&shape).rev() {
-                *i += 1;
-                if *i < *n {
-                    break;
-                }
-                *i = 0;
-            }
+            advance(&mut at, &shape);
         }
         Self { shape, data }
     }
@@ -159,7 +153,7 @@ fn drop_zero_biases(path: &str, arrays: &mut Arrays) -> Result<(), String> {
 /// stands in the planet's array.
 #[must_use]
 pub fn output_order(planet: &Planet, last: Option<&LayerSpec>, shape: &[usize]) -> (Vec<usize>, Option<Vec<usize>>) {
-    let conv = last.is_some_and(|spec| matches!(spec.kind(), LayerKind::Cnn1 | LayerKind::Cnn2 | LayerKind::Cnn3));
+    let conv = last.is_some_and(|spec| form(spec.kind(), Role::Weight) == Form::Kernel);
     if !conv || planet.channels == ChannelOrder::First || shape.len() < 3 {
         return (shape.to_vec(), None);
     }

@@ -21,21 +21,16 @@ fn clamped(value: f64, low: i128, high: i128) -> i128 {
     (value as i128).clamp(low, high)
 }
 
-fn loom_scale(bits: u32, weights: &[f32]) -> f32 {
-    max_scale(
-        weights,
-        match bits {
-            2 => 1.0,
-            4 => 7.0,
-            _ => 127.0,
+/// The scale of both signed and unsigned types.
+fn scale(bits: u32, numerics: Numerics, weights: &[f32]) -> f32 {
+    match (numerics, bits) {
+        (Numerics::Loom, 2) => max_scale(weights, 1.0),
+        (Numerics::Loom, 4) => max_scale(weights, 7.0),
+        (Numerics::Loom, _) => max_scale(weights, 127.0),
+        (Numerics::Standard, _) => match max_abs(weights) {
+            0.0 => 1.0,
+            max => (f64::from(max) / ((1i128 << (bits - 1)) - 1) as f64) as f32,
         },
-    )
-}
-
-fn standard_scale(bits: u32, weights: &[f32]) -> f32 {
-    match max_abs(weights) {
-        0.0 => 1.0,
-        max => (f64::from(max) / ((1i128 << (bits - 1)) - 1) as f64) as f32,
     }
 }
 
@@ -58,10 +53,7 @@ pub(super) struct Signed(pub(super) u32);
 
 impl Codec for Signed {
     fn scale(&self, numerics: Numerics, weights: &[f32]) -> f32 {
-        match numerics {
-            Numerics::Loom => loom_scale(self.0, weights),
-            Numerics::Standard => standard_scale(self.0, weights),
-        }
+        scale(self.0, numerics, weights)
     }
 
     fn encode(&self, numerics: Numerics, weight: f32, scale: f32) -> u64 {
@@ -92,10 +84,7 @@ pub(super) struct Unsigned(pub(super) u32);
 
 impl Codec for Unsigned {
     fn scale(&self, numerics: Numerics, weights: &[f32]) -> f32 {
-        match numerics {
-            Numerics::Loom => loom_scale(self.0, weights),
-            Numerics::Standard => standard_scale(self.0, weights),
-        }
+        scale(self.0, numerics, weights)
     }
 
     fn encode(&self, numerics: Numerics, weight: f32, scale: f32) -> u64 {

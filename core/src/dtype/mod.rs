@@ -40,8 +40,7 @@ impl Numerics {
 /// A code travels in the low bits of a `u64`; the values of a codec are f64 because a scale
 /// or a code may need more digits than f32 has.
 trait Codec: Sync {
-    /// What the largest magnitude (or the mean, see the family) is divided by to give the
-    /// scale; `None` when the type takes no scale.
+    /// The scale chosen for a tensor; each family documents its rule.
     fn scale(&self, numerics: Numerics, weights: &[f32]) -> f32;
 
     /// The code of one weight.

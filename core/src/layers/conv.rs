@@ -8,7 +8,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Family, LARGEST, Layer, RoleShape, Run, believable, holdable, positive};
+use super::{Activation, Family, LARGEST, Layer, RoleShape, Run, believable, holdable, positive, shift};
 use crate::backend::{MatRef, Rows, matmul};
 use crate::error::Result;
 use crate::store::Role;
@@ -55,6 +55,17 @@ pub(super) fn check_axes<const N: usize>(name: &str, extents: &[usize]) -> std::
         return Err(format!("{name} is {extents:?}; expected {N} extents from 1 to {LARGEST}"));
     }
     Ok(())
+}
+
+/// The roles of a convolution, transposed or not: `[filters, channels, kernel…]` and a bias.
+pub(super) fn roles<const N: usize>(filters: usize, channels: usize, kernel: usize, bias: bool) -> Vec<RoleShape> {
+    let mut shape = vec![filters, channels];
+    shape.extend([kernel; N]);
+    let mut roles = vec![RoleShape::new(Role::Weight, shape)];
+    if bias {
+        roles.push(RoleShape::new(Role::Bias, [filters]));
+    }
+    roles
 }
 
 impl<const N: usize> ConvSpec<N> {
@@ -137,13 +148,7 @@ impl<const N: usize> Family for ConvSpec<N> {
     }
 
     fn roles(&self) -> Vec<RoleShape> {
-        let mut shape = vec![self.filters, self.in_channels];
-        shape.extend([self.kernel_size; N]);
-        let mut roles = vec![RoleShape::new(Role::Weight, shape)];
-        if self.bias {
-            roles.push(RoleShape::new(Role::Bias, [self.filters]));
-        }
-        roles
+        roles::<N>(self.filters, self.in_channels, self.kernel_size, self.bias)
     }
 
     fn terms(&self) -> usize {
@@ -162,7 +167,7 @@ impl<const N: usize> Family for ConvSpec<N> {
         let samples = run.cpu.map(batch, |b| {
             let rows = self.windows(&x.data()[b * sample..(b + 1) * sample], &out);
             let y: Vec<f32> = matmul(&cpu, Rows::packed(&rows, self.window()), w, |f, sum| {
-                self.activation.apply((sum + bias.get(f).copied().map_or(0.0, f64::from)) as f32)
+                self.activation.apply((sum + shift(bias, f)) as f32)
             });
             let mut planes = vec![0.0; y.len()];
             for (p, filters) in y.chunks_exact(self.filters).enumerate() {

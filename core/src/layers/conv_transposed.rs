@@ -8,8 +8,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::conv::{check_axes, one};
-use super::{Activation, Family, Layer, RoleShape, Run, believable, holdable, positive};
+use super::conv::{check_axes, one, roles};
+use super::{Activation, Family, Layer, RoleShape, Run, believable, holdable, positive, shift};
 use crate::error::Result;
 use crate::store::Role;
 use crate::tensor::{Tensor, element_count};
@@ -83,13 +83,7 @@ impl<const N: usize> Family for ConvTransposedSpec<N> {
     }
 
     fn roles(&self) -> Vec<RoleShape> {
-        let mut shape = vec![self.filters, self.in_channels];
-        shape.extend([self.kernel_size; N]);
-        let mut roles = vec![RoleShape::new(Role::Weight, shape)];
-        if self.bias {
-            roles.push(RoleShape::new(Role::Bias, [self.filters]));
-        }
-        roles
+        roles::<N>(self.filters, self.in_channels, self.kernel_size, self.bias)
     }
 
     fn terms(&self) -> usize {
@@ -123,7 +117,7 @@ impl<const N: usize> Family for ConvTransposedSpec<N> {
             .collect();
         let planes = run.cpu.map(batch * self.filters, |plane| {
             let (b, f) = (plane / self.filters, plane % self.filters);
-            let bias = bias.get(f).copied().map_or(0.0, f64::from);
+            let bias = shift(bias, f);
             let element = |pairs: &Vec<(usize, usize)>| {
                 let mut sum = 0.0;
                 for c in 0..self.in_channels {

@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Layer, RoleShape, Run, on, positive};
+use super::{Family, Layer, RoleShape, Run, on, positive, shift};
 use crate::error::Result;
 use crate::store::Role;
 use crate::tensor::Tensor;
@@ -113,10 +113,11 @@ impl Family for LayerNormSpec {
                 sum + d * d
             });
             let s = (squares / n + self.eps).sqrt();
-            y.extend(row.iter().enumerate().map(|(i, &v)| {
-                let shift = beta.get(i).copied().map_or(0.0, f64::from);
-                ((f64::from(v) - mean) / s * f64::from(gamma[i]) + shift) as f32
-            }));
+            y.extend(
+                row.iter()
+                    .enumerate()
+                    .map(|(i, &v)| ((f64::from(v) - mean) / s * f64::from(gamma[i]) + shift(beta, i)) as f32),
+            );
         }
         Ok(Tensor::of(x.shape().to_vec(), y))
     }

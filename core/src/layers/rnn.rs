@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Layer, RoleShape, Run, holdable, on, positive};
+use super::{Family, Layer, RoleShape, Run, holdable, on, positive, shift};
 use crate::backend::{Rows, matmul};
 use crate::error::Result;
 use crate::math;
@@ -80,8 +80,7 @@ impl Scan<'_> {
             for b in 0..batch {
                 let at = b * self.steps + t;
                 let sums = from_x[at * width..][..width].iter().zip(&from_h[b * width..][..width]).enumerate();
-                let z: Vec<f32> =
-                    sums.map(|(i, (x, h))| ((x + h) + bias.get(i).copied().map_or(0.0, f64::from)) as f32).collect();
+                let z: Vec<f32> = sums.map(|(i, (x, h))| ((x + h) + shift(bias, i)) as f32).collect();
                 let h = &mut h[b * self.hidden..][..self.hidden];
                 cell(b, &z, h);
                 y[at * self.hidden..][..self.hidden].copy_from_slice(h);
