@@ -191,7 +191,7 @@ mod tests {
         for planet in PLANETS {
             let mut arrays = Arrays::from([("layers.0.weight".into(), array(&[2, 2], vec![1.0, 2.0, 3.0, 4.0]))]);
             let weights = stores(planet, "layers.0", &dense, &mut arrays).expect("stores");
-            assert_eq!(weights[&Role::Weight].values(), expect(planet.id), "{}", planet.id);
+            assert_eq!(weights[&Role::Weight].to_f32(), expect(planet.id), "{}", planet.id);
         }
     }
 
@@ -205,7 +205,7 @@ mod tests {
         }
         let mut arrays = Arrays::from([("layers.0.weight".into(), array(&[2, 2, 2, 3], data))]);
         let weights = stores(find("tensorflow").expect("planet"), "layers.0", &conv, &mut arrays).expect("stores");
-        let w = weights[&Role::Weight].values();
+        let w = weights[&Role::Weight].to_f32();
         assert_eq!(w[..8], [0.0, 100.0, 1000.0, 1100.0, 10.0, 110.0, 1010.0, 1110.0]);
         assert_eq!(w[8], 1.0);
     }

@@ -1,5 +1,6 @@
 //! Everything that can go wrong in the core, with data in every variant.
 
+use crate::dtype::Dtype;
 use crate::grid::Coord;
 use crate::store::Role;
 
@@ -23,7 +24,31 @@ pub enum Error {
         /// Position in row-major order.
         index: usize,
         /// What stands there.
-        value: f32,
+        value: f64,
+    },
+    /// Packed codes and a shape disagree.
+    #[error("{given} bytes of {dtype} codes do not hold shape {shape:?}; expected {}", needed.map_or("fewer elements".into(), |n| format!("{n} bytes")))]
+    Packed {
+        /// The numerical type.
+        dtype: Dtype,
+        /// The shape given.
+        shape: Vec<usize>,
+        /// Bytes that the shape needs, unless the number overflows.
+        needed: Option<usize>,
+        /// Bytes given.
+        given: usize,
+    },
+    /// A finite weight has no finite value in a numerical type.
+    #[error("element {index} ({weight:e}) is beyond the range of {dtype} at scale {scale:e}; choose a type with a wider range")]
+    Unrepresentable {
+        /// Position in row-major order.
+        index: usize,
+        /// The weight.
+        weight: f64,
+        /// The numerical type.
+        dtype: Dtype,
+        /// The scale it was to be stored by.
+        scale: f32,
     },
     /// A grid extent is zero, or their product overflows.
     #[error(
@@ -107,6 +132,14 @@ pub enum Problem {
     UnexpectedWeight {
         /// The role.
         role: Role,
+    },
+    /// A role's weights cannot be stored.
+    #[error("{role}: {source}")]
+    Store {
+        /// The role.
+        role: Role,
+        /// What is wrong.
+        source: Box<Error>,
     },
     /// The input cannot be read as whole units of what the layer consumes.
     #[error("input of shape {shape:?} is not a whole number of {unit} ({size} elements each)")]

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Cpu;
 use crate::error::{Error, Problem, Result};
 use crate::layers::{Child, ChildBody, KvCache, Layer, LayerSpec, MetaState, Run};
-use crate::store::Weights;
+use crate::store::{Role, Storage, WeightStore, Weights};
 use crate::tensor::{Tensor, element_count};
 
 /// How many layers one cell may run, links followed.
@@ -194,13 +194,39 @@ impl Network {
         if let Some(path) = weights.keys().next() {
             return Err(Error::StrayWeights { path: path.clone() });
         }
-        static BUILT: AtomicU64 = AtomicU64::new(0);
-        let network = Self { spec, cells, id: BUILT.fetch_add(1, Ordering::Relaxed) };
+        let network = Self { spec, cells, id: fresh_id() };
         let mut costs = BTreeMap::new();
         for cell in &network.cells {
             network.cost(&cell.layer, cell.layer.at(), &mut costs)?;
         }
         Ok(network)
+    }
+
+    /// The same topology with other weights: `change` makes those of each layer, containers
+    /// before what they hold.
+    ///
+    /// # Errors
+    /// Those of `change`; [`Error::Layer`] when it returns other roles or shapes.
+    pub fn with_weights(&self, change: &mut dyn FnMut(&Layer) -> Result<Weights>) -> Result<Self> {
+        let mut network = Self { id: fresh_id(), ..self.clone() };
+        network.cells.iter_mut().try_for_each(|cell| cell.layer.change_weights(change))?;
+        Ok(network)
+    }
+
+    /// The same network with its weights stored in another type.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] when a weight is beyond the range of the type.
+    pub fn morph(&self, storage: &Storage) -> Result<Self> {
+        self.with_weights(&mut |layer| layer.morphed(storage))
+    }
+
+    /// Every store, containers' own children included: the layer's path, the role, the weights.
+    #[must_use]
+    pub fn stores(&self) -> Vec<(&str, Role, &WeightStore)> {
+        let mut found = Vec::new();
+        self.cells.iter().for_each(|cell| cell.layer.collect_stores(&mut found));
+        found
     }
 
     /// The topology.
@@ -279,6 +305,11 @@ impl Network {
         }
         Ok(cost)
     }
+}
+
+fn fresh_id() -> u64 {
+    static BUILT: AtomicU64 = AtomicU64::new(0);
+    BUILT.fetch_add(1, Ordering::Relaxed)
 }
 
 fn position(spec: &NetworkSpec, index: usize) -> Coord {

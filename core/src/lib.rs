@@ -35,9 +35,9 @@ mod store;
 mod tensor;
 
 pub use backend::{Cpu, Isa, Threads};
-pub use dtype::{Dtype, Numerics};
+pub use dtype::{Affine, Dtype, Magnitudes, Numerics};
 pub use error::{Error, Problem, Result};
 pub use grid::{CellSpec, ChildSpec, Coord, Network, NetworkSpec, State, WeightTable};
 pub use layers::{Activation, Layer, LayerKind, LayerSpec, RoleShape};
-pub use store::{Role, WeightStore, Weights};
+pub use store::{Role, Scales, Storage, Vectors, WeightStore, Weights};
 pub use tensor::Tensor;

@@ -11,7 +11,9 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{MatRef, Panels};
+use crate::dtype::{Affine, Dtype, Magnitudes, Numerics, Rule, code_at};
 use crate::error::{Error, Result};
+use crate::tensor::element_count;
 
 macro_rules! roles {
     ($($variant:ident $name:literal $doc:literal,)*) => {
@@ -68,11 +70,70 @@ impl fmt::Display for Role {
 /// The stores of one layer.
 pub type Weights = BTreeMap<Role, WeightStore>;
 
-/// The weights of one role, always finite. Cheap to clone: the elements are shared.
+impl Role {
+    /// Whether it is a gain, a shift or a bias, not a matrix, kernel or table.
+    #[must_use]
+    pub fn is_vector(self) -> bool {
+        match self {
+            Role::Bias | Role::Gamma | Role::Beta | Role::QNorm | Role::KNorm => true,
+            Role::QBias | Role::KBias | Role::VBias | Role::OBias => true,
+            Role::GateBias | Role::UpBias | Role::DownBias => true,
+            Role::Weight | Role::QWeight | Role::KWeight | Role::VWeight | Role::OWeight => false,
+            Role::GateWeight | Role::UpWeight | Role::DownWeight => false,
+            Role::InputWeight | Role::RecurrentWeight | Role::Centers => false,
+        }
+    }
+}
+
+/// How a network is to store its weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// The numerical type.
+    pub dtype: Dtype,
+    /// The profile. Under `loom` all roles of a layer share one scale, as the original packs
+    /// them; under `standard` each has its own.
+    pub numerics: Numerics,
+    /// What happens to gains, shifts and biases. `loom` always stores them in the type, but for
+    /// the norms of queries and keys, which the original keeps apart.
+    pub vectors: Vectors,
+}
+
+/// What [`Storage`] does with gains, shifts and biases under `standard`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Vectors {
+    /// They stay f32, as is usual: they are few, and errors in them are not averaged out.
+    #[default]
+    Float32,
+    /// They are stored in the type like matrices.
+    Stored,
+}
+
+/// The affine maps of a store, at the granularity at which they were chosen. Only the store
+/// and the packing of its panels look inside.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scales {
+    /// One for the whole tensor.
+    Tensor(Affine),
+}
+
+impl Scales {
+    /// The map of an element, by its position in row-major order.
+    fn at(&self, _index: usize) -> Affine {
+        match self {
+            Scales::Tensor(affine) => *affine,
+        }
+    }
+}
+
+/// The weights of one role as packed codes of a dtype, always finite. The bytes are the only
+/// truth; everything else is derived from them. Cheap to clone: the bytes are shared.
 #[derive(Clone, Debug)]
 pub struct WeightStore {
+    dtype: Dtype,
+    numerics: Numerics,
     shape: Vec<usize>,
-    data: Arc<[f32]>,
+    scales: Scales,
+    bytes: Arc<[u8]>,
     panels: Arc<OnceLock<Panels>>,
 }
 
@@ -83,13 +144,84 @@ impl WeightStore {
     /// [`Error::Shape`] when the product of `shape` is not the number of elements,
     /// [`Error::NonFinite`] when one of them is NaN or infinite.
     pub fn f32(shape: Vec<usize>, data: Vec<f32>) -> Result<Self> {
-        if crate::tensor::element_count(&shape) != Some(data.len()) {
-            return Err(Error::Shape { shape, elements: data.len() });
+        let bytes = data.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self::plain(Dtype::Float32, shape, data.len(), bytes)
+    }
+
+    /// Takes f64 weights in row-major order.
+    ///
+    /// # Errors
+    /// As [`WeightStore::f32`].
+    pub fn f64(shape: Vec<usize>, data: Vec<f64>) -> Result<Self> {
+        let bytes = data.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self::plain(Dtype::Float64, shape, data.len(), bytes)
+    }
+
+    fn plain(dtype: Dtype, shape: Vec<usize>, elements: usize, bytes: Vec<u8>) -> Result<Self> {
+        if element_count(&shape) != Some(elements) {
+            return Err(Error::Shape { shape, elements });
         }
-        if let Some(index) = data.iter().position(|v| !v.is_finite()) {
-            return Err(Error::NonFinite { index, value: data[index] });
+        let scales = Scales::Tensor(dtype.affine(Numerics::Standard, 1.0));
+        Self::packed(dtype, Numerics::Standard, shape, scales, bytes)
+    }
+
+    /// Takes packed codes in row-major order.
+    ///
+    /// # Errors
+    /// [`Error::Packed`] when the bytes are not exactly as many as the shape needs,
+    /// [`Error::NonFinite`] when a code stands for NaN or infinity.
+    pub fn packed(
+        dtype: Dtype,
+        numerics: Numerics,
+        shape: Vec<usize>,
+        scales: Scales,
+        bytes: impl Into<Arc<[u8]>>,
+    ) -> Result<Self> {
+        let bytes: Arc<[u8]> = bytes.into();
+        let needed = element_count(&shape).and_then(|n| dtype.packed_len(n));
+        if needed != Some(bytes.len()) {
+            return Err(Error::Packed { dtype, shape, needed, given: bytes.len() });
         }
-        Ok(Self { shape, data: data.into(), panels: Arc::default() })
+        let store = Self { dtype, numerics, shape, scales, bytes, panels: Arc::default() };
+        match store.first_nonfinite() {
+            Some((index, value)) => Err(Error::NonFinite { index, value }),
+            None => Ok(store),
+        }
+    }
+
+    /// The same weights in another type, by a scale that it chooses for them.
+    ///
+    /// # Errors
+    /// [`Error::Unrepresentable`] when a weight would become infinite or NaN.
+    pub fn morph(&self, dtype: Dtype, numerics: Numerics) -> Result<Self> {
+        let affine = dtype.choose(numerics, &Magnitudes::of(self.iter()));
+        self.quantised(dtype, numerics, affine)
+    }
+
+    /// The same weights in another type, by a given map.
+    ///
+    /// # Errors
+    /// As [`WeightStore::morph`].
+    pub fn quantised(&self, dtype: Dtype, numerics: Numerics, affine: Affine) -> Result<Self> {
+        let bytes = dtype.quantise(numerics, self.iter(), affine);
+        Self::packed(dtype, numerics, self.shape.clone(), Scales::Tensor(affine), bytes).map_err(|error| match error {
+            Error::NonFinite { index, .. } => {
+                Error::Unrepresentable { index, weight: self.value(index), dtype, scale: affine.scale }
+            }
+            other => other,
+        })
+    }
+
+    /// The numerical type.
+    #[must_use]
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// The profile that says what its codes mean.
+    #[must_use]
+    pub fn numerics(&self) -> Numerics {
+        self.numerics
     }
 
     /// The extent of every axis, slowest first.
@@ -98,15 +230,102 @@ impl WeightStore {
         &self.shape
     }
 
-    /// The elements in row-major order.
+    /// What joins codes to weights.
     #[must_use]
-    pub fn values(&self) -> &[f32] {
-        &self.data
+    pub fn scales(&self) -> Scales {
+        self.scales
+    }
+
+    /// The packed codes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The number of weights.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        // The constructor has multiplied the shape.
+        self.shape.iter().product()
+    }
+
+    /// Whether there are no weights.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The codes in row-major order.
+    pub fn codes(&self) -> impl Iterator<Item = u64> + '_ {
+        (0..self.len()).map(|i| code_at(self.dtype.bits(), &self.bytes, i))
+    }
+
+    /// The weights in row-major order, decoded one by one.
+    pub fn iter(&self) -> impl Iterator<Item = f64> + '_ {
+        (0..self.len()).map(|i| self.value(i))
+    }
+
+    /// The weights in row-major order, rounded to f32.
+    #[must_use]
+    pub fn to_f32(&self) -> Vec<f32> {
+        self.iter().map(|w| w as f32).collect()
+    }
+
+    fn value(&self, index: usize) -> f64 {
+        let code = code_at(self.dtype.bits(), &self.bytes, index);
+        self.dtype.value(self.numerics, code, self.scales.at(index))
+    }
+
+    /// Decodes the weights from `start` on, as many as `out` holds: the reference for every
+    /// kernel.
+    pub(crate) fn decode(&self, start: usize, out: &mut [f64]) {
+        let (bits, Scales::Tensor(affine)) = (self.dtype.bits(), self.scales);
+        if bits > 8 || out.len() < 256 {
+            out.iter_mut().enumerate().for_each(|(i, slot)| *slot = self.value(start + i));
+            return;
+        }
+        let table = self.dtype.table(self.numerics, affine);
+        for (i, slot) in out.iter_mut().enumerate() {
+            *slot = f64::from(table[code_at(bits, &self.bytes, start + i) as usize]);
+        }
+    }
+
+    /// How kernels decode it.
+    pub(crate) fn rule(&self) -> Rule {
+        self.dtype.rule(self.numerics)
+    }
+
+    /// The first weight that is not finite. Only types with such codes are searched.
+    fn first_nonfinite(&self) -> Option<(usize, f64)> {
+        let Scales::Tensor(affine) = self.scales;
+        let finite = |code: u64| self.dtype.value(self.numerics, code, affine).is_finite();
+        let never = match self.rule() {
+            Rule::Ieee | Rule::Bfloat => false,
+            // The ends of the range are the largest magnitudes.
+            Rule::Integer(_) | Rule::WideInteger(_) => {
+                let top = u64::MAX >> (64 - self.dtype.bits());
+                [0, top / 2, top / 2 + 1, top].into_iter().all(finite)
+            }
+            Rule::Table => (0..1 << self.dtype.bits()).all(finite),
+        };
+        if never {
+            return None;
+        }
+        self.iter().enumerate().find(|(_, w)| !w.is_finite())
     }
 
     /// The store as a matrix of `shape[0]` outputs; the other axes are summed over.
     pub(crate) fn matrix(&self) -> MatRef<'_> {
+        MatRef::store(self)
+    }
+
+    /// Outputs and depth of [`WeightStore::matrix`].
+    pub(crate) fn extents(&self) -> (usize, usize) {
         let outs = self.shape[0];
-        MatRef::rows(&self.data, outs, self.data.len() / outs.max(1)).kept_in(&self.panels)
+        (outs, self.len() / outs.max(1))
+    }
+
+    pub(crate) fn panels(&self) -> &OnceLock<Panels> {
+        &self.panels
     }
 }

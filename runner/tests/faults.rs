@@ -44,7 +44,7 @@ impl<F: Fn(&[usize], &mut Vec<f32>) + Sync> Fault for Weights<F> {
     fn weights(&self, table: &mut WeightTable) {
         for role in self.0 {
             let store = table.values_mut().find_map(|stores| stores.get_mut(role)).expect("the role");
-            let (shape, mut values) = (store.shape().to_vec(), store.values().to_vec());
+            let (shape, mut values) = (store.shape().to_vec(), store.to_f32());
             (self.1)(&shape, &mut values);
             *store = WeightStore::f32(shape, values).expect("finite weights");
         }
@@ -246,7 +246,7 @@ fn gqa_heads_mapped_wrongly() {
         fn weights(&self, table: &mut WeightTable) {
             for stores in table.values_mut() {
                 for role in [Role::QWeight, Role::QBias] {
-                    let (shape, mut values) = (stores[&role].shape().to_vec(), stores[&role].values().to_vec());
+                    let (shape, mut values) = (stores[&role].shape().to_vec(), stores[&role].to_f32());
                     (self.0)(&shape, &mut values);
                     stores.insert(role, WeightStore::f32(shape, values).expect("finite"));
                 }

@@ -1,84 +1,97 @@
 //! The one matrix kernel: `y[r, o] = emit(o, sum over k of x[r, k] * w[o, k])`.
 //!
 //! Each sum is carried in f64 with k ascending. A product of two f32 is exact in f64, so it
-//! makes no difference whether a path fuses the multiply and the add; vector paths run
-//! across outputs and never across k, and threads take whole outputs. Hence every path
-//! gives the same bits.
+//! makes no difference whether a path fuses the multiply and the add; where weights need more
+//! digits than f32 has, every path multiplies and then adds. Vector paths run across outputs
+//! and never across k, and threads take whole outputs. Hence every path gives the same bits.
+//!
+//! The scalar path decodes one row of the store at a time, code by code; the vector paths
+//! decode short blocks of [`Panels`]. No path decodes a whole matrix.
 
 use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
-use super::{Cpu, Isa, Threads, simd};
+use super::panels::{Block, PANEL, STEP};
+use super::simd::{self, MAX_PANELS};
+use super::{Cpu, Isa, Panels, Threads};
+use crate::store::WeightStore;
 
-/// Outputs that stand side by side in a [`Panels`] block.
-pub(super) const PANEL: usize = 16;
 /// Below this many multiplications the other cores are not woken.
 const WORTH_SHARING: usize = 1 << 15;
+/// Rows that are kept at hand as f64 while the weights pass by.
+const ROWS: usize = 64;
+/// Weights that are decoded at a time: 16 KiB of f32.
+const BUFFER: usize = 4096;
 
-/// A weight matrix as a view: `w[o, k] = data[o * out_stride + k * depth_stride]`.
+/// A weight matrix `w[o, k]`.
 #[derive(Clone, Copy)]
 pub(crate) struct MatRef<'a> {
-    data: &'a [f32],
+    source: Source<'a>,
     outs: usize,
     depth: usize,
-    out_stride: usize,
-    depth_stride: usize,
-    kept: Option<&'a OnceLock<Panels>>,
+}
+
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// `w[o, k] = data[o * out_stride + k * depth_stride]`.
+    View { data: &'a [f32], out_stride: usize, depth_stride: usize, kept: Option<&'a OnceLock<Panels>> },
+    /// Packed codes, row-major.
+    Store(&'a WeightStore),
 }
 
 impl<'a> MatRef<'a> {
-    /// A matrix `[outs, depth]`, one output after the other.
-    pub(crate) fn rows(data: &'a [f32], outs: usize, depth: usize) -> Self {
-        Self { data, outs, depth, out_stride: depth, depth_stride: 1, kept: None }
+    /// The matrix of a store.
+    pub(crate) fn store(store: &'a WeightStore) -> Self {
+        let (outs, depth) = store.extents();
+        Self { source: Source::Store(store), outs, depth }
+    }
+
+    /// A matrix `[outs, depth]` with `stride` elements between outputs.
+    pub(crate) fn strided(data: &'a [f32], outs: usize, depth: usize, stride: usize) -> Self {
+        Self { source: Source::View { data, out_stride: stride, depth_stride: 1, kept: None }, outs, depth }
     }
 
     /// The transpose: a matrix stored as `[depth, outs]` with `stride` between steps of k.
     pub(crate) fn columns(data: &'a [f32], outs: usize, depth: usize, stride: usize) -> Self {
-        Self { data, outs, depth, out_stride: 1, depth_stride: stride, kept: None }
+        Self { source: Source::View { data, out_stride: 1, depth_stride: stride, kept: None }, outs, depth }
     }
 
-    /// Like [`MatRef::rows`] with `stride` elements between outputs.
-    pub(crate) fn strided(data: &'a [f32], outs: usize, depth: usize, stride: usize) -> Self {
-        Self { data, outs, depth, out_stride: stride, depth_stride: 1, kept: None }
+    /// Remembers the packed form of a view in `kept`, when it is used many times.
+    pub(crate) fn kept_in(mut self, cell: &'a OnceLock<Panels>) -> Self {
+        if let Source::View { kept, .. } = &mut self.source {
+            *kept = Some(cell);
+        }
+        self
     }
 
-    /// Remembers the packed form in `kept`, for weights that are used many times.
-    pub(crate) fn kept_in(self, kept: &'a OnceLock<Panels>) -> Self {
-        Self { kept: Some(kept), ..self }
+    /// Row `o`, from k = 0 on.
+    fn row(&self, o: usize, out: &mut [f64]) {
+        match self.source {
+            Source::View { data, out_stride, depth_stride, .. } => {
+                for (k, slot) in out.iter_mut().enumerate() {
+                    *slot = f64::from(data[o * out_stride + k * depth_stride]);
+                }
+            }
+            Source::Store(store) => store.decode(o * self.depth, out),
+        }
     }
 
-    fn at(&self, o: usize, k: usize) -> f32 {
-        self.data[o * self.out_stride + k * self.depth_stride]
+    /// The panels that are kept for the next time, made now if need be.
+    fn kept_panels(&self) -> Option<&'a Panels> {
+        match self.source {
+            Source::Store(store) => Some(store.panels().get_or_init(|| Panels::of(store))),
+            Source::View { kept, .. } => kept.map(|kept| kept.get_or_init(|| self.pack())),
+        }
     }
 
     fn pack(&self) -> Panels {
-        let blocks = self.outs.div_ceil(PANEL);
-        let mut data = vec![0.0; blocks * self.depth * PANEL];
-        for (p, block) in data.chunks_exact_mut((self.depth * PANEL).max(1)).enumerate() {
-            let width = PANEL.min(self.outs - p * PANEL);
-            for (k, row) in block.chunks_exact_mut(PANEL).enumerate() {
-                for (o, slot) in row[..width].iter_mut().enumerate() {
-                    *slot = self.at(p * PANEL + o, k);
-                }
+        match self.source {
+            Source::Store(store) => Panels::of(store),
+            Source::View { data, out_stride, depth_stride, .. } => {
+                Panels::single(self.outs, self.depth, |o, k| data[o * out_stride + k * depth_stride])
             }
         }
-        Panels { depth: self.depth, data }
-    }
-}
-
-/// Weights re-packed for the vector paths: blocks of [`PANEL`] outputs, interleaved over k,
-/// zero-filled at the end.
-#[derive(Debug)]
-pub(crate) struct Panels {
-    depth: usize,
-    data: Vec<f32>,
-}
-
-impl Panels {
-    fn block(&self, index: usize, depth: usize) -> &[f32] {
-        let size = self.depth * PANEL;
-        &self.data[index * size..index * size + depth * PANEL]
     }
 }
 
@@ -120,23 +133,25 @@ where
         return out;
     }
     let packed;
-    let panels = match (cpu.isa, w.kept) {
-        (Isa::Scalar, _) => None,
-        (_, Some(kept)) => Some(kept.get_or_init(|| w.pack())),
-        (_, None) => {
-            packed = w.pack();
-            Some(&packed)
-        }
+    let panels = match cpu.isa {
+        Isa::Scalar => None,
+        _ => match w.kept_panels() {
+            Some(kept) => Some(kept),
+            None => {
+                packed = w.pack();
+                Some(&packed)
+            }
+        },
     };
     let job = Job { isa: cpu.isa, x, w, panels, emit: &emit };
     let work = out.len().saturating_mul(x.depth);
     if cpu.threads == Threads::Single || work < WORTH_SHARING {
         job.rows(0, 0, w.outs, &mut out);
-    } else if x.count >= 4 {
-        let share = x.count.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(8);
+    } else if x.count >= 16 {
+        let share = x.count.div_ceil(2 * rayon::current_num_threads()).next_multiple_of(8);
         out.par_chunks_mut(share * w.outs).enumerate().for_each(|(i, chunk)| job.rows(i * share, 0, w.outs, chunk));
     } else {
-        let share = w.outs.div_ceil(2 * rayon::current_num_threads()).next_multiple_of(PANEL);
+        let share = w.outs.div_ceil(2 * rayon::current_num_threads()).next_multiple_of(PANEL * MAX_PANELS);
         for (r, row) in out.chunks_mut(w.outs).enumerate() {
             row.par_chunks_mut(share).enumerate().for_each(|(i, chunk)| job.rows(r, i * share, chunk.len(), chunk));
         }
@@ -161,7 +176,15 @@ impl<E> Job<'_, E> {
     {
         match self.panels {
             None => self.scalar(row, from, width, out),
-            Some(panels) => self.vector(panels, row, from, width, out),
+            Some(panels) => {
+                for (i, out) in out.chunks_mut(ROWS * width).enumerate() {
+                    if panels.is_wide() {
+                        self.vector::<f64, T>(panels, row + i * ROWS, from, width, out);
+                    } else {
+                        self.vector::<f32, T>(panels, row + i * ROWS, from, width, out);
+                    }
+                }
+            }
         }
     }
 
@@ -169,48 +192,83 @@ impl<E> Job<'_, E> {
     where
         E: Fn(usize, f64) -> T,
     {
-        for (r, out) in out.chunks_mut(width).enumerate() {
-            let x = self.x.row(row + r);
-            for (i, slot) in out.iter_mut().enumerate() {
+        let mut w = vec![0.0; self.x.depth];
+        for i in 0..width {
+            self.w.row(from + i, &mut w);
+            for (r, out) in out.chunks_mut(width).enumerate() {
                 let mut sum = 0.0;
-                for (k, &x) in x.iter().enumerate() {
-                    sum += f64::from(x) * f64::from(self.w.at(from + i, k));
+                for (&x, &w) in self.x.row(row + r).iter().zip(&w) {
+                    sum += f64::from(x) * w;
                 }
-                *slot = (self.emit)(from + i, canonical(sum));
+                out[i] = (self.emit)(from + i, canonical(sum));
             }
         }
     }
 
-    fn vector<T>(&self, panels: &Panels, row: usize, from: usize, width: usize, out: &mut [T])
+    /// At most [`ROWS`] rows; the weights are `L`.
+    fn vector<L: Block, T>(&self, panels: &Panels, row: usize, from: usize, width: usize, out: &mut [T])
     where
         E: Fn(usize, f64) -> T,
     {
-        let depth = self.x.depth;
-        let mut x = Vec::new();
-        let mut done = 0;
-        let count = out.len() / width;
-        while done < count {
-            let block = simd::rows_at_once(self.isa, count - done);
-            x.clear();
-            x.resize(depth * block, 0.0);
-            for m in 0..block {
-                for (k, &v) in self.x.row(row + done + m).iter().enumerate() {
-                    x[k * block + m] = f64::from(v);
+        let (depth, count) = (self.x.depth, out.len() / width);
+        let groups = self.groups(row, count);
+        let most = groups.first().map_or(1, |group| group.rows);
+        let together = simd::panels_at_once(self.isa, most);
+        let (mut buffer, mut sums) = ([L::default(); BUFFER], [[0.0; PANEL]; ROWS * MAX_PANELS]);
+        let last = (from + width).div_ceil(PANEL);
+        let mut panel = from / PANEL;
+        while panel < last {
+            let p = if last - panel >= together { together } else { 1 };
+            // Weights that are used in place need no short blocks.
+            let steps = if panels.is_coded() { (BUFFER / PANEL / p) / STEP * STEP } else { depth.max(1) };
+            sums[..count * p].fill([0.0; PANEL]);
+            for k in (0..depth).step_by(steps) {
+                let k = k..depth.min(k + steps);
+                let mut parts = buffer.chunks_mut(BUFFER / p);
+                let mut weights: [&[L]; MAX_PANELS] = [&[]; MAX_PANELS];
+                for (i, slot) in weights[..p].iter_mut().enumerate() {
+                    *slot = L::block(panels, self.isa, panel + i, k.clone(), parts.next().unwrap_or_default());
+                }
+                for Group { first, rows, x } in &groups {
+                    let x = &x[k.start * rows..k.end * rows];
+                    L::tile(self.isa, *rows, x, &weights[..p], &mut sums[first * p..][..rows * p]);
                 }
             }
-            for p in (0..width).step_by(PANEL) {
-                let mut sums = [[0.0; PANEL]; simd::MAX_ROWS];
-                simd::tile(self.isa, block, &x, panels.block((from + p) / PANEL, depth), &mut sums);
-                for (m, sums) in sums[..block].iter().enumerate() {
-                    let at = (done + m) * width + p;
-                    for (i, slot) in out[at..at + PANEL.min(width - p)].iter_mut().enumerate() {
-                        *slot = (self.emit)(from + p + i, canonical(sums[i]));
-                    }
+            for (m, out) in out.chunks_mut(width).enumerate() {
+                let at = panel * PANEL - from;
+                let wanted = out[at..].iter_mut().zip(sums[m * p..][..p].as_flattened());
+                for (i, (slot, sum)) in wanted.enumerate() {
+                    *slot = (self.emit)(panel * PANEL + i, canonical(*sum));
                 }
             }
-            done += block;
+            panel += p;
         }
     }
+
+    /// Rows as f64, a few at a time interleaved over k, as tiles take them.
+    fn groups(&self, row: usize, count: usize) -> Vec<Group> {
+        let mut groups = Vec::new();
+        let mut first = 0;
+        while first < count {
+            let rows = simd::rows_at_once(self.isa, count - first);
+            let mut x = vec![0.0; self.x.depth * rows];
+            for m in 0..rows {
+                for (k, &v) in self.x.row(row + first + m).iter().enumerate() {
+                    x[k * rows + m] = f64::from(v);
+                }
+            }
+            groups.push(Group { first, rows, x });
+            first += rows;
+        }
+        groups
+    }
+}
+
+/// Rows `first .. first + rows`: `x[k * rows + m]`.
+struct Group {
+    first: usize,
+    rows: usize,
+    x: Vec<f64>,
 }
 
 /// Which NaN a sum ends in depends on the order of an instruction's operands: one for all.
@@ -223,6 +281,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::dtype::{Dtype, Numerics, Rule};
+    use crate::store::Scales;
 
     fn values(n: usize, seed: u32) -> Vec<f32> {
         let mut s = seed | 1;
@@ -236,19 +296,69 @@ mod tests {
         (0..n).map(|_| ((next() as f32 / u32::MAX as f32) - 0.5) * 2f32.powi((next() % 40) as i32 - 20)).collect()
     }
 
+    /// Every path gives the bits of the scalar one.
+    fn agrees(x: Rows<'_>, w: MatRef<'_>, what: &str) -> Result<(), String> {
+        let want = matmul(&Cpu::scalar(), x, w, |o, s| s + o as f64);
+        for isa in Isa::available() {
+            for threads in [Threads::Single, Threads::Multi] {
+                let got = matmul(&Cpu { isa, threads }, x, w, |o, s| s + o as f64);
+                if want.iter().zip(&got).any(|(a, b)| a.to_bits() != b.to_bits()) {
+                    return Err(format!("{what} on {isa} {threads:?}: {got:?}, scalar {want:?}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn store(dtype: Dtype, numerics: Numerics, outs: usize, depth: usize, seed: u32) -> WeightStore {
+        let w = values(outs * depth, seed).into_iter().map(|w| w.clamp(-6e4, 6e4)).collect();
+        let w = WeightStore::f32(vec![outs, depth], w).expect("finite");
+        w.morph(dtype, numerics).expect("in range")
+    }
+
     proptest! {
         #[test]
-        fn every_path_gives_the_same_bits(rows in 0usize..20, depth in 0usize..70, outs in 1usize..60, used in 0usize..70, seed: u32) {
+        fn every_path_gives_the_same_bits(rows in 0usize..20, depth in 0usize..70, outs in 1usize..80, used in 0usize..70, seed: u32) {
             let used = used.min(depth);
             let (x, w) = (values(rows * depth, seed), values(outs * depth, !seed));
             let x = Rows::strided(&x, rows, used, depth);
-            for w in [MatRef::rows(&w, outs, depth), MatRef::columns(&w, outs, depth, outs)] {
-                let want = matmul(&Cpu::scalar(), x, w, |o, s| s + o as f64);
-                for isa in Isa::available() {
-                    for threads in [Threads::Single, Threads::Multi] {
-                        let got = matmul(&Cpu { isa, threads }, x, w, |o, s| s + o as f64);
-                        prop_assert!(want.iter().zip(&got).all(|(a, b)| a.to_bits() == b.to_bits()), "{isa} {threads:?}");
+            for w in [MatRef::strided(&w, outs, depth, depth), MatRef::columns(&w, outs, depth, outs)] {
+                agrees(x, w, "f32").map_err(TestCaseError::fail)?;
+            }
+        }
+
+        #[test]
+        fn every_path_gives_the_same_bits_in_every_type(rows in 1usize..12, depth in 0usize..80, outs in 1usize..70, used in 0usize..80, seed: u32) {
+            let used = used.min(depth);
+            let x = values(rows * depth, seed);
+            let x = Rows::strided(&x, rows, used, depth);
+            for &dtype in Dtype::ALL {
+                for numerics in Numerics::ALL {
+                    let store = store(dtype, numerics, outs, depth, !seed);
+                    agrees(x, store.matrix(), &format!("{dtype} {numerics}")).map_err(TestCaseError::fail)?;
+                }
+            }
+        }
+
+        /// Codes that no weight has been rounded to: extremes, odd zero points and scales.
+        #[test]
+        fn every_code_decodes_alike(seed: u32, scale in prop_oneof![Just(1.0f32), Just(1.7e-39), 1e-30f32..1e3], shift in 0u64..300) {
+            let (depth, outs) = (37, 19);
+            let x = values(2 * depth, seed);
+            let random: Vec<u64> = values(depth * outs, seed ^ 7).into_iter().map(|v| u64::from(v.to_bits()).wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+            for &dtype in Dtype::ALL {
+                let mask = u64::MAX >> (64 - dtype.bits());
+                let mut codes: Vec<u64> = random.iter().map(|code| code & mask).collect();
+                codes[..4].copy_from_slice(&[0, mask, mask / 2, mask / 2 + 1]);
+                for numerics in Numerics::ALL {
+                    let mut affine = dtype.affine(numerics, scale);
+                    if matches!(dtype.rule(numerics), Rule::Integer(_) | Rule::WideInteger(_)) {
+                        affine.zero_point = affine.zero_point.wrapping_add(shift) & mask;
                     }
+                    let bytes = dtype.pack(codes.iter().copied());
+                    // Codes of NaN or infinity make no store.
+                    let Ok(store) = WeightStore::packed(dtype, numerics, vec![outs, depth], Scales::Tensor(affine), bytes) else { continue };
+                    agrees(Rows::packed(&x, depth), store.matrix(), &format!("{dtype} {numerics} {affine:?}")).map_err(TestCaseError::fail)?;
                 }
             }
         }
@@ -258,11 +368,10 @@ mod tests {
     fn large_enough_to_share_gives_the_same_bits() {
         for (rows, depth, outs) in [(1, 300, 1000), (3, 301, 333), (37, 129, 65)] {
             let (x, w) = (values(rows * depth, 7), values(outs * depth, 11));
-            let (x, w) = (Rows::packed(&x, depth), MatRef::rows(&w, outs, depth));
-            let want = matmul(&Cpu::scalar(), x, w, |_, s| s);
-            for isa in Isa::available() {
-                let got = matmul(&Cpu { isa, threads: Threads::Multi }, x, w, |_, s| s);
-                assert!(want.iter().zip(&got).all(|(a, b)| a.to_bits() == b.to_bits()), "{isa}");
+            let x = Rows::packed(&x, depth);
+            agrees(x, MatRef::strided(&w, outs, depth, depth), "f32").expect("the same bits");
+            for &dtype in Dtype::ALL {
+                agrees(x, store(dtype, Numerics::Standard, outs, depth, 13).matrix(), dtype.name()).expect("the same bits");
             }
         }
     }

@@ -2,21 +2,23 @@
 //! neither ever changes a result.
 
 mod matmul;
+mod panels;
 mod simd;
 
 use std::fmt;
 use std::str::FromStr;
 
-pub(crate) use matmul::{MatRef, Panels, Rows, matmul};
+pub(crate) use matmul::{MatRef, Rows, matmul};
+pub(crate) use panels::Panels;
 
 /// An instruction set of the matrix kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
-    /// Plain Rust loops over the row-major store: the reference.
+    /// Plain Rust loops that decode the row-major store code by code: the reference.
     Scalar,
-    /// AVX2 with FMA: 4 outputs of f64 to a register.
+    /// AVX2 with FMA and F16C: 4 outputs of f64 to a register.
     Avx2,
-    /// AVX-512F: 8 outputs of f64 to a register.
+    /// AVX-512 (F, BW, DQ, VL): 8 outputs of f64 to a register.
     Avx512,
 }
 

@@ -1,15 +1,19 @@
-//! Vector tiles: up to [`MAX_ROWS`] rows by [`PANEL`] outputs, f64 lanes across outputs.
+//! Vector tiles: a few rows by a few panels of [`PANEL`] outputs, f64 lanes across outputs; and
+//! the decoders that need more than a loop.
 //!
-//! The only module with unsafe code: intrinsics behind run-time detection, and unaligned
-//! loads whose bounds are asserted at the entrance. The fused multiply-add is exact here in
-//! its product (two f32 widened to f64), so it rounds where the scalar loop rounds.
-#![expect(unsafe_code, reason = "std::arch intrinsics; every tile checks its slices first")]
+//! The only module with unsafe code: intrinsics behind run-time detection, and unaligned loads
+//! whose bounds are asserted at the entrance. Products of two f32 are exact in f64, so there
+//! the fused multiply-add rounds where the scalar loop rounds; f64 weights are multiplied and
+//! added in two steps, as the scalar loop does.
+#![expect(unsafe_code, reason = "std::arch intrinsics; every entrance checks its slices first")]
 
 use super::Isa;
-use super::matmul::PANEL;
+use super::panels::PANEL;
 
 /// The most rows that one tile takes.
-pub(super) const MAX_ROWS: usize = 8;
+const MAX_ROWS: usize = 8;
+/// The most panels that one tile takes.
+pub(super) const MAX_PANELS: usize = 4;
 
 /// How many of `left` rows the next tile takes.
 pub(super) fn rows_at_once(isa: Isa, left: usize) -> usize {
@@ -17,12 +21,25 @@ pub(super) fn rows_at_once(isa: Isa, left: usize) -> usize {
     [8, 4, 2, 1].into_iter().find(|&n| n <= most && n <= left).unwrap_or(1)
 }
 
+/// How many panels keep the registers busy beside `rows` rows.
+pub(super) fn panels_at_once(isa: Isa, rows: usize) -> usize {
+    let accumulators = if isa == Isa::Avx512 { 8 } else { 4 };
+    (accumulators / rows).clamp(1, MAX_PANELS)
+}
+
 #[cfg(target_arch = "x86_64")]
 pub(super) fn is_available(isa: Isa) -> bool {
+    let avx2 = || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
     match isa {
         Isa::Scalar => true,
-        Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-        Isa::Avx512 => is_x86_feature_detected!("avx512f"),
+        Isa::Avx2 => avx2(),
+        Isa::Avx512 => {
+            avx2()
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+        }
     }
 }
 
@@ -31,33 +48,133 @@ pub(super) fn is_available(isa: Isa) -> bool {
     isa == Isa::Scalar
 }
 
-/// `sums[m][o] = sum over k of x[k * rows + m] * panel[k * PANEL + o]` for `m < rows`.
-pub(super) fn tile(isa: Isa, rows: usize, x: &[f64], panel: &[f32], sums: &mut [[f64; PANEL]; MAX_ROWS]) {
-    assert!(is_available(isa) && x.len() * PANEL == panel.len() * rows, "tile operands disagree");
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: the instruction set was detected, and the slices hold `k` steps each.
-    unsafe {
-        match (isa, rows) {
-            (Isa::Avx512, 1) => x86::avx512::<1>(x, panel, sums),
-            (Isa::Avx512, 2) => x86::avx512::<2>(x, panel, sums),
-            (Isa::Avx512, 4) => x86::avx512::<4>(x, panel, sums),
-            (Isa::Avx512, 8) => x86::avx512::<8>(x, panel, sums),
-            (Isa::Avx2, 1) => x86::avx2::<1>(x, panel, sums),
-            (Isa::Avx2, 2) => x86::avx2::<2>(x, panel, sums),
-            (Isa::Avx2, 4) => x86::avx2::<4>(x, panel, sums),
-            _ => plain(rows, x, panel, sums),
+/// A type that decoded weights have.
+pub(super) trait Lane: Copy + Default + Into<f64> + 'static {
+    /// `sums[m * panels + p][o] += sum over k of x[k * rows + m] * panels[p][k * PANEL + o]`.
+    fn tile(isa: Isa, rows: usize, x: &[f64], panels: &[&[Self]], sums: &mut [[f64; PANEL]]);
+}
+
+fn check<L>(isa: Isa, rows: usize, x: &[f64], panels: &[&[L]], sums: &[[f64; PANEL]]) {
+    let fits = panels.iter().all(|panel| panel.len() * rows == x.len() * PANEL);
+    assert!(is_available(isa) && fits && sums.len() == rows * panels.len(), "tile operands disagree");
+}
+
+/// Runs `$avx512` or `$avx2` with the number of rows and of panels as constants.
+#[cfg(target_arch = "x86_64")]
+macro_rules! dispatch {
+    ($isa:expr, $rows:expr, $x:expr, $panels:expr, $sums:expr, $avx512:ident, $avx2:ident) => {{
+        macro_rules! call {
+            ($f:ident, $m:literal, $p:literal) => {
+                if let Ok(panels) = <&[&[_]; $p]>::try_from($panels) {
+                    return unsafe { x86::$f::<$m, $p>($x, panels, $sums) };
+                }
+            };
         }
+        // SAFETY: `check` has detected the instruction set and measured the slices.
+        match ($isa, $rows, $panels.len()) {
+            (Isa::Avx512, 8, 1) => call!($avx512, 8, 1),
+            (Isa::Avx512, 4, 1) => call!($avx512, 4, 1),
+            (Isa::Avx512, 2, 1) => call!($avx512, 2, 1),
+            (Isa::Avx512, 1, 1) => call!($avx512, 1, 1),
+            (Isa::Avx512, 4, 2) => call!($avx512, 4, 2),
+            (Isa::Avx512, 2, 2) => call!($avx512, 2, 2),
+            (Isa::Avx512, 1, 2) => call!($avx512, 1, 2),
+            (Isa::Avx512, 2, 4) => call!($avx512, 2, 4),
+            (Isa::Avx512, 1, 4) => call!($avx512, 1, 4),
+            (Isa::Avx2, 4, 1) => call!($avx2, 4, 1),
+            (Isa::Avx2, 2, 1) => call!($avx2, 2, 1),
+            (Isa::Avx2, 1, 1) => call!($avx2, 1, 1),
+            (Isa::Avx2, 2, 2) => call!($avx2, 2, 2),
+            (Isa::Avx2, 1, 2) => call!($avx2, 1, 2),
+            (Isa::Avx2, 1, 4) => call!($avx2, 1, 4),
+            _ => {}
+        }
+    }};
+}
+
+impl Lane for f32 {
+    fn tile(isa: Isa, rows: usize, x: &[f64], panels: &[&[f32]], sums: &mut [[f64; PANEL]]) {
+        check(isa, rows, x, panels, sums);
+        #[cfg(target_arch = "x86_64")]
+        dispatch!(isa, rows, x, panels, sums, avx512_f32, avx2_f32);
+        plain(rows, x, panels, sums);
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    plain(rows, x, panel, sums);
+}
+
+impl Lane for f64 {
+    fn tile(isa: Isa, rows: usize, x: &[f64], panels: &[&[f64]], sums: &mut [[f64; PANEL]]) {
+        check(isa, rows, x, panels, sums);
+        #[cfg(target_arch = "x86_64")]
+        dispatch!(isa, rows, x, panels, sums, avx512_f64, avx2_f64);
+        plain(rows, x, panels, sums);
+    }
 }
 
 /// The same tile without intrinsics.
-fn plain(rows: usize, x: &[f64], panel: &[f32], sums: &mut [[f64; PANEL]; MAX_ROWS]) {
-    for (x, w) in x.chunks_exact(rows).zip(panel.chunks_exact(PANEL)) {
-        for (sums, x) in sums.iter_mut().zip(x) {
-            for (sum, w) in sums.iter_mut().zip(w) {
-                *sum += x * f64::from(*w);
+fn plain<L: Lane>(rows: usize, x: &[f64], panels: &[&[L]], sums: &mut [[f64; PANEL]]) {
+    for (p, panel) in panels.iter().enumerate() {
+        for (x, w) in x.chunks_exact(rows).zip(panel.chunks_exact(PANEL)) {
+            for (m, x) in x.iter().enumerate() {
+                for (sum, w) in sums[m * panels.len() + p].iter_mut().zip(w) {
+                    *sum += x * (*w).into();
+                }
+            }
+        }
+    }
+}
+
+/// Runs `body` compiled for an instruction set, so that its loops are vectorised for it.
+pub(super) fn compiled_for<R>(isa: Isa, body: impl FnOnce() -> R) -> R {
+    assert!(is_available(isa), "{isa} is not available");
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the instruction set was detected.
+    match isa {
+        Isa::Avx512 => return unsafe { x86::with_avx512(body) },
+        Isa::Avx2 => return unsafe { x86::with_avx2(body) },
+        Isa::Scalar => {}
+    }
+    body()
+}
+
+/// IEEE halves to singles.
+pub(super) fn halves(isa: Isa, codes: &[u8], out: &mut [f32]) {
+    assert!(is_available(isa) && codes.len() == 2 * out.len() && out.len().is_multiple_of(PANEL), "halves");
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the instruction set was detected, and both slices hold whole groups of PANEL.
+    match isa {
+        Isa::Avx512 => return unsafe { x86::halves_avx512(codes, out) },
+        Isa::Avx2 => return unsafe { x86::halves_avx2(codes, out) },
+        Isa::Scalar => {}
+    }
+    for (slot, code) in out.iter_mut().zip(codes.as_chunks().0) {
+        *slot = half::f16::from_le_bytes(*code).to_f32();
+    }
+}
+
+/// Codes of `bits` bits from words that each hold one output's next `32 / bits` codes, the first
+/// in the lowest bits: [`PANEL`] words, then the next [`PANEL`]. `table[i]` is the value of
+/// code `i mod 2^bits`, so that the bits above a code need no mask.
+pub(super) fn words(isa: Isa, bits: usize, table: &[f32; 16], codes: &[u8], out: &mut [f32]) {
+    let group = 32 / bits * PANEL;
+    assert!(is_available(isa) && codes.len() == out.len().div_ceil(group) * 4 * PANEL, "words");
+    let (codes, _) = codes.as_chunks::<{ 4 * PANEL }>();
+    for (words, out) in codes.iter().zip(out.chunks_mut(group)) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the instruction set was detected; the slices are cut to whole groups of PANEL.
+        match isa {
+            Isa::Avx512 => {
+                unsafe { x86::words_avx512(bits as u32, table, words, out) };
+                continue;
+            }
+            Isa::Avx2 => {
+                unsafe { x86::words_avx2(bits as i32, table, words, out) };
+                continue;
+            }
+            Isa::Scalar => {}
+        }
+        for (j, out) in out.chunks_mut(PANEL).enumerate() {
+            for (slot, word) in out.iter_mut().zip(words.as_chunks().0) {
+                *slot = table[(u32::from_le_bytes(*word) >> (j * bits)) as usize & 15];
             }
         }
     }
@@ -67,57 +184,163 @@ fn plain(rows: usize, x: &[f64], panel: &[f32], sums: &mut [[f64; PANEL]; MAX_RO
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{MAX_ROWS, PANEL};
+    use super::PANEL;
 
     /// # Safety
-    /// Needs AVX-512F; `x` holds `M` and `panel` [`PANEL`] elements for each k.
-    #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn avx512<const M: usize>(x: &[f64], panel: &[f32], sums: &mut [[f64; PANEL]; MAX_ROWS]) {
-        let mut acc = [[_mm512_setzero_pd(); 2]; M];
-        for (x, w) in x.chunks_exact(M).zip(panel.chunks_exact(PANEL)) {
-            // SAFETY: `w` has 16 elements, two loads of 8.
-            let w = unsafe {
-                [_mm512_cvtps_pd(_mm256_loadu_ps(w.as_ptr())), _mm512_cvtps_pd(_mm256_loadu_ps(w.as_ptr().add(8)))]
-            };
-            for m in 0..M {
-                let x = _mm512_set1_pd(x[m]);
-                acc[m][0] = _mm512_fmadd_pd(x, w[0], acc[m][0]);
-                acc[m][1] = _mm512_fmadd_pd(x, w[1], acc[m][1]);
+    /// Needs AVX-512 F, BW, DQ and VL.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+    pub(super) unsafe fn with_avx512<R>(body: impl FnOnce() -> R) -> R {
+        body()
+    }
+
+    /// # Safety
+    /// Needs AVX2, FMA and F16C.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) unsafe fn with_avx2<R>(body: impl FnOnce() -> R) -> R {
+        body()
+    }
+
+    /// Defines a tile of AVX-512: `$load` widens 8 weights from a pointer, `$add` adds a product.
+    macro_rules! avx512 {
+        ($name:ident, $lane:ty, $load:expr, $add:expr) => {
+            /// # Safety
+            /// Needs AVX-512F; `x` holds `M` and each panel [`PANEL`] elements for each k, `sums`
+            /// has `M * P` rows.
+            #[target_feature(enable = "avx512f")]
+            pub(super) unsafe fn $name<const M: usize, const P: usize>(
+                x: &[f64],
+                panels: &[&[$lane]; P],
+                sums: &mut [[f64; PANEL]],
+            ) {
+                // SAFETY: rows of `sums` have 16 elements, two vectors of 8; the offsets into the
+                // panels stay below `x.len() / M * PANEL`.
+                unsafe {
+                    let mut acc = [[[_mm512_setzero_pd(); 2]; P]; M];
+                    for (i, acc) in acc.as_flattened_mut().iter_mut().enumerate() {
+                        *acc = [_mm512_loadu_pd(sums[i].as_ptr()), _mm512_loadu_pd(sums[i].as_ptr().add(8))];
+                    }
+                    for (k, x) in x.chunks_exact(M).enumerate() {
+                        for p in 0..P {
+                            let w = panels[p].as_ptr().add(k * PANEL);
+                            let w = [$load(w), $load(w.add(8))];
+                            for m in 0..M {
+                                let x = _mm512_set1_pd(x[m]);
+                                acc[m][p][0] = $add(x, w[0], acc[m][p][0]);
+                                acc[m][p][1] = $add(x, w[1], acc[m][p][1]);
+                            }
+                        }
+                    }
+                    for (i, acc) in acc.as_flattened().iter().enumerate() {
+                        _mm512_storeu_pd(sums[i].as_mut_ptr(), acc[0]);
+                        _mm512_storeu_pd(sums[i].as_mut_ptr().add(8), acc[1]);
+                    }
+                }
             }
+        };
+    }
+
+    avx512!(avx512_f32, f32, |w| _mm512_cvtps_pd(_mm256_loadu_ps(w)), |x, w, sum| _mm512_fmadd_pd(x, w, sum));
+    avx512!(avx512_f64, f64, |w| _mm512_loadu_pd(w), |x, w, sum| _mm512_add_pd(sum, _mm512_mul_pd(x, w)));
+
+    /// Defines a tile of AVX2, which takes the outputs of a panel in two halves.
+    macro_rules! avx2 {
+        ($name:ident, $lane:ty, $load:expr, $add:expr) => {
+            /// # Safety
+            /// Needs AVX2 and FMA; `x` holds `M` and each panel [`PANEL`] elements for each k,
+            /// `sums` has `M * P` rows.
+            #[target_feature(enable = "avx2,fma")]
+            pub(super) unsafe fn $name<const M: usize, const P: usize>(
+                x: &[f64],
+                panels: &[&[$lane]; P],
+                sums: &mut [[f64; PANEL]],
+            ) {
+                for half in [0, 8] {
+                    // SAFETY: this half reads and writes 8 of the 16 elements in two vectors of 4.
+                    unsafe {
+                        let mut acc = [[[_mm256_setzero_pd(); 2]; P]; M];
+                        for (i, acc) in acc.as_flattened_mut().iter_mut().enumerate() {
+                            let sums = sums[i].as_ptr().add(half);
+                            *acc = [_mm256_loadu_pd(sums), _mm256_loadu_pd(sums.add(4))];
+                        }
+                        for (k, x) in x.chunks_exact(M).enumerate() {
+                            for p in 0..P {
+                                let w = panels[p].as_ptr().add(k * PANEL + half);
+                                let w = [$load(w), $load(w.add(4))];
+                                for m in 0..M {
+                                    let x = _mm256_set1_pd(x[m]);
+                                    acc[m][p][0] = $add(x, w[0], acc[m][p][0]);
+                                    acc[m][p][1] = $add(x, w[1], acc[m][p][1]);
+                                }
+                            }
+                        }
+                        for (i, acc) in acc.as_flattened().iter().enumerate() {
+                            let sums = sums[i].as_mut_ptr().add(half);
+                            _mm256_storeu_pd(sums, acc[0]);
+                            _mm256_storeu_pd(sums.add(4), acc[1]);
+                        }
+                    }
+                }
+            }
+        };
+    }
+
+    avx2!(avx2_f32, f32, |w| _mm256_cvtps_pd(_mm_loadu_ps(w)), |x, w, sum| _mm256_fmadd_pd(x, w, sum));
+    avx2!(avx2_f64, f64, |w| _mm256_loadu_pd(w), |x, w, sum| _mm256_add_pd(sum, _mm256_mul_pd(x, w)));
+
+    /// # Safety
+    /// Needs AVX-512F; `codes` holds two bytes for each element of `out`, whole groups of 16.
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn halves_avx512(codes: &[u8], out: &mut [f32]) {
+        for (codes, out) in codes.chunks_exact(2 * PANEL).zip(out.chunks_exact_mut(PANEL)) {
+            // SAFETY: 32 bytes are read and 16 floats written.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), _mm512_cvtph_ps(_mm256_loadu_si256(codes.as_ptr().cast()))) };
         }
-        for m in 0..M {
-            // SAFETY: each row of `sums` has 16 elements, two stores of 8.
-            unsafe {
-                _mm512_storeu_pd(sums[m].as_mut_ptr(), acc[m][0]);
-                _mm512_storeu_pd(sums[m].as_mut_ptr().add(8), acc[m][1]);
+    }
+
+    /// # Safety
+    /// Needs AVX2 and F16C; `codes` holds two bytes for each element of `out`, whole groups of 8.
+    #[target_feature(enable = "avx2,f16c")]
+    pub(super) unsafe fn halves_avx2(codes: &[u8], out: &mut [f32]) {
+        for (codes, out) in codes.chunks_exact(PANEL).zip(out.chunks_exact_mut(PANEL / 2)) {
+            // SAFETY: 16 bytes are read and 8 floats written.
+            unsafe { _mm256_storeu_ps(out.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(codes.as_ptr().cast()))) };
+        }
+    }
+
+    /// # Safety
+    /// Needs AVX-512F; `out` holds whole groups of 16, at most `32 / bits` of them.
+    #[target_feature(enable = "avx512f")]
+    pub(super) unsafe fn words_avx512(bits: u32, table: &[f32; 16], words: &[u8; 4 * PANEL], out: &mut [f32]) {
+        // SAFETY: 64 bytes are read from each array, and 16 floats written to each group.
+        unsafe {
+            let table = _mm512_loadu_ps(table.as_ptr());
+            let mut words = _mm512_loadu_si512(words.as_ptr().cast());
+            let bits = _mm_cvtsi32_si128(bits as i32);
+            for out in out.chunks_exact_mut(PANEL) {
+                // The permutation reads the lowest four bits of each index.
+                _mm512_storeu_ps(out.as_mut_ptr(), _mm512_permutexvar_ps(words, table));
+                words = _mm512_srl_epi32(words, bits);
             }
         }
     }
 
     /// # Safety
-    /// Needs AVX2 and FMA; `x` holds `M` and `panel` [`PANEL`] elements for each k.
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn avx2<const M: usize>(x: &[f64], panel: &[f32], sums: &mut [[f64; PANEL]; MAX_ROWS]) {
-        for half in [0, 8] {
-            let mut acc = [[_mm256_setzero_pd(); 2]; M];
-            for (x, w) in x.chunks_exact(M).zip(panel.chunks_exact(PANEL)) {
-                // SAFETY: `w` has 16 elements; this half reads 8 of them in two loads of 4.
-                let w = unsafe {
-                    let w = w.as_ptr().add(half);
-                    [_mm256_cvtps_pd(_mm_loadu_ps(w)), _mm256_cvtps_pd(_mm_loadu_ps(w.add(4)))]
-                };
-                for m in 0..M {
-                    let x = _mm256_set1_pd(x[m]);
-                    acc[m][0] = _mm256_fmadd_pd(x, w[0], acc[m][0]);
-                    acc[m][1] = _mm256_fmadd_pd(x, w[1], acc[m][1]);
-                }
-            }
-            for m in 0..M {
-                // SAFETY: each row of `sums` has 16 elements; this half writes 8 of them.
-                unsafe {
-                    let sums = sums[m].as_mut_ptr().add(half);
-                    _mm256_storeu_pd(sums, acc[m][0]);
-                    _mm256_storeu_pd(sums.add(4), acc[m][1]);
+    /// Needs AVX2; `out` holds whole groups of 16, at most `32 / bits` of them.
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn words_avx2(bits: i32, table: &[f32; 16], words: &[u8; 4 * PANEL], out: &mut [f32]) {
+        // SAFETY: 64 bytes are read from each array, and 16 floats written to each group.
+        unsafe {
+            let (low, high) = (_mm256_loadu_ps(table.as_ptr()), _mm256_loadu_ps(table.as_ptr().add(8)));
+            let words: *const __m256i = words.as_ptr().cast();
+            let mut words = [_mm256_loadu_si256(words), _mm256_loadu_si256(words.add(1))];
+            let bits = _mm_cvtsi32_si128(bits);
+            for out in out.chunks_exact_mut(PANEL) {
+                for (half, words) in words.iter_mut().enumerate() {
+                    let (a, b) = (_mm256_permutevar8x32_ps(low, *words), _mm256_permutevar8x32_ps(high, *words));
+                    // Bit 3 of the code, moved to the sign, picks the half of the table.
+                    let pick = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(*words));
+                    _mm256_storeu_ps(out.as_mut_ptr().add(8 * half), _mm256_blendv_ps(a, b, pick));
+                    *words = _mm256_srl_epi32(*words, bits);
                 }
             }
         }

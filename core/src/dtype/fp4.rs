@@ -7,7 +7,7 @@
 //! `standard`: OCP E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6; scale max/6, round to nearest even
 //! code, saturating; the type has no NaN, so NaN gives code 0.
 
-use super::{Codec, Numerics, max_scale, scaled};
+use super::{Affine, CREST, Codec, Magnitudes, Numerics, quotient, scaled};
 
 const LOOM: [f32; 8] = [0.0, 0.75, 1.0, 1.5, 2.0, 3.0, f32::INFINITY, f32::NAN];
 const OCP: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
@@ -15,12 +15,12 @@ const OCP: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
 pub(super) struct Fp4;
 
 impl Codec for Fp4 {
-    fn scale(&self, numerics: Numerics, weights: &[f32]) -> f32 {
-        max_scale(weights, if numerics == Numerics::Loom { 3.0 } else { 6.0 })
+    fn scale(&self, numerics: Numerics, weights: &Magnitudes) -> f32 {
+        weights.max_scale(numerics, if numerics == Numerics::Loom { 3.0 } else { 6.0 })
     }
 
-    fn encode(&self, numerics: Numerics, weight: f32, scale: f32) -> u64 {
-        let q = weight / scale;
+    fn encode(&self, numerics: Numerics, weight: f64, affine: Affine) -> u64 {
+        let q = quotient(numerics, weight, affine.scale);
         if q.is_nan() || (numerics == Numerics::Loom && q.is_infinite()) {
             return 0;
         }
@@ -30,9 +30,13 @@ impl Codec for Fp4 {
         };
         // The original measures distances in f32 and does not saturate first: far beyond the
         // table all distances are equal, and the first magnitude wins.
-        let magnitude = if numerics == Numerics::Loom { q.abs() } else { q.abs().min(table[finite - 1]) };
+        let largest = f64::from(table[finite - 1]);
+        let distance = |code: usize| match numerics {
+            Numerics::Loom => f64::from((q.abs() as f32 - table[code]).abs()),
+            Numerics::Standard => (q.abs().min(largest) - f64::from(table[code])).abs(),
+        };
         let code = (1..finite).fold(0, |best, code| {
-            let (to_best, to_code) = ((magnitude - table[best]).abs(), (magnitude - table[code]).abs());
+            let (to_best, to_code) = (distance(best), distance(code));
             let even_tie = numerics == Numerics::Standard && to_code == to_best && code % 2 == 0;
             if to_code < to_best || even_tie { code } else { best }
         });
@@ -40,7 +44,7 @@ impl Codec for Fp4 {
         if q.is_sign_negative() && !negative_zero { code as u64 | 8 } else { code as u64 }
     }
 
-    fn decode(&self, numerics: Numerics, code: u64, scale: f32) -> f64 {
+    fn decode(&self, numerics: Numerics, code: u64, Affine { scale, .. }: Affine) -> f64 {
         let table = if numerics == Numerics::Loom { &LOOM } else { &OCP };
         let magnitude = f64::from(table[code as usize & 7]);
         // A file without a scale is read by the original as if it were 1, for this type alone.
@@ -49,8 +53,8 @@ impl Codec for Fp4 {
     }
 
     /// Half of the gap between the neighbouring magnitudes.
-    fn bound(&self, numerics: Numerics, weight: f32, scale: f32) -> f64 {
-        let (w, s) = (f64::from(weight.abs()), f64::from(scale));
+    fn bound(&self, numerics: Numerics, weight: f64, scale: f32) -> f64 {
+        let (w, s) = (weight.abs(), f64::from(scale));
         s * match numerics {
             Numerics::Loom if w < 0.75 * s => 0.375,
             Numerics::Loom if w < 2.0 * s => 0.25,
@@ -59,5 +63,15 @@ impl Codec for Fp4 {
             Numerics::Standard if w < 4.0 * s => 0.5,
             Numerics::Standard => 1.0,
         }
+    }
+
+    /// Half of the gap beside 0 on small weights (in units of the maximum), uniformly
+    /// distributed, and the largest relative error on the others.
+    fn noise(&self, numerics: Numerics) -> Option<f64> {
+        let (gap, relative): (f64, f64) = match numerics {
+            Numerics::Loom => (0.375 / 3.0, 0.2),
+            Numerics::Standard => (0.25 / 6.0, 0.2),
+        };
+        Some((CREST * gap).powi(2) / 3.0 + relative.powi(2))
     }
 }

@@ -8,7 +8,7 @@
 //! max/largest, round to nearest even, subnormals kept. Overflow policy: saturate to the
 //! largest magnitude, infinities included; NaN stays NaN.
 
-use super::{Codec, Numerics, max_scale, scaled};
+use super::{Affine, Codec, Magnitudes, Numerics, quotient, scaled};
 
 /// A code of `exponent + mantissa` bits and a sign from a single: mantissa truncated, values
 /// below the smallest normal to a signed zero, values beyond the range (NaN too) to `top`.
@@ -69,14 +69,20 @@ fn ocp_value(code: u64, exponent: u32, mantissa: u32) -> f64 {
 
 /// Half a step of the mantissa (a whole one where it truncates), at least that of the smallest
 /// normal numbers (or, truncating, those numbers themselves).
-fn bound(numerics: Numerics, weight: f32, scale: f32, exponent: u32, mantissa: u32) -> f64 {
-    let (w, s) = (f64::from(weight.abs()), f64::from(scale));
+fn bound(numerics: Numerics, weight: f64, scale: f32, exponent: u32, mantissa: u32) -> f64 {
+    let (w, s) = (weight.abs(), f64::from(scale));
     let normal = s * power_of_two(2 - (1 << (exponent - 1)));
     let step = 1.0 / f64::from(1u32 << mantissa);
     match numerics {
         Numerics::Standard => 0.5 * step * w.max(normal),
         Numerics::Loom => (step * w).max(normal),
     }
+}
+
+/// The square of the largest relative error: half a step of the mantissa, or a whole one
+/// where it truncates.
+fn noise(numerics: Numerics, mantissa: i32) -> f64 {
+    4f64.powi(if numerics == Numerics::Loom { -mantissa } else { -mantissa - 1 })
 }
 
 /// The code nearest to `value`, ties to the even code, saturating at `largest`.
@@ -101,50 +107,54 @@ fn nearest(value: f64, exponent: u32, mantissa: u32, largest: u64) -> u64 {
 pub(super) struct E4M3;
 
 impl Codec for E4M3 {
-    fn scale(&self, numerics: Numerics, weights: &[f32]) -> f32 {
-        max_scale(weights, if numerics == Numerics::Loom { 127.0 } else { 448.0 })
+    fn scale(&self, numerics: Numerics, weights: &Magnitudes) -> f32 {
+        weights.max_scale(numerics, if numerics == Numerics::Loom { 127.0 } else { 448.0 })
     }
 
-    fn encode(&self, numerics: Numerics, weight: f32, scale: f32) -> u64 {
-        let q = weight / scale;
+    fn encode(&self, numerics: Numerics, weight: f64, affine: Affine) -> u64 {
+        let q = quotient(numerics, weight, affine.scale);
         match numerics {
-            Numerics::Loom => truncated(q, 4, 3, 0x7f),
+            Numerics::Loom => truncated(q as f32, 4, 3, 0x7f),
             Numerics::Standard if q.is_nan() => 0x7f,
-            Numerics::Standard => nearest(f64::from(q), 4, 3, 0x7e),
+            Numerics::Standard => nearest(q, 4, 3, 0x7e),
         }
     }
 
-    fn decode(&self, numerics: Numerics, code: u64, scale: f32) -> f64 {
+    fn decode(&self, numerics: Numerics, code: u64, affine: Affine) -> f64 {
         let value = match (numerics, code & 0x7f) {
             (Numerics::Standard, 0x7f) => f64::NAN,
             (Numerics::Standard, _) => ocp_value(code, 4, 3),
             (Numerics::Loom, _) => loom_value(code, 4, 3),
         };
-        scaled(value, scale)
+        scaled(value, affine.scale)
     }
 
-    fn bound(&self, numerics: Numerics, weight: f32, scale: f32) -> f64 {
+    fn bound(&self, numerics: Numerics, weight: f64, scale: f32) -> f64 {
         bound(numerics, weight, scale, 4, 3)
+    }
+
+    fn noise(&self, numerics: Numerics) -> Option<f64> {
+        Some(noise(numerics, 3))
     }
 }
 
 pub(super) struct E5M2;
 
 impl Codec for E5M2 {
-    fn scale(&self, numerics: Numerics, weights: &[f32]) -> f32 {
-        max_scale(weights, if numerics == Numerics::Loom { 127.0 } else { 57344.0 })
+    fn scale(&self, numerics: Numerics, weights: &Magnitudes) -> f32 {
+        weights.max_scale(numerics, if numerics == Numerics::Loom { 127.0 } else { 57344.0 })
     }
 
-    fn encode(&self, numerics: Numerics, weight: f32, scale: f32) -> u64 {
-        let q = weight / scale;
+    fn encode(&self, numerics: Numerics, weight: f64, affine: Affine) -> u64 {
+        let q = quotient(numerics, weight, affine.scale);
         match numerics {
-            Numerics::Loom => truncated(q, 5, 2, 0x7c),
+            Numerics::Loom => truncated(q as f32, 5, 2, 0x7c),
             Numerics::Standard if q.is_nan() => 0x7e,
-            Numerics::Standard => nearest(f64::from(q), 5, 2, 0x7b),
+            Numerics::Standard => nearest(q, 5, 2, 0x7b),
         }
     }
 
-    fn decode(&self, numerics: Numerics, code: u64, scale: f32) -> f64 {
+    fn decode(&self, numerics: Numerics, code: u64, affine: Affine) -> f64 {
         let negative = code & 0x80 != 0;
         let value = match (numerics, code & 0x7f) {
             // The original loses the sign of infinity.
@@ -160,10 +170,14 @@ impl Codec for E5M2 {
             (Numerics::Loom, _) => loom_value(code, 5, 2),
             (Numerics::Standard, _) => ocp_value(code, 5, 2),
         };
-        scaled(value, scale)
+        scaled(value, affine.scale)
     }
 
-    fn bound(&self, numerics: Numerics, weight: f32, scale: f32) -> f64 {
+    fn bound(&self, numerics: Numerics, weight: f64, scale: f32) -> f64 {
         bound(numerics, weight, scale, 5, 2)
+    }
+
+    fn noise(&self, numerics: Numerics) -> Option<f64> {
+        Some(noise(numerics, 2))
     }
 }

@@ -2,15 +2,27 @@
 //!
 //! A codec turns weights into codes of `bits` bits and back. What a code means depends on
 //! the [`Numerics`] profile: `loom` is what the original runtime 0.80 does, to the bit;
-//! `standard` is what a user expects of the type's name. One scale serves a whole tensor.
+//! `standard` is what a user expects of the type's name. An [`Affine`] map (scale and zero
+//! point) joins the codes of a tensor to its weights.
 //!
 //! Packing is the same in both: whole bytes little-endian; below eight bits the first code
 //! stands in the highest bits of its byte, and unused fields of the last byte are zero.
+//!
+//! # Edges
+//!
+//! | weight | what becomes of it |
+//! |---|---|
+//! | -0.0 | float types and `standard` fp4 keep the sign; elsewhere it is the code of 0 (`standard` binary: +1) |
+//! | subnormal | kept where the type has a value near it, otherwise 0; a scale never underflows in `standard`, and may be 0 in `loom`, as in the original |
+//! | infinity, NaN | the codec saturates, or keeps what IEEE keeps; a [`crate::WeightStore`] holds neither |
+//! | beyond the range | saturates; float16 and bfloat16 follow IEEE to infinity, which a store refuses |
+//! | all zero, or none | scale 1 |
+//! | one huge outlier | takes the range; small weights become 0, nothing wraps |
 
 mod float;
 mod fp4;
 mod fp8;
-mod integer;
+pub(crate) mod integer;
 mod sign;
 
 use std::fmt;
@@ -35,22 +47,133 @@ impl Numerics {
     pub const ALL: [Numerics; 2] = [Numerics::Loom, Numerics::Standard];
 }
 
+impl Numerics {
+    /// The name used in case ids and on command lines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Numerics::Loom => "loom",
+            Numerics::Standard => "standard",
+        }
+    }
+}
+
+impl fmt::Display for Numerics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What joins codes to weights: `weight = (code - zero_point) * scale`, where "code" is the
+/// number that the code stands for by itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Affine {
+    /// The step.
+    pub scale: f32,
+    /// The code of weight 0; 0 in types that do not shift their range.
+    pub zero_point: u64,
+}
+
+/// What a scale is chosen from: the largest and the mean magnitude of a tensor.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Magnitudes {
+    max: f64,
+    sum: f64,
+    count: usize,
+}
+
+impl Magnitudes {
+    /// Measures weights, summing in their order. A NaN never is the largest.
+    pub fn of(weights: impl IntoIterator<Item = f64>) -> Self {
+        weights.into_iter().fold(Self::default(), |m, w| Self {
+            max: if w.abs() > m.max { w.abs() } else { m.max },
+            sum: m.sum + w.abs(),
+            count: m.count + 1,
+        })
+    }
+
+    /// `max / steps` in single precision, 1 where the maximum is 0.
+    fn max_scale(&self, numerics: Numerics, steps: f32) -> f32 {
+        match (numerics, self.max as f32) {
+            _ if self.max == 0.0 => 1.0,
+            (Numerics::Loom, max) => max / steps,
+            (Numerics::Standard, max) => (max / steps).max(f32::from_bits(1)),
+        }
+    }
+
+    /// The mean, summed in f64 and divided in single precision; 1 where it is 0.
+    fn mean_scale(&self) -> f32 {
+        match self.sum as f32 / self.count as f32 {
+            mean if mean > 0.0 => mean,
+            _ => 1.0,
+        }
+    }
+}
+
+/// How kernels turn packed codes into weights. Whatever they do, it gives what
+/// [`Dtype::value`] gives for each code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// IEEE patterns of the type's width; the scale is not used.
+    Ieee,
+    /// The upper half of an IEEE single; the scale is not used.
+    Bfloat,
+    /// `f32(f32(code - zero_point) * scale)` of an integer.
+    Integer(Sign),
+    /// `(code - zero_point) * scale` of an integer, rounded once to f64.
+    WideInteger(Sign),
+    /// A table of the value of every code: [`Dtype::table`].
+    Table,
+}
+
+impl Rule {
+    /// Whether weights may need more digits than f32 has, so that their products with f32
+    /// numbers are not exact in f64.
+    #[must_use]
+    pub fn is_wide(self, bits: usize) -> bool {
+        matches!(self, Rule::WideInteger(_)) || (self == Rule::Ieee && bits == 64)
+    }
+}
+
+/// Whether an integer's codes are two's complement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// They are.
+    Signed,
+    /// They count from 0.
+    Unsigned,
+}
+
 /// How a family of types chooses scales, codes and values.
 ///
 /// A code travels in the low bits of a `u64`; the values of a codec are f64 because a scale
 /// or a code may need more digits than f32 has.
 trait Codec: Sync {
     /// The scale chosen for a tensor; each family documents its rule.
-    fn scale(&self, numerics: Numerics, weights: &[f32]) -> f32;
+    fn scale(&self, numerics: Numerics, weights: &Magnitudes) -> f32;
+
+    /// The code of weight 0 in types that shift their range.
+    fn zero_point(&self, _: Numerics) -> u64 {
+        0
+    }
 
     /// The code of one weight.
-    fn encode(&self, numerics: Numerics, weight: f32, scale: f32) -> u64;
+    fn encode(&self, numerics: Numerics, weight: f64, affine: Affine) -> u64;
 
     /// The weight that a code stands for.
-    fn decode(&self, numerics: Numerics, code: u64, scale: f32) -> f64;
+    fn decode(&self, numerics: Numerics, code: u64, affine: Affine) -> f64;
+
+    /// How a kernel does what [`Codec::decode`] says, many codes at a time.
+    fn rule(&self, _: Numerics) -> Rule {
+        Rule::Table
+    }
 
     /// The largest `|decode(encode(w)) - w|` for a finite weight of a tensor that chose `scale`.
-    fn bound(&self, numerics: Numerics, weight: f32, scale: f32) -> f64;
+    fn bound(&self, numerics: Numerics, weight: f64, scale: f32) -> f64;
+
+    /// The NMSE that one pass of a signal through weights of this type may add, as a share of
+    /// the signal's power; `None` where the type gives up signs, so that nothing bounds it.
+    fn noise(&self, numerics: Numerics) -> Option<f64>;
 }
 
 macro_rules! dtypes {
@@ -120,26 +243,39 @@ impl Dtype {
         Dtype::ALL.iter().copied().find(|dtype| is(&dtype.name()) || dtype.aliases().iter().any(is))
     }
 
-    /// The scale that this type chooses for `weights`; 1 for an empty or all-zero tensor.
+    /// The map that this type chooses for weights of these magnitudes; scale 1 where all are 0.
     #[must_use]
-    pub fn choose_scale(self, numerics: Numerics, weights: &[f32]) -> f32 {
-        self.codec().scale(numerics, weights)
+    pub fn choose(self, numerics: Numerics, weights: &Magnitudes) -> Affine {
+        let codec = self.codec();
+        Affine { scale: codec.scale(numerics, weights), zero_point: codec.zero_point(numerics) }
+    }
+
+    /// A map with a scale of the caller's.
+    #[must_use]
+    pub fn affine(self, numerics: Numerics, scale: f32) -> Affine {
+        Affine { scale, zero_point: self.codec().zero_point(numerics) }
     }
 
     /// The packed codes of `weights`.
     #[must_use]
-    pub fn quantise(self, numerics: Numerics, weights: &[f32], scale: f32) -> Vec<u8> {
+    pub fn quantise(self, numerics: Numerics, weights: impl IntoIterator<Item = f64>, affine: Affine) -> Vec<u8> {
         let codec = self.codec();
-        pack(self.bits(), weights.iter().map(|&w| codec.encode(numerics, w, scale)))
+        self.pack(weights.into_iter().map(|w| codec.encode(numerics, w, affine)))
+    }
+
+    /// Packs codes of this type.
+    #[must_use]
+    pub fn pack(self, codes: impl IntoIterator<Item = u64>) -> Vec<u8> {
+        pack(self.bits(), codes.into_iter())
     }
 
     /// The first `n` weights of packed codes, in full precision.
     ///
     /// # Errors
     /// As [`Dtype::codes`].
-    pub fn dequantise(self, numerics: Numerics, bytes: &[u8], n: usize, scale: f32) -> Result<Vec<f64>, String> {
+    pub fn dequantise(self, numerics: Numerics, bytes: &[u8], n: usize, affine: Affine) -> Result<Vec<f64>, String> {
         let codec = self.codec();
-        Ok(self.codes(bytes, n)?.into_iter().map(|code| codec.decode(numerics, code, scale)).collect())
+        Ok(self.codes(bytes, n)?.into_iter().map(|code| codec.decode(numerics, code, affine)).collect())
     }
 
     /// The first `n` codes of a packed array.
@@ -157,16 +293,43 @@ impl Dtype {
 
     /// The weight of one code.
     #[must_use]
-    pub fn value(self, numerics: Numerics, code: u64, scale: f32) -> f64 {
-        self.codec().decode(numerics, code, scale)
+    pub fn value(self, numerics: Numerics, code: u64, affine: Affine) -> f64 {
+        self.codec().decode(numerics, code, affine)
+    }
+
+    /// How kernels decode this type.
+    #[must_use]
+    pub fn rule(self, numerics: Numerics) -> Rule {
+        self.codec().rule(numerics)
+    }
+
+    /// Whether its weights may need more digits than f32 has.
+    #[must_use]
+    pub fn is_wide(self, numerics: Numerics) -> bool {
+        self.rule(numerics).is_wide(self.bits())
+    }
+
+    /// The weight of every code of a type with at most 8 bits, by code.
+    #[must_use]
+    pub fn table(self, numerics: Numerics, affine: Affine) -> Vec<f32> {
+        debug_assert!(self.bits() <= 8);
+        (0..1u64 << self.bits().min(8)).map(|code| self.value(numerics, code, affine) as f32).collect()
     }
 
     /// The largest error of storing a finite weight of a tensor that chose `scale` itself. Where
     /// a type clips (ternary, binary, `loom` unsigned), what is cut off counts as error.
     #[must_use]
-    pub fn error_bound(self, numerics: Numerics, weight: f32, scale: f32) -> f64 {
-        // The product of value and scale is itself rounded to f32.
-        self.codec().bound(numerics, weight, scale) + f64::from(weight.abs()) * f64::from(f32::EPSILON)
+    pub fn error_bound(self, numerics: Numerics, weight: f64, scale: f32) -> f64 {
+        // The product of value and scale is itself rounded.
+        let rounding = if self.is_wide(numerics) { f64::EPSILON } else { f64::from(f32::EPSILON) };
+        self.codec().bound(numerics, weight, scale) + weight.abs() * rounding
+    }
+
+    /// The NMSE that one pass of a signal through weights of this type may add: what fidelity
+    /// is judged by. Each codec derives its own; `None` where the type gives up signs.
+    #[must_use]
+    pub fn noise(self, numerics: Numerics) -> Option<f64> {
+        self.codec().noise(numerics)
     }
 
     /// Bytes of `n` packed codes, unless the number overflows.
@@ -205,7 +368,7 @@ fn pack(bits: usize, codes: impl Iterator<Item = u64>) -> Vec<u8> {
 }
 
 /// The `i`-th code of a packed array that is long enough.
-fn code_at(bits: usize, bytes: &[u8], i: usize) -> u64 {
+pub(crate) fn code_at(bits: usize, bytes: &[u8], i: usize) -> u64 {
     if bits >= 8 {
         let size = bits / 8;
         let mut code = [0; 8];
@@ -217,28 +380,17 @@ fn code_at(bits: usize, bytes: &[u8], i: usize) -> u64 {
     u64::from(bytes[i / per_byte] >> shift) & ((1 << bits) - 1)
 }
 
-/// The largest magnitude of the finite weights, 0 when there is none.
-fn max_abs(weights: &[f32]) -> f32 {
-    weights.iter().fold(0.0, |max, w| if w.abs() > max { w.abs() } else { max })
-}
-
-/// `max|w| / steps` in single precision, 1 where the maximum is 0.
-fn max_scale(weights: &[f32], steps: f32) -> f32 {
-    match max_abs(weights) {
-        0.0 => 1.0,
-        max => max / steps,
+/// `weight / scale`: in single precision as the original has it, or in double.
+fn quotient(numerics: Numerics, weight: f64, scale: f32) -> f64 {
+    match numerics {
+        Numerics::Loom => f64::from(weight as f32 / scale),
+        Numerics::Standard => weight / f64::from(scale),
     }
 }
 
-/// The mean magnitude, summed in f64 and divided in single precision; 1 where it is 0.
-fn mean_scale(weights: &[f32]) -> f32 {
-    if weights.is_empty() {
-        return 1.0;
-    }
-    let sum = weights.iter().fold(0.0, |sum, w| sum + f64::from(w.abs()));
-    let mean = sum as f32 / weights.len() as f32;
-    if mean == 0.0 { 1.0 } else { mean }
-}
+/// The largest magnitude over the root mean square that the bounds of [`Dtype::noise`] allow:
+/// what a hundred million normal weights show.
+const CREST: f64 = 6.0;
 
 /// A code's value times the scale, rounded to f32 as a kernel uses it.
 fn scaled(value: f64, scale: f32) -> f64 {

@@ -8,57 +8,67 @@
 //!
 //! A NaN becomes 0 in ternary and -1 in binary.
 
-use super::{Codec, Numerics, max_scale, mean_scale, scaled};
+use super::{Affine, Codec, Magnitudes, Numerics, quotient, scaled};
 
 pub(super) struct Ternary;
 
 impl Codec for Ternary {
-    fn scale(&self, numerics: Numerics, weights: &[f32]) -> f32 {
+    fn scale(&self, numerics: Numerics, weights: &Magnitudes) -> f32 {
         match numerics {
-            Numerics::Loom => max_scale(weights, 1.0),
-            Numerics::Standard => mean_scale(weights),
+            Numerics::Loom => weights.max_scale(numerics, 1.0),
+            Numerics::Standard => weights.mean_scale(),
         }
     }
 
-    fn encode(&self, numerics: Numerics, weight: f32, scale: f32) -> u64 {
-        let q = f64::from(weight / scale);
+    fn encode(&self, numerics: Numerics, weight: f64, affine: Affine) -> u64 {
+        let q = quotient(numerics, weight, affine.scale);
         let r = if numerics == Numerics::Loom { q.round() } else { q.round_ties_even() };
         (r.clamp(-1.0, 1.0) as i64 & 3) as u64
     }
 
-    fn decode(&self, _: Numerics, code: u64, scale: f32) -> f64 {
+    fn decode(&self, _: Numerics, code: u64, affine: Affine) -> f64 {
         // Two's complement in two bits; code 2 is never written and reads as -2.
-        scaled(((code << 62) as i64 >> 62) as f64, scale)
+        scaled(((code << 62) as i64 >> 62) as f64, affine.scale)
     }
 
     /// Half a step, or what lies beyond the outer values.
-    fn bound(&self, _: Numerics, weight: f32, scale: f32) -> f64 {
-        let (w, s) = (f64::from(weight.abs()), f64::from(scale));
+    fn bound(&self, _: Numerics, weight: f64, scale: f32) -> f64 {
+        let (w, s) = (weight.abs(), f64::from(scale));
         (0.5 * s).max(w - s)
+    }
+
+    /// A weight is never further from its value than from 0.
+    fn noise(&self, _: Numerics) -> Option<f64> {
+        Some(1.0)
     }
 }
 
 pub(super) struct Binary;
 
 impl Codec for Binary {
-    fn scale(&self, _: Numerics, weights: &[f32]) -> f32 {
-        mean_scale(weights)
+    fn scale(&self, _: Numerics, weights: &Magnitudes) -> f32 {
+        weights.mean_scale()
     }
 
-    fn encode(&self, numerics: Numerics, weight: f32, scale: f32) -> u64 {
+    fn encode(&self, numerics: Numerics, weight: f64, affine: Affine) -> u64 {
         match numerics {
             // The quotient may underflow to a zero, whose sign does not count.
-            Numerics::Loom => u64::from(weight / scale >= 0.0),
+            Numerics::Loom => u64::from(quotient(numerics, weight, affine.scale) >= 0.0),
             Numerics::Standard => u64::from(weight >= 0.0),
         }
     }
 
-    fn decode(&self, _: Numerics, code: u64, scale: f32) -> f64 {
-        scaled(if code == 1 { 1.0 } else { -1.0 }, scale)
+    fn decode(&self, _: Numerics, code: u64, affine: Affine) -> f64 {
+        scaled(if code == 1 { 1.0 } else { -1.0 }, affine.scale)
     }
 
     /// The distance of the magnitude from the mean.
-    fn bound(&self, _: Numerics, weight: f32, scale: f32) -> f64 {
-        (f64::from(weight.abs()) - f64::from(scale)).abs()
+    fn bound(&self, _: Numerics, weight: f64, scale: f32) -> f64 {
+        (weight.abs() - f64::from(scale)).abs()
+    }
+
+    /// `1 - mean|w|^2 / mean(w^2)`, which is at most 1.
+    fn noise(&self, _: Numerics) -> Option<f64> {
+        Some(1.0)
     }
 }

@@ -160,14 +160,14 @@ impl<const N: usize> Family for ConvSpec<N> {
         let batch = layer.units(x, "samples", sample)?;
         let out = self.output_extents();
         let positions: usize = out.iter().product();
-        let bias = layer.values(Role::Bias);
+        let bias = layer.vector(Role::Bias);
         let w: MatRef<'_> = layer.matrix(Role::Weight);
         // One sample at a time on each core; a lone sample is shared inside the product.
         let cpu = if batch > 1 { run.cpu.single() } else { run.cpu };
         let samples = run.cpu.map(batch, |b| {
             let rows = self.windows(&x.data()[b * sample..(b + 1) * sample], &out);
             let y: Vec<f32> = matmul(&cpu, Rows::packed(&rows, self.window()), w, |f, sum| {
-                self.activation.apply((sum + shift(bias, f)) as f32)
+                self.activation.apply((sum + shift(&bias, f)) as f32)
             });
             let mut planes = vec![0.0; y.len()];
             for (p, filters) in y.chunks_exact(self.filters).enumerate() {

@@ -96,7 +96,7 @@ impl<const N: usize> Family for ConvTransposedSpec<N> {
         let out = self.output_extents();
         let positions: usize = out.iter().product();
         let kernel = self.kernel_size.pow(N as u32);
-        let (w, bias) = (layer.values(Role::Weight), layer.values(Role::Bias));
+        let (w, bias) = (&layer.weights[&Role::Weight], layer.vector(Role::Bias));
         // For each output position, the flat (input, kernel) positions that meet there.
         let meetings: Vec<Vec<(usize, usize)>> = (0..positions)
             .map(|mut o| {
@@ -117,14 +117,16 @@ impl<const N: usize> Family for ConvTransposedSpec<N> {
             .collect();
         let planes = run.cpu.map(batch * self.filters, |plane| {
             let (b, f) = (plane / self.filters, plane % self.filters);
-            let bias = shift(bias, f);
+            let bias = shift(&bias, f);
+            let mut filter = vec![0.0; self.in_channels * kernel];
+            w.decode(f * filter.len(), &mut filter);
             let element = |pairs: &Vec<(usize, usize)>| {
                 let mut sum = 0.0;
                 for c in 0..self.in_channels {
                     let x = &x.data()[(b * self.in_channels + c) * volume..][..volume];
-                    let w = &w[(f * self.in_channels + c) * kernel..][..kernel];
+                    let w = &filter[c * kernel..][..kernel];
                     for &(i, t) in pairs {
-                        sum += f64::from(x[i]) * f64::from(w[t]);
+                        sum += f64::from(x[i]) * w[t];
                     }
                 }
                 self.activation.apply((sum + bias) as f32)

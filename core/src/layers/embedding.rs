@@ -34,14 +34,14 @@ impl Family for EmbeddingSpec {
     }
 
     fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
-        let table = layer.values(Role::Weight);
-        let zeros = vec![0.0; self.embedding_dim];
+        let (table, width) = (&layer.weights[&Role::Weight], self.embedding_dim);
+        let mut row = vec![0.0; width];
         let mut y = Vec::with_capacity(x.len() * self.embedding_dim);
         for id in x.data() {
             let id = id.trunc();
             let known = id >= 0.0 && (id as usize) < self.vocab_size;
-            let row = if known { &table[id as usize * self.embedding_dim..][..self.embedding_dim] } else { &zeros };
-            y.extend(row.iter().map(|&v| self.activation.apply(v)));
+            if known { table.decode(id as usize * width, &mut row) } else { row.fill(0.0) }
+            y.extend(row.iter().map(|&v| self.activation.apply(v as f32)));
         }
         let shape = x.shape().iter().copied().chain([self.embedding_dim]).collect();
         Ok(Tensor::of(shape, y))

@@ -67,32 +67,33 @@ impl Family for KMeansSpec {
     fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         let d = self.input_dim;
         let rows = layer.units(x, "rows", d)?;
-        let centers = layer.values(Role::Centers);
-        let width = if self.output == KMeansOutput::Features { d } else { self.num_clusters };
-        let mut y = Vec::with_capacity(rows * width);
-        for row in x.data().chunks_exact(d) {
-            let mut a: Vec<f32> = centers
-                .chunks_exact(d)
-                .map(|c| {
-                    let distance = row.iter().zip(c).fold(0.0, |sum, (&x, &c)| {
-                        let delta = f64::from(x) - f64::from(c);
-                        sum + delta * delta
-                    });
-                    (-distance / (2.0 * self.temperature * self.temperature)) as f32
-                })
-                .collect();
-            softmax_in_place(&mut a);
-            match self.output {
-                KMeansOutput::Probabilities => y.extend(a.iter().map(|&a| self.activation.apply(a))),
-                KMeansOutput::Features => y.extend((0..d).map(|i| {
-                    let mix = a
-                        .iter()
-                        .enumerate()
-                        .fold(0.0, |sum, (k, &a)| sum + f64::from(a) * f64::from(centers[k * d + i]));
-                    self.activation.apply(mix as f32)
-                })),
+        let (centers, clusters) = (&layer.weights[&Role::Centers], self.num_clusters);
+        let mut center = vec![0.0; d];
+        // One centre is decoded at a time and serves every row.
+        let mut assignments = vec![0.0f32; rows * clusters];
+        for k in 0..clusters {
+            centers.decode(k * d, &mut center);
+            for (row, a) in x.data().chunks_exact(d).zip(assignments.chunks_exact_mut(clusters)) {
+                let distance = row.iter().zip(&center).fold(0.0, |sum, (&x, c)| {
+                    let delta = f64::from(x) - c;
+                    sum + delta * delta
+                });
+                a[k] = (-distance / (2.0 * self.temperature * self.temperature)) as f32;
             }
         }
-        Ok(Tensor::of(leading(x, d, rows, width), y))
+        assignments.chunks_exact_mut(clusters).for_each(softmax_in_place);
+        if self.output == KMeansOutput::Probabilities {
+            assignments.iter_mut().for_each(|a| *a = self.activation.apply(*a));
+            return Ok(Tensor::of(leading(x, d, rows, clusters), assignments));
+        }
+        let mut mix = vec![0.0; rows * d];
+        for k in 0..clusters {
+            centers.decode(k * d, &mut center);
+            for (mix, a) in mix.chunks_exact_mut(d).zip(assignments.chunks_exact(clusters)) {
+                mix.iter_mut().zip(&center).for_each(|(mix, c)| *mix += f64::from(a[k]) * c);
+            }
+        }
+        let y = mix.iter().map(|&mix| self.activation.apply(mix as f32)).collect();
+        Ok(Tensor::of(leading(x, d, rows, d), y))
     }
 }

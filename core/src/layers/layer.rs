@@ -7,9 +7,11 @@ use rayon::prelude::*;
 
 use super::{LayerSpec, RoleShape};
 use crate::backend::{Cpu, MatRef, Rows, Threads, matmul};
+use crate::dtype::{Dtype, Magnitudes, Numerics};
 use crate::error::{Error, Problem, Result};
+use crate::format::flat;
 use crate::grid::{Coord, Network, NetworkSpec, State, WeightTable};
-use crate::store::{Role, WeightStore, Weights};
+use crate::store::{Role, Storage, Vectors, WeightStore, Weights};
 use crate::tensor::Tensor;
 
 /// A layer with its weights and the layers inside it.
@@ -120,6 +122,51 @@ impl Layer {
         &self.weights
     }
 
+    /// The layer's weights in another type. Under `loom` one scale serves all of them.
+    pub(crate) fn morphed(&self, storage: &Storage) -> Result<Weights> {
+        let Storage { dtype, numerics, vectors } = *storage;
+        let shared = match numerics {
+            Numerics::Standard => None,
+            Numerics::Loom => {
+                let flat = flat::pack(&self.spec, &self.weights);
+                let flat = flat.map_err(|what| self.error(Problem::Config(what)))?;
+                Some(dtype.choose(numerics, &Magnitudes::of(flat)))
+            }
+        };
+        let morph = |role: Role, store: &WeightStore| match shared {
+            Some(_) if flat::is_apart(role) => store.morph(Dtype::Float32, numerics),
+            Some(affine) => store.quantised(dtype, numerics, affine),
+            None if role.is_vector() && vectors == Vectors::Float32 => store.morph(Dtype::Float32, numerics),
+            None => store.morph(dtype, numerics),
+        };
+        let morphed = self.weights.iter().map(|(&role, store)| {
+            let wrong = |source| self.error(Problem::Store { role, source: Box::new(source) });
+            Ok((role, morph(role, store).map_err(wrong)?))
+        });
+        morphed.collect()
+    }
+
+    /// Puts other weights into this layer and those inside it.
+    pub(crate) fn change_weights(&mut self, change: &mut dyn FnMut(&Layer) -> Result<Weights>) -> Result<()> {
+        self.weights = change(self)?;
+        self.check_weights()?;
+        for child in &mut self.children {
+            if let ChildBody::Own(layer) = &mut child.body {
+                layer.change_weights(change)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn collect_stores<'a>(&'a self, found: &mut Vec<(&'a str, Role, &'a WeightStore)>) {
+        found.extend(self.weights.iter().map(|(&role, store)| (self.path.as_str(), role, store)));
+        for child in &self.children {
+            if let ChildBody::Own(layer) = &child.body {
+                layer.collect_stores(found);
+            }
+        }
+    }
+
     pub(crate) fn children(&self) -> &[Child] {
         &self.children
     }
@@ -134,17 +181,17 @@ impl Layer {
         self.weights[&role].matrix()
     }
 
-    /// The values of an optional role; empty when the layer has none.
-    pub(super) fn values(&self, role: Role) -> &[f32] {
-        self.store(role).map_or(&[], WeightStore::values)
+    /// The weights of a gain, shift or bias; empty when the layer has none.
+    pub(super) fn vector(&self, role: Role) -> Vec<f64> {
+        self.store(role).map_or_else(Vec::new, |store| store.iter().collect())
     }
 
     /// `f32(sum + bias)` for every row of `x`: the linear map of a weight and a bias role.
     pub(super) fn linear(&self, cpu: &Cpu, x: &[f32], depth: usize, weight: Role, bias: Role) -> Vec<f32> {
         let w = self.matrix(weight);
-        match self.values(bias) {
-            [] => matmul(cpu, Rows::packed(x, depth), w, |_, sum| sum as f32),
-            b => matmul(cpu, Rows::packed(x, depth), w, |o, sum| (sum + f64::from(b[o])) as f32),
+        match self.vector(bias) {
+            b if b.is_empty() => matmul(cpu, Rows::packed(x, depth), w, |_, sum| sum as f32),
+            b => matmul(cpu, Rows::packed(x, depth), w, |o, sum| (sum + b[o]) as f32),
         }
     }
 

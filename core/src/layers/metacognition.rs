@@ -159,7 +159,7 @@ impl Command {
             (0..outs.min(ins)).for_each(|i| data[i * ins + i] = 1.0);
             data
         };
-        let flat: Vec<f32> = old.weights.values().flat_map(|store| store.values().to_vec()).collect();
+        let flat: Vec<f32> = old.weights.values().flat_map(WeightStore::to_f32).collect();
         match (self, &old.spec) {
             (Command::BecomeSoftmax, _) => {
                 let spec = SoftmaxSpec { over: SoftmaxOver::Tensor, ..SoftmaxSpec::default() };

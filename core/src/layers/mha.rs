@@ -138,13 +138,13 @@ impl MhaSpec {
     }
 
     /// Normalises and rotates each of the `heads` heads of every row, in place.
-    fn place(&self, rows: &mut [f32], heads: usize, gain: &[f32], seq: usize, table: &[(f32, f32)]) {
+    fn place(&self, rows: &mut [f32], heads: usize, gain: &[f64], seq: usize, table: &[(f32, f32)]) {
         let (e, half) = (self.head(), self.head() / 2);
         for (i, head) in rows.chunks_exact_mut(e).enumerate() {
             if !gain.is_empty() {
                 let gain = &gain[if gain.len() == e { 0 } else { (i % heads) * e }..][..e];
                 let r = rms(head, self.eps);
-                head.iter_mut().zip(gain).for_each(|(v, &g)| *v = (f64::from(*v) / r * f64::from(g)) as f32);
+                head.iter_mut().zip(gain).for_each(|(v, g)| *v = (f64::from(*v) / r * g) as f32);
             }
             if !table.is_empty() {
                 let turns = &table[(i / heads % seq) * half..][..half];
@@ -261,8 +261,8 @@ impl Family for MhaSpec {
         let mut q = layer.linear(&run.cpu, x.data(), d, Role::QWeight, Role::QBias);
         let mut k = layer.linear(&run.cpu, x.data(), d, Role::KWeight, Role::KBias);
         let v = layer.linear(&run.cpu, x.data(), d, Role::VWeight, Role::VBias);
-        self.place(&mut q, self.num_heads, layer.values(Role::QNorm), seq, &table);
-        self.place(&mut k, self.kv_heads(), layer.values(Role::KNorm), seq, &table);
+        self.place(&mut q, self.num_heads, &layer.vector(Role::QNorm), seq, &table);
+        self.place(&mut k, self.kv_heads(), &layer.vector(Role::KNorm), seq, &table);
         for (b, sample) in cache.samples.iter_mut().enumerate() {
             sample.k.extend_from_slice(&k[b * seq * width..][..seq * width]);
             sample.v.extend_from_slice(&v[b * seq * width..][..seq * width]);

@@ -182,8 +182,8 @@ impl LayerSpec {
 }
 
 /// Element `i` of an optional shift: 0 where the layer has none.
-fn shift(values: &[f32], i: usize) -> f64 {
-    values.get(i).copied().map_or(0.0, f64::from)
+fn shift(values: &[f64], i: usize) -> f64 {
+    values.get(i).copied().unwrap_or(0.0)
 }
 
 /// The serde default of switches that are on unless a file says otherwise.

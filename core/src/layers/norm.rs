@@ -73,11 +73,11 @@ impl Family for RmsNormSpec {
 
     fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         layer.units(x, "rows", self.dim)?;
-        let gamma = layer.values(Role::Gamma);
+        let gamma = layer.vector(Role::Gamma);
         let mut y = Vec::with_capacity(x.len());
         for row in x.data().chunks_exact(self.dim) {
             let r = rms(row, self.eps);
-            y.extend(row.iter().zip(gamma).map(|(&v, &g)| (f64::from(v) / r * f64::from(g)) as f32));
+            y.extend(row.iter().zip(&gamma).map(|(&v, g)| (f64::from(v) / r * g) as f32));
         }
         Ok(Tensor::of(x.shape().to_vec(), y))
     }
@@ -104,7 +104,7 @@ impl Family for LayerNormSpec {
     fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         layer.units(x, "rows", self.dim)?;
         let n = self.dim as f64;
-        let (gamma, beta) = (layer.values(Role::Gamma), layer.values(Role::Beta));
+        let (gamma, beta) = (layer.vector(Role::Gamma), layer.vector(Role::Beta));
         let mut y = Vec::with_capacity(x.len());
         for row in x.data().chunks_exact(self.dim) {
             let mean = row.iter().fold(0.0, |sum, &v| sum + f64::from(v)) / n;
@@ -116,7 +116,7 @@ impl Family for LayerNormSpec {
             y.extend(
                 row.iter()
                     .enumerate()
-                    .map(|(i, &v)| ((f64::from(v) - mean) / s * f64::from(gamma[i]) + shift(beta, i)) as f32),
+                    .map(|(i, &v)| ((f64::from(v) - mean) / s * gamma[i] + shift(&beta, i)) as f32),
             );
         }
         Ok(Tensor::of(x.shape().to_vec(), y))

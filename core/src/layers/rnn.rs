@@ -69,7 +69,7 @@ impl Scan<'_> {
         if batch == 0 {
             return Ok(Tensor::of(vec![0, self.steps, self.hidden], Vec::new()));
         }
-        let bias = self.layer.values(Role::Bias);
+        let bias = self.layer.vector(Role::Bias);
         let rows = Rows::packed(x.data(), self.input);
         let from_x: Vec<f64> = matmul(cpu, rows, self.layer.matrix(Role::InputWeight), |_, sum| sum);
         let mut h = vec![0.0; batch * self.hidden];
@@ -80,7 +80,7 @@ impl Scan<'_> {
             for b in 0..batch {
                 let at = b * self.steps + t;
                 let sums = from_x[at * width..][..width].iter().zip(&from_h[b * width..][..width]).enumerate();
-                let z: Vec<f32> = sums.map(|(i, (x, h))| ((x + h) + shift(bias, i)) as f32).collect();
+                let z: Vec<f32> = sums.map(|(i, (x, h))| ((x + h) + shift(&bias, i)) as f32).collect();
                 let h = &mut h[b * self.hidden..][..self.hidden];
                 cell(b, &z, h);
                 y[at * self.hidden..][..self.hidden].copy_from_slice(h);

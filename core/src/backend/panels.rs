@@ -1,0 +1,242 @@
+//! Weights re-packed for the vector paths: blocks of [`PANEL`] outputs, interleaved over k.
+//!
+//! Codes stay codes: a panel holds as many bits for each weight as the store does, and a
+//! kernel decodes a few hundred steps of k at a time into a buffer that stays in the first
+//! cache. Only f32 and f64 weights, which are their own codes, are used in place.
+
+use std::ops::Range;
+
+use super::Isa;
+use super::simd::{self, Lane};
+use crate::dtype::integer::product;
+use crate::dtype::{Affine, Dtype, Rule, Sign, code_at};
+use crate::store::{Scales, WeightStore};
+
+/// Outputs that stand side by side.
+pub(super) const PANEL: usize = 16;
+/// Every range of k that is decoded starts at a multiple of this: the codes in one word of the
+/// narrowest type.
+pub(super) const STEP: usize = 32;
+
+/// A re-packed matrix; what lies beyond the last output is zero.
+#[derive(Debug)]
+pub(crate) struct Panels {
+    depth: usize,
+    data: Data,
+}
+
+#[derive(Debug)]
+enum Data {
+    Single(Vec<f32>),
+    Double(Vec<f64>),
+    Codes { bytes: Vec<u8>, decode: Decode },
+}
+
+/// How the codes of a panel become weights: a [`Rule`] with its numbers.
+#[derive(Debug)]
+enum Decode {
+    Halves,
+    Bfloats,
+    Integers { bytes: usize, sign: Sign, affine: Affine },
+    WideIntegers { bytes: usize, sign: Sign, affine: Affine },
+    Bytes(Box<[f32; 256]>),
+    /// Less than eight bits: 32-bit words, each with successive codes of one output.
+    Words { bits: usize, table: [f32; 16] },
+}
+
+/// Where the weights of one panel stand in a row-major array.
+fn interleaved<T: Copy + Default>(outs: usize, depth: usize, at: impl Fn(usize, usize) -> T) -> Vec<T> {
+    let mut data = vec![T::default(); outs.div_ceil(PANEL) * depth * PANEL];
+    if depth == 0 {
+        return data;
+    }
+    for (p, block) in data.chunks_exact_mut(depth * PANEL).enumerate() {
+        let width = PANEL.min(outs - p * PANEL);
+        for (k, row) in block.chunks_exact_mut(PANEL).enumerate() {
+            for (o, slot) in row[..width].iter_mut().enumerate() {
+                *slot = at(p * PANEL + o, k);
+            }
+        }
+    }
+    data
+}
+
+impl Panels {
+    /// Packs f32 weights: `at(o, k)`.
+    pub(super) fn single(outs: usize, depth: usize, at: impl Fn(usize, usize) -> f32) -> Self {
+        Self { depth, data: Data::Single(interleaved(outs, depth, at)) }
+    }
+
+    /// Packs the codes of a store.
+    pub(super) fn of(store: &WeightStore) -> Self {
+        let ((outs, depth), Scales::Tensor(affine)) = (store.extents(), store.scales());
+        let (dtype, codes) = (store.dtype(), store.bytes());
+        let (bits, size) = (dtype.bits(), dtype.bits() / 8);
+        let code = |o: usize, k: usize| code_at(bits, codes, o * depth + k);
+        let whole = |decode: Decode| {
+            let mut bytes = Vec::with_capacity(outs.div_ceil(PANEL) * depth * PANEL * size);
+            for code in interleaved(outs, depth, code) {
+                bytes.extend_from_slice(&code.to_le_bytes()[..size]);
+            }
+            Data::Codes { bytes, decode }
+        };
+        let data = match store.rule() {
+            Rule::Ieee if bits == 64 => Data::Double(interleaved(outs, depth, |o, k| f64::from_bits(code(o, k)))),
+            Rule::Ieee if bits == 32 => Data::Single(interleaved(outs, depth, |o, k| f32::from_bits(code(o, k) as u32))),
+            Rule::Ieee => whole(Decode::Halves),
+            Rule::Bfloat => whole(Decode::Bfloats),
+            Rule::Integer(sign) => whole(Decode::Integers { bytes: size, sign, affine }),
+            Rule::WideInteger(sign) => whole(Decode::WideIntegers { bytes: size, sign, affine }),
+            Rule::Table if bits == 8 => {
+                let mut table = Box::new([0.0; 256]);
+                table.copy_from_slice(&dtype.table(store.numerics(), affine));
+                whole(Decode::Bytes(table))
+            }
+            Rule::Table => narrow(dtype, outs, depth, code, &dtype.table(store.numerics(), affine)),
+        };
+        Self { depth, data }
+    }
+
+    /// Whether the weights are f64.
+    pub(super) fn is_wide(&self) -> bool {
+        matches!(self.data, Data::Double(_) | Data::Codes { decode: Decode::WideIntegers { .. }, .. })
+    }
+
+    /// Whether the weights must be decoded before they are used.
+    pub(super) fn is_coded(&self) -> bool {
+        matches!(self.data, Data::Codes { .. })
+    }
+}
+
+/// Codes of fewer than eight bits as words.
+fn narrow(dtype: Dtype, outs: usize, depth: usize, code: impl Fn(usize, usize) -> u64, values: &[f32]) -> Data {
+    let (bits, codes) = (dtype.bits(), 32 / dtype.bits());
+    let word = |o: usize, group: usize| {
+        let steps = group * codes..depth.min((group + 1) * codes);
+        steps.rev().fold(0u32, |word, k| word << bits | code(o, k) as u32)
+    };
+    let bytes = interleaved(outs, depth.div_ceil(codes), word).into_iter().flat_map(u32::to_le_bytes).collect();
+    Data::Codes { bytes, decode: Decode::Words { bits, table: std::array::from_fn(|i| values[i % values.len()]) } }
+}
+
+/// Weights of one panel over a range of k: in place, or decoded into `buffer`.
+pub(super) trait Block: Lane {
+    fn block<'a>(panels: &'a Panels, isa: Isa, panel: usize, k: Range<usize>, buffer: &'a mut [Self]) -> &'a [Self];
+}
+
+impl Block for f32 {
+    fn block<'a>(panels: &'a Panels, isa: Isa, panel: usize, k: Range<usize>, buffer: &'a mut [f32]) -> &'a [f32] {
+        match &panels.data {
+            Data::Single(data) => &data[panel * panels.depth * PANEL..][k.start * PANEL..k.end * PANEL],
+            Data::Codes { bytes, decode } => {
+                let out = &mut buffer[..k.len() * PANEL];
+                decode.singles(isa, decode.slice(bytes, panels.depth, panel, &k), out);
+                out
+            }
+            Data::Double(_) => &[],
+        }
+    }
+}
+
+impl Block for f64 {
+    fn block<'a>(panels: &'a Panels, isa: Isa, panel: usize, k: Range<usize>, buffer: &'a mut [f64]) -> &'a [f64] {
+        match &panels.data {
+            Data::Double(data) => &data[panel * panels.depth * PANEL..][k.start * PANEL..k.end * PANEL],
+            Data::Codes { bytes, decode: decode @ Decode::WideIntegers { bytes: size, sign, affine } } => {
+                let out = &mut buffer[..k.len() * PANEL];
+                wide(isa, *size, *sign, *affine, decode.slice(bytes, panels.depth, panel, &k), out);
+                out
+            }
+            Data::Single(_) | Data::Codes { .. } => &[],
+        }
+    }
+}
+
+impl Decode {
+    /// The codes of steps `k` of a panel. `k.start` is a multiple of [`STEP`].
+    fn slice<'a>(&self, bytes: &'a [u8], depth: usize, panel: usize, k: &Range<usize>) -> &'a [u8] {
+        // Bytes of one output over `n` steps.
+        let run = |n: usize| match self {
+            Decode::Halves | Decode::Bfloats => 2 * n,
+            Decode::Integers { bytes, .. } | Decode::WideIntegers { bytes, .. } => bytes * n,
+            Decode::Bytes(_) => n,
+            Decode::Words { bits, .. } => 4 * n.div_ceil(32 / bits),
+        };
+        &bytes[panel * run(depth) * PANEL..][run(k.start) * PANEL..run(k.end) * PANEL]
+    }
+
+    fn singles(&self, isa: Isa, codes: &[u8], out: &mut [f32]) {
+        match self {
+            Decode::Halves => simd::halves(isa, codes, out),
+            Decode::Bfloats => {
+                simd::compiled_for(isa, || each(codes, out, |[a, b]| f32::from_bits(u32::from_le_bytes([0, 0, a, b]))));
+            }
+            Decode::Integers { bytes, sign, affine } => {
+                simd::compiled_for(isa, || integers(*bytes, *sign, *affine, codes, out));
+            }
+            Decode::Bytes(table) => simd::compiled_for(isa, || each(codes, out, |[code]| table[usize::from(code)])),
+            Decode::Words { bits, table } => simd::words(isa, *bits, table, codes, out),
+            Decode::WideIntegers { .. } => {}
+        }
+    }
+}
+
+#[inline(always)]
+fn each<const N: usize, T>(codes: &[u8], out: &mut [T], value: impl Fn([u8; N]) -> T) {
+    for (slot, code) in out.iter_mut().zip(codes.as_chunks().0) {
+        *slot = value(*code);
+    }
+}
+
+/// `f32(f32(code - zero point) * scale)`.
+#[inline(always)]
+fn integers(bytes: usize, sign: Sign, Affine { scale, zero_point }: Affine, codes: &[u8], out: &mut [f32]) {
+    let zero = zero_point as i32;
+    let far = i128::from(zero_point);
+    match (bytes, sign) {
+        (1, Sign::Signed) => each(codes, out, |c| (i32::from(i8::from_le_bytes(c)) - zero) as f32 * scale),
+        (1, Sign::Unsigned) => each(codes, out, |c| (i32::from(u8::from_le_bytes(c)) - zero) as f32 * scale),
+        (2, Sign::Signed) => each(codes, out, |c| (i32::from(i16::from_le_bytes(c)) - zero) as f32 * scale),
+        (2, Sign::Unsigned) => each(codes, out, |c| (i32::from(u16::from_le_bytes(c)) - zero) as f32 * scale),
+        (4, Sign::Signed) if zero_point == 0 => each(codes, out, |c| i32::from_le_bytes(c) as f32 * scale),
+        (4, Sign::Unsigned) if zero_point == 0 => each(codes, out, |c| u32::from_le_bytes(c) as f32 * scale),
+        (4, Sign::Signed) => each(codes, out, |c| (i128::from(i32::from_le_bytes(c)) - far) as f32 * scale),
+        (4, Sign::Unsigned) => each(codes, out, |c| (i128::from(u32::from_le_bytes(c)) - far) as f32 * scale),
+        (_, Sign::Signed) if zero_point == 0 => each(codes, out, |c| i64::from_le_bytes(c) as f32 * scale),
+        (_, Sign::Unsigned) if zero_point == 0 => each(codes, out, |c| u64::from_le_bytes(c) as f32 * scale),
+        (_, Sign::Signed) => each(codes, out, |c| (i128::from(i64::from_le_bytes(c)) - far) as f32 * scale),
+        (_, Sign::Unsigned) => each(codes, out, |c| (i128::from(u64::from_le_bytes(c)) - far) as f32 * scale),
+    }
+}
+
+/// `(code - zero point) * scale`, rounded once to f64.
+fn wide(isa: Isa, bytes: usize, sign: Sign, Affine { scale, zero_point }: Affine, codes: &[u8], out: &mut [f64]) {
+    let step = f64::from(scale);
+    let far = i128::from(zero_point);
+    simd::compiled_for(isa, || match (bytes, sign, zero_point) {
+        // A number of 32 bits is exact in f64, so the product is rounded once.
+        (4, Sign::Signed, 0) => each(codes, out, |c| f64::from(i32::from_le_bytes(c)) * step),
+        (4, Sign::Unsigned, 0x8000_0000) => {
+            each(codes, out, |c| f64::from((u32::from_le_bytes(c) ^ 0x8000_0000) as i32) * step);
+        }
+        (8, Sign::Signed, 0) => each(codes, out, |c| long(i64::from_le_bytes(c), step)),
+        (8, Sign::Unsigned, 0x8000_0000_0000_0000) => {
+            each(codes, out, |c| long((u64::from_le_bytes(c) ^ 0x8000_0000_0000_0000) as i64, step));
+        }
+        (4, Sign::Signed, _) => each(codes, out, |c| product(i128::from(i32::from_le_bytes(c)) - far, scale)),
+        (4, Sign::Unsigned, _) => each(codes, out, |c| product(i128::from(u32::from_le_bytes(c)) - far, scale)),
+        (_, Sign::Signed, _) => each(codes, out, |c| product(i128::from(i64::from_le_bytes(c)) - far, scale)),
+        (_, Sign::Unsigned, _) => each(codes, out, |c| product(i128::from(u64::from_le_bytes(c)) - far, scale)),
+    });
+}
+
+/// `number * step`, rounded once, without 128-bit numbers. The number is cut into two parts
+/// that f64 holds exactly. The large product's rounding error is itself a f64 (fused
+/// multiply-add); it and the small product are whole numbers of fewer than 53 bits in units of
+/// the last bit of `step`, so their sum is exact, and only the last addition rounds.
+#[inline(always)]
+fn long(number: i64, step: f64) -> f64 {
+    let (high, low) = ((number & !0x3ff) as f64, (number & 0x3ff) as f64);
+    let large = high * step;
+    large + (high.mul_add(step, -large) + low * step)
+}
