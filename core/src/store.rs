@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{MatRef, Panels};
-use crate::dtype::{Affine, Dtype, Magnitudes, Numerics, Rule, code_at};
+use crate::dtype::{Affine, Dtype, Magnitudes, Numerics, Rule, unpack};
 use crate::error::{Error, Result};
 use crate::tensor::element_count;
 
@@ -99,7 +100,8 @@ pub struct Storage {
 }
 
 /// What [`Storage`] does with gains, shifts and biases under `standard`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Vectors {
     /// They stay f32, as is usual: they are few, and errors in them are not averaged out.
     #[default]
@@ -114,15 +116,6 @@ pub enum Vectors {
 pub enum Scales {
     /// One for the whole tensor.
     Tensor(Affine),
-}
-
-impl Scales {
-    /// The map of an element, by its position in row-major order.
-    fn at(&self, _index: usize) -> Affine {
-        match self {
-            Scales::Tensor(affine) => *affine,
-        }
-    }
 }
 
 /// The weights of one role as packed codes of a dtype, always finite. The bytes are the only
@@ -257,12 +250,26 @@ impl WeightStore {
 
     /// The codes in row-major order.
     pub fn codes(&self) -> impl Iterator<Item = u64> + '_ {
-        (0..self.len()).map(|i| code_at(self.dtype.bits(), &self.bytes, i))
+        self.runs().flat_map(|(start, n)| {
+            let mut run = vec![0; n];
+            self.unpack(start, &mut run);
+            run
+        })
     }
 
-    /// The weights in row-major order, decoded one by one.
+    /// The weights in row-major order.
     pub fn iter(&self) -> impl Iterator<Item = f64> + '_ {
-        (0..self.len()).map(|i| self.value(i))
+        self.runs().flat_map(|(start, n)| {
+            let mut run = vec![0.0; n];
+            self.decode(start, &mut run);
+            run
+        })
+    }
+
+    /// The elements in runs of moderate length: start and length.
+    fn runs(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        const RUN: usize = 1024;
+        (0..self.len()).step_by(RUN).map(|start| (start, RUN.min(self.len() - start)))
     }
 
     /// The weights in row-major order, rounded to f32.
@@ -272,21 +279,31 @@ impl WeightStore {
     }
 
     fn value(&self, index: usize) -> f64 {
-        let code = code_at(self.dtype.bits(), &self.bytes, index);
-        self.dtype.value(self.numerics, code, self.scales.at(index))
+        let mut value = [0.0];
+        self.decode(index, &mut value);
+        value[0]
+    }
+
+    /// The codes from `start` on, as many as `out` holds.
+    pub(crate) fn unpack(&self, start: usize, out: &mut [u64]) {
+        unpack(self.dtype.bits(), &self.bytes, start, out.len(), |i, code| out[i] = code);
     }
 
     /// Decodes the weights from `start` on, as many as `out` holds: the reference for every
     /// kernel.
     pub(crate) fn decode(&self, start: usize, out: &mut [f64]) {
-        let (bits, Scales::Tensor(affine)) = (self.dtype.bits(), self.scales);
-        if bits > 8 || out.len() < 256 {
-            out.iter_mut().enumerate().for_each(|(i, slot)| *slot = self.value(start + i));
-            return;
-        }
-        let table = self.dtype.table(self.numerics, affine);
-        for (i, slot) in out.iter_mut().enumerate() {
-            *slot = f64::from(table[code_at(bits, &self.bytes, start + i) as usize]);
+        let (dtype, numerics, Scales::Tensor(affine)) = (self.dtype, self.numerics, self.scales);
+        let (bits, n) = (dtype.bits(), out.len());
+        match dtype {
+            Dtype::Float32 => {
+                unpack(bits, &self.bytes, start, n, |i, code| out[i] = f64::from(f32::from_bits(code as u32)));
+            }
+            // A table is worth making for more weights than it has entries.
+            _ if bits <= 8 && n > 1 << bits => {
+                let table = dtype.table(numerics, affine);
+                unpack(bits, &self.bytes, start, n, |i, code| out[i] = f64::from(table[code as usize]));
+            }
+            _ => unpack(bits, &self.bytes, start, n, |i, code| out[i] = dtype.value(numerics, code, affine)),
         }
     }
 

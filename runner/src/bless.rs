@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail};
 use glob::Pattern;
 use loom_bedrocks::npz::{self, Arrays, Data};
+use rayon::prelude::*;
 
 use crate::golden::{ArrayEntry, Core, Goldens, Index, Provenance, core_path, index_path, read_index, yaml};
 use crate::manifest::Manifest;
@@ -214,14 +215,17 @@ pub fn core(golden: &Path, cases: &[Case], goldens: &Goldens, bedrock: &str, why
     let old: Core = if path.exists() { yaml(&path).map_err(anyhow::Error::msg)? } else { Core::default() };
     let mut new = Core { accepted: why.into(), digests: BTreeMap::new() };
     let mut lines = Vec::new();
-    for case in cases.iter().filter(|case| case.check() == Check::Snapshot && case.manifest.bedrock == bedrock) {
-        let (model, digest) = (case.model().id(), run::digest(case, goldens).map_err(anyhow::Error::msg)?);
-        match old.digests.get(model).and_then(|dtypes| dtypes.get("f32")) {
-            None => lines.push(format!("{bedrock}/{model}: new")),
-            Some(before) if *before != digest => lines.push(format!("{bedrock}/{model}: other bits than before")),
+    let snapshots = cases.iter().filter(|case| case.check() == Check::Snapshot && case.manifest.bedrock == bedrock);
+    let snapshots: Vec<&Case> = snapshots.collect();
+    let digests: Vec<Result<String, String>> = snapshots.par_iter().map(|case| run::digest(case, goldens)).collect();
+    for (case, digest) in snapshots.iter().zip(digests) {
+        let (model, stored, digest) = (case.model().id(), case.stored.to_string(), digest.map_err(anyhow::Error::msg)?);
+        match old.digests.get(model).and_then(|of| of.get(&stored)) {
+            None => lines.push(format!("{bedrock}/{model} {stored}: new")),
+            Some(before) if *before != digest => lines.push(format!("{bedrock}/{model} {stored}: other bits than before")),
             Some(_) => {}
         }
-        new.digests.insert(model.into(), [("f32".to_string(), digest)].into());
+        new.digests.entry(model.into()).or_default().insert(stored, digest);
     }
     if new.digests == old.digests {
         return Ok(lines);

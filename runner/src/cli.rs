@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use loom_core::Isa;
+use loom_core::{Dtype, Isa, Numerics};
 
+use crate::manifest::unknown;
 use crate::plan::{Check, Selection};
 
 /// Proves that neural networks mean the same thing in every AI runtime.
@@ -54,6 +55,13 @@ pub struct RunArgs {
     /// Run this check only; may be given several times.
     #[arg(long, value_name = "ID")]
     pub check: Vec<CheckArg>,
+    /// Run cases with weights in this dtype only, in any of its names; may be given several
+    /// times. `all` is the default; parity cases are float32.
+    #[arg(long, value_name = "DTYPE", value_parser = dtype)]
+    pub dtype: Vec<DtypeArg>,
+    /// Run dtype cases of this numerics profile only: standard or loom.
+    #[arg(long, value_name = "PROFILE", value_parser = numerics)]
+    pub numerics: Vec<Numerics>,
     /// Run cases whose whole id matches.
     #[arg(long, value_name = "GLOB")]
     pub filter: Option<String>,
@@ -105,6 +113,8 @@ pub enum Format {
 pub enum CheckArg {
     /// Planet against our CPU.
     Parity,
+    /// Weights in a dtype against f32.
+    Fidelity,
     /// Fast paths against the scalar single core.
     Kernel,
     /// Our bits against the blessed digest.
@@ -115,6 +125,7 @@ impl From<CheckArg> for Check {
     fn from(check: CheckArg) -> Self {
         match check {
             CheckArg::Parity => Check::Parity,
+            CheckArg::Fidelity => Check::Fidelity,
             CheckArg::Kernel => Check::Kernel,
             CheckArg::Snapshot => Check::Snapshot,
         }
@@ -204,10 +215,47 @@ impl RunArgs {
             models: self.model.clone(),
             planets: self.planet.clone(),
             checks: self.check.iter().map(|&check| check.into()).collect(),
+            dtypes: match self.dtype.contains(&DtypeArg::All) {
+                true => Vec::new(),
+                false => self.dtype.iter().filter_map(|dtype| dtype.one()).collect(),
+            },
+            numerics: self.numerics.clone(),
             filter: self.filter.clone(),
             shard: self.shard,
         }
     }
+}
+
+/// A dtype on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DtypeArg {
+    /// Every dtype.
+    All,
+    /// One of them.
+    One(Dtype),
+}
+
+impl DtypeArg {
+    fn one(self) -> Option<Dtype> {
+        match self {
+            DtypeArg::All => None,
+            DtypeArg::One(dtype) => Some(dtype),
+        }
+    }
+}
+
+fn dtype(text: &str) -> Result<DtypeArg, String> {
+    if text.eq_ignore_ascii_case("all") {
+        return Ok(DtypeArg::All);
+    }
+    let names = || Dtype::ALL.iter().map(|dtype| dtype.name()).chain(["all"]);
+    Dtype::find(text).map(DtypeArg::One).ok_or_else(|| unknown("dtype", text, names()))
+}
+
+fn numerics(text: &str) -> Result<Numerics, String> {
+    let names = || Numerics::ALL.into_iter().map(Numerics::name);
+    let found = Numerics::ALL.into_iter().find(|numerics| numerics.name() == text);
+    found.ok_or_else(|| unknown("numerics profile", text, names()))
 }
 
 fn shard(text: &str) -> Result<(usize, usize), String> {

@@ -1,5 +1,6 @@
 //! Two arrays in, numbers out. No opinion: that is [`crate::judge`]'s.
 
+use loom_core::{Network, Scales};
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::Reference;
@@ -123,6 +124,71 @@ pub fn compare(
     }
     c.nmse = if errors == 0.0 { 0.0 } else { errors / squares };
     c
+}
+
+/// How faithfully a dtype keeps a network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fidelity {
+    /// The output beside that of the same network in f32.
+    pub output: Comparison,
+    /// Cosine of the angle between the two outputs.
+    pub cosine: f64,
+    /// How much the network amplifies noise in its weights.
+    pub gain: f64,
+    /// The stored weight that is furthest from the original one, of what its codec allows.
+    pub weight: Option<WorstWeight>,
+    /// Bits of packed codes for each weight of the network; absent where it has none.
+    pub bits: Option<f64>,
+}
+
+/// A stored weight beside the one it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorstWeight {
+    /// The layer's path and the role.
+    pub place: String,
+    /// Position in row-major order.
+    pub index: usize,
+    /// The original weight.
+    pub weight: f64,
+    /// What is stored for it.
+    pub stored: f64,
+    /// Their distance over what the codec allows; at most 1 passes.
+    pub excess: f64,
+}
+
+/// Compares the weights of `stored` with those of `plain`, and counts bits.
+#[must_use]
+pub fn weights(plain: &Network, stored: &Network) -> (Option<WorstWeight>, Option<f64>) {
+    let mut worst: Option<WorstWeight> = None;
+    let (mut bytes, mut count) = (0, 0);
+    for ((path, role, plain), (_, _, store)) in plain.stores().into_iter().zip(stored.stores()) {
+        bytes += store.bytes().len();
+        count += store.len();
+        let Scales::Tensor(affine) = store.scales();
+        for (index, (weight, stored)) in plain.iter().zip(store.iter()).enumerate() {
+            if weight == stored {
+                continue;
+            }
+            let bound = store.dtype().error_bound(store.numerics(), weight, affine.scale);
+            let excess = (stored - weight).abs() / bound;
+            if worst.as_ref().is_none_or(|worst| excess.is_nan() || excess > worst.excess) {
+                worst = Some(WorstWeight { place: format!("{path}.{role}"), index, weight, stored, excess });
+            }
+        }
+    }
+    (worst, (count > 0).then(|| 8.0 * bytes as f64 / count as f64))
+}
+
+/// The cosine of the angle between two outputs; 1 where both are zero.
+#[must_use]
+pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).fold(0.0, |sum, (&a, &b)| sum + f64::from(a) * f64::from(b));
+    let (length_a, length_b) = (dot(a, a).sqrt(), dot(b, b).sqrt());
+    match (length_a == 0.0, length_b == 0.0) {
+        (true, true) => 1.0,
+        (false, false) => (dot(a, b) / length_a / length_b).clamp(-1.0, 1.0),
+        _ => 0.0,
+    }
 }
 
 fn distance(values: &[f32], exact: &[f64]) -> f64 {

@@ -60,7 +60,7 @@ pub struct Index {
 pub struct Core {
     /// Why they were accepted the last time.
     pub accepted: String,
-    /// SHA-256 of the output's little-endian bytes, by model and dtype.
+    /// SHA-256 of the output's little-endian bytes, by model and `dtype/numerics`.
     pub digests: BTreeMap<String, BTreeMap<String, String>>,
 }
 
@@ -125,10 +125,10 @@ impl Goldens {
         self.files.get(id).map(Arc::as_ref)
     }
 
-    /// The blessed digest of a model, if there is one.
+    /// The blessed digest of a model in `dtype/numerics`, if there is one.
     #[must_use]
-    pub fn digest(&self, bedrock: &str, model: &str, dtype: &str) -> Option<&str> {
-        self.cores.get(bedrock)?.digests.get(model)?.get(dtype).map(String::as_str)
+    pub fn digest(&self, bedrock: &str, model: &str, stored: &str) -> Option<&str> {
+        self.cores.get(bedrock)?.digests.get(model)?.get(stored).map(String::as_str)
     }
 
     /// The same goldens with one file replaced, for tests that plant faults.
@@ -179,12 +179,18 @@ pub fn load(folder: &Path, cases: &[Case]) -> Result<Goldens, Vec<String>> {
         let path = core_path(folder, bedrock);
         match yaml::<Core>(&path) {
             Ok(core) => {
-                for case in snapshots.iter().filter(|case| !core.digests.contains_key(case.model().id())) {
-                    let (path, model) = (path.display(), case.model().id());
-                    problems.push(format!(
-                        "{path}: no digest of {model}; bless it: bedrock bless {bedrock} --core --accept \"<why>\""
-                    ));
-                }
+                let known = |case: &Case| {
+                    core.digests.get(case.model().id()).is_some_and(|of| of.contains_key(&case.stored.to_string()))
+                };
+                let mut missing: Vec<String> = snapshots
+                    .iter()
+                    .filter(|case| !known(case))
+                    .map(|case| {
+                        let (path, model, stored) = (path.display(), case.model().id(), case.stored);
+                        format!("{path}: no digest of {model} in {stored}; bless it: bedrock bless {bedrock} --core --accept \"<why>\"")
+                    })
+                    .collect();
+                problems.append(&mut missing);
                 cores.insert(bedrock.to_string(), core);
             }
             Err(what) => problems.push(format!("{what}; make it: bedrock bless {bedrock} --core --accept \"<why>\"")),

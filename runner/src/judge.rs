@@ -2,15 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::compare::Comparison;
+use crate::compare::{Comparison, Fidelity, WorstWeight};
 use crate::manifest::{Expect, Outcome, Reference};
-use crate::plan::{Case, Tolerance};
+use crate::plan::{Case, Kind, MARGIN, Tolerance};
 
 /// What running a case showed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Observation {
     /// Two arrays were compared.
     Compared(Comparison),
+    /// A network in a dtype was compared with itself in f32.
+    Fidelity(Fidelity),
+    /// A fast path, named, was compared with the reference.
+    Path(String, Comparison),
     /// The shapes differ: ours, expected.
     Shape(Vec<usize>, Vec<usize>),
     /// A digest was compared: ours, blessed.
@@ -84,7 +88,10 @@ pub struct Verdict {
 /// Judges one case.
 #[must_use]
 pub fn judge(case: &Case, observation: &Observation) -> Verdict {
-    let (label, reason) = plain(&case.tolerance(), observation);
+    let (label, reason) = match (observation, case.kind) {
+        (Observation::Fidelity(seen), Kind::Fidelity(noise)) => fidelity(seen.bound(noise), seen),
+        _ => plain(&case.tolerance(), observation),
+    };
     match &case.expect {
         Some(rule) => expected(rule, observation, label, reason),
         None => Verdict { label, reason },
@@ -104,6 +111,14 @@ fn plain(tolerance: &Tolerance, observation: &Observation) -> (Label, Option<Str
             );
             (Label::Diff, Some(why))
         }
+        Observation::Fidelity(_) => (Label::Error, Some("a fidelity observation of another check".into())),
+        Observation::Path(path, c) => match plain(tolerance, &Observation::Compared(c.clone())) {
+            (label, reason) if label.is_green() => (label, reason),
+            (label, reason) => {
+                let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+                (label, Some(format!("{path} differs from the scalar single core{reason}")))
+            }
+        },
         Observation::Compared(c) if c.shape.contains(&0) => {
             (Label::Empty, Some(format!("shape {:?} holds nothing to compare", c.shape)))
         }
@@ -115,6 +130,36 @@ fn plain(tolerance: &Tolerance, observation: &Observation) -> (Label, Option<Str
             (Label::Pass, None)
         }
         Observation::Compared(_) => (Label::Diff, None),
+    }
+}
+
+impl Fidelity {
+    /// The largest NMSE that passes, given the noise of the dtype. Errors that shrink every
+    /// weight, as truncation and rounding to 0 do, are a share of the signal: their gain is 1.
+    #[must_use]
+    pub fn bound(&self, noise: Option<f64>) -> Option<f64> {
+        noise.map(|noise| MARGIN * noise * self.gain.max(1.0))
+    }
+}
+
+/// Judges a dtype: every stored weight within its codec's bound, and the output's NMSE within
+/// `bound`, if there is one.
+fn fidelity(bound: Option<f64>, seen: &Fidelity) -> (Label, Option<String>) {
+    let output = &seen.output;
+    match plain(&Tolerance::EXACT, &Observation::Compared(output.clone())) {
+        (Label::Exact | Label::Diff, _) => {}
+        other => return other,
+    }
+    // Written so that a NaN anywhere fails.
+    if let Some(worst) = seen.weight.as_ref().filter(|worst| !matches!(worst.excess, 0.0..=1.0)) {
+        let WorstWeight { place, index, weight, stored, excess } = worst;
+        let why = format!("{place}[{index}] is {weight:e}, stored as {stored:e}: {excess:.3} times its codec's bound");
+        return (Label::Diff, Some(why));
+    }
+    match bound {
+        _ if output.exact => (Label::Exact, None),
+        Some(bound) if !(output.nmse <= bound) => (Label::Diff, None),
+        _ => (Label::Pass, None),
     }
 }
 
@@ -134,7 +179,7 @@ fn expected(rule: &Expect, observation: &Observation, label: Label, reason: Opti
             reason: Some(format!("expected to fail ({}); remove the rule", rule.because)),
         },
         (Outcome::Diff | Outcome::Flaky, Label::Diff) => match (rule.pin, observation) {
-            (Some(pin), Observation::Compared(c)) if !(pin.max_abs[0]..=pin.max_abs[1]).contains(&c.max_abs) => {
+            (Some(pin), Observation::Compared(c) | Observation::Path(_, c)) if !(pin.max_abs[0]..=pin.max_abs[1]).contains(&c.max_abs) => {
                 outside(format!(
                     "expected to differ by {:e} to {:e}, but differs by {:e}",
                     pin.max_abs[0], pin.max_abs[1], c.max_abs

@@ -8,6 +8,7 @@
 pub mod bless;
 pub mod cli;
 pub mod compare;
+pub mod gain;
 pub mod golden;
 pub mod judge;
 pub mod manifest;

@@ -222,6 +222,7 @@ fn too_few(manifests: &Manifests, rows: &[Row]) -> Vec<String> {
     for manifest in &manifests.bedrocks {
         let least = [
             (Check::Parity, manifest.min_cases.parity),
+            (Check::Fidelity, manifest.min_cases.fidelity),
             (Check::Kernel, manifest.min_cases.kernel),
             (Check::Snapshot, manifest.min_cases.snapshot),
         ];

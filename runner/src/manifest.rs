@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use loom_bedrocks::BEDROCKS;
 use loom_bedrocks::model::{FixtureRecipe, InputSpec, WeightsRecipe, network_spec};
 use loom_bedrocks::planets::{self, Planet};
-use loom_core::{LayerSpec, NetworkSpec};
+use loom_core::{LayerSpec, NetworkSpec, Vectors};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Spanned;
@@ -160,6 +160,12 @@ pub struct Match {
     /// Glob of planets.
     #[serde(default)]
     pub planet: Option<String>,
+    /// Glob of dtypes.
+    #[serde(default)]
+    pub dtype: Option<String>,
+    /// Glob of numerics profiles.
+    #[serde(default)]
+    pub numerics: Option<String>,
 }
 
 /// How bad an expected difference is: outside of it the failure is a failure.
@@ -197,6 +203,8 @@ pub struct Expect {
 pub struct MinCases {
     /// Parity cases.
     pub parity: usize,
+    /// Fidelity cases.
+    pub fidelity: usize,
     /// Kernel cases.
     pub kernel: usize,
     /// Snapshot cases.
@@ -215,6 +223,9 @@ pub struct Manifest {
     pub planets: Vec<String>,
     /// The least number of cases.
     pub min_cases: MinCases,
+    /// What dtypes do with gains, shifts and biases in the standard profile.
+    #[serde(default)]
+    pub vectors: Vectors,
     /// The bedrock's bands.
     #[serde(default)]
     pub bands: Bands,

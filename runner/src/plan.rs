@@ -5,8 +5,13 @@ use std::sync::Arc;
 
 use glob::Pattern;
 use loom_bedrocks::planets::{PLANETS, Planet};
+use loom_core::{Dtype, Numerics, Storage};
 
 use crate::manifest::{Band, Expect, Manifest, Manifests, Model, Origin, ParityBands, Reference, unknown};
+
+/// How far the output of a dtype may be beyond its codec's noise times the network's gain.
+/// Rounding errors are no random noise: a few of them may agree in sign.
+pub const MARGIN: f64 = 4.0;
 
 /// The f32 epsilon.
 const EPSILON: f64 = f32::EPSILON as f64;
@@ -16,7 +21,9 @@ const EPSILON: f64 = f32::EPSILON as f64;
 pub enum Check {
     /// Planet against our CPU.
     Parity,
-    /// A fast path against the scalar single core.
+    /// Weights in a dtype against the same network in f32.
+    Fidelity,
+    /// Every fast path against the scalar single core.
     Kernel,
     /// Our bits against the last blessed digest.
     Snapshot,
@@ -24,26 +31,44 @@ pub enum Check {
 
 impl Check {
     /// Every check.
-    pub const ALL: [Check; 3] = [Check::Parity, Check::Kernel, Check::Snapshot];
+    pub const ALL: [Check; 4] = [Check::Parity, Check::Fidelity, Check::Kernel, Check::Snapshot];
 
     /// The name used in case ids.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Check::Parity => "parity",
+            Check::Fidelity => "fidelity",
             Check::Kernel => "kernel",
             Check::Snapshot => "snapshot",
         }
     }
 }
 
-/// A fast path of the kernel check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FastPath {
-    /// Every vector instruction set of this processor.
-    Simd,
-    /// Several cores.
-    Threads,
+/// How the weights of a case are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stored {
+    /// The dtype.
+    pub dtype: Dtype,
+    /// The numerics profile.
+    pub numerics: Numerics,
+}
+
+impl Stored {
+    /// The weights as the planets have them.
+    pub const PLAIN: Stored = Stored { dtype: Dtype::Float32, numerics: Numerics::Standard };
+
+    /// Every dtype in both profiles, in the order of every table.
+    pub fn all() -> impl Iterator<Item = Stored> {
+        let both = |&dtype| Numerics::ALL.into_iter().rev().map(move |numerics| Stored { dtype, numerics });
+        Dtype::ALL.iter().flat_map(both)
+    }
+}
+
+impl fmt::Display for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.dtype, self.numerics)
+    }
 }
 
 /// What a case compares.
@@ -51,8 +76,10 @@ pub enum FastPath {
 pub enum Kind {
     /// With what the planet computed.
     Parity(Tolerance),
+    /// With the same network in f32; the noise of the dtype, unless its codec bounds none.
+    Fidelity(Option<f64>),
     /// With the scalar single core, exactly.
-    Kernel(FastPath),
+    Kernel,
     /// With the blessed digest, exactly.
     Snapshot,
 }
@@ -136,6 +163,8 @@ pub struct Case {
     pub model: usize,
     /// The planet whose arrays are used.
     pub planet: &'static Planet,
+    /// How the weights are stored; f32 in parity cases.
+    pub stored: Stored,
     /// What is compared.
     pub kind: Kind,
     /// The expected failure, if a rule speaks of this case.
@@ -154,7 +183,8 @@ impl Case {
     pub fn check(&self) -> Check {
         match self.kind {
             Kind::Parity(_) => Check::Parity,
-            Kind::Kernel(_) => Check::Kernel,
+            Kind::Fidelity(_) => Check::Fidelity,
+            Kind::Kernel => Check::Kernel,
             Kind::Snapshot => Check::Snapshot,
         }
     }
@@ -164,7 +194,7 @@ impl Case {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let model = self.model();
-        let said = (&model.layers, &model.inputs, &model.reads, &model.skips, self.tolerance());
+        let said = (&model.layers, &model.inputs, &model.reads, &model.skips, self.storage(), self.kind);
         let mut digest = loom_bedrocks::npz::sha256(format!("{said:?}").as_bytes());
         digest.truncate(12);
         digest
@@ -176,12 +206,29 @@ impl Case {
         matches!(self.kind, Kind::Parity(tolerance) if tolerance.reference == Reference::Float64)
     }
 
-    /// The band.
+    /// What the case allows, in words.
+    #[must_use]
+    pub fn band(&self) -> String {
+        match self.kind {
+            Kind::Fidelity(Some(noise)) => format!("NMSE ≤ {MARGIN} · {noise:.2e} · gain of the network, at least 1"),
+            Kind::Fidelity(None) => "none on the output: the type gives up signs".into(),
+            _ => self.tolerance().to_string(),
+        }
+    }
+
+    /// How a network of this case stores its weights.
+    #[must_use]
+    pub fn storage(&self) -> Storage {
+        let Stored { dtype, numerics } = self.stored;
+        Storage { dtype, numerics, vectors: self.manifest.vectors }
+    }
+
+    /// The tolerance of parity; nothing elsewhere.
     #[must_use]
     pub fn tolerance(&self) -> Tolerance {
         match self.kind {
             Kind::Parity(tolerance) => tolerance,
-            Kind::Kernel(_) | Kind::Snapshot => Tolerance::EXACT,
+            Kind::Fidelity(_) | Kind::Kernel | Kind::Snapshot => Tolerance::EXACT,
         }
     }
 }
@@ -197,6 +244,10 @@ pub struct Selection {
     pub planets: Vec<String>,
     /// Checks.
     pub checks: Vec<Check>,
+    /// Dtypes.
+    pub dtypes: Vec<Dtype>,
+    /// Numerics profiles; parity counts as every one.
+    pub numerics: Vec<Numerics>,
     /// Glob of whole case ids.
     pub filter: Option<String>,
     /// The `i`-th of `n` shares, from 1.
@@ -210,6 +261,8 @@ impl Selection {
         self.models.is_empty()
             && self.planets.is_empty()
             && self.checks.is_empty()
+            && self.dtypes.is_empty()
+            && self.numerics.is_empty()
             && self.filter.is_none()
             && self.shard.is_none()
     }
@@ -247,20 +300,21 @@ fn of_model(
     cases: &mut Vec<Case>,
 ) -> Result<(), String> {
     let model = &manifest.models[index];
-    let mut add = |axes: String, planet, kind| {
-        let id = format!("{}/{}/{axes}", manifest.bedrock, model.id());
-        cases.push(Case { id, manifest: Arc::clone(manifest), model: index, planet, kind, expect: None });
+    let mut add = |check: &str, axes: &dyn fmt::Display, planet, stored, kind| {
+        let id = format!("{}/{}/{check}/{axes}", manifest.bedrock, model.id());
+        cases.push(Case { id, manifest: Arc::clone(manifest), model: index, planet, stored, kind, expect: None });
     };
     let planets = model.planets(manifest);
     for planet in &planets {
         let tolerance = parity_band(manifests, manifest, model, planet)?;
-        add(format!("parity/{}", planet.id), planet, Kind::Parity(tolerance));
+        add("parity", &planet.id, planet, Stored::PLAIN, Kind::Parity(tolerance));
     }
-    // Our own paths are compared on the arrays of the first planet that has the model.
-    if let Some(planet) = planets.first() {
-        add("kernel/f32/simd".into(), planet, Kind::Kernel(FastPath::Simd));
-        add("kernel/f32/threads".into(), planet, Kind::Kernel(FastPath::Threads));
-        add("snapshot/f32".into(), planet, Kind::Snapshot);
+    // The rest is about our own numbers, on the arrays of the first planet that has the model.
+    let Some(planet) = planets.first() else { return Ok(()) };
+    for stored in Stored::all() {
+        add("fidelity", &stored, planet, stored, Kind::Fidelity(stored.dtype.noise(stored.numerics)));
+        add("kernel", &stored, planet, stored, Kind::Kernel);
+        add("snapshot", &stored, planet, stored, Kind::Snapshot);
     }
     Ok(())
 }
@@ -297,10 +351,16 @@ fn expect(manifest: &Manifest, cases: &mut [Case]) -> Result<(), String> {
         let glob = |text: &Option<String>| text.as_deref().map(pattern).transpose();
         let (check, model, planet) =
             (glob(&rule.r#match.check)?, glob(&rule.r#match.model)?, glob(&rule.r#match.planet)?);
+        let (dtype, numerics) = (glob(&rule.r#match.dtype)?, glob(&rule.r#match.numerics)?);
         let hit = |glob: &Option<Pattern>, name: &str| glob.as_ref().is_none_or(|glob| glob.matches(name));
         let mut hits = 0;
         for case in cases.iter_mut() {
-            if hit(&check, case.check().name()) && hit(&model, case.model().id()) && hit(&planet, case.planet.id) {
+            if hit(&check, case.check().name())
+                && hit(&model, case.model().id())
+                && hit(&planet, case.planet.id)
+                && hit(&dtype, case.stored.dtype.name())
+                && hit(&numerics, case.stored.numerics.name())
+            {
                 if rule.pin.is_some() && case.check() == Check::Snapshot {
                     return Err(format!("{}.yaml: expect rule {i}: a digest has no size to pin", manifest.bedrock));
                 }
@@ -340,6 +400,10 @@ pub fn select(cases: &[Case], selection: &Selection) -> Result<Vec<Case>, String
             && (selection.planets.is_empty()
                 || case.check() == Check::Parity && selection.planets.iter().any(|id| id == case.planet.id))
             && (selection.checks.is_empty() || selection.checks.contains(&case.check()))
+            && (selection.dtypes.is_empty() || selection.dtypes.contains(&case.stored.dtype))
+            && (selection.numerics.is_empty()
+                || case.check() == Check::Parity
+                || selection.numerics.contains(&case.stored.numerics))
             && filter.as_ref().is_none_or(|glob| glob.matches(&case.id))
     };
     let mut chosen: Vec<Case> = cases.iter().filter(wanted).cloned().collect();

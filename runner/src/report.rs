@@ -32,6 +32,15 @@ pub struct Row {
     /// Normalised mean squared error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nmse: Option<f64>,
+    /// Cosine of the angle between a dtype's output and that of f32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cosine: Option<f64>,
+    /// How much the network amplifies noise in its weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gain: Option<f64>,
+    /// Bits of packed codes for each weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<f64>,
     /// What is allowed over what was measured; absent where nothing differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headroom: Option<f64>,
@@ -42,12 +51,24 @@ pub struct Row {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub our_error: Option<f64>,
     /// The band.
+    #[serde(default = "exact", skip_serializing_if = "is_exact")]
     pub band: String,
     /// [`Case::fingerprint`] when the case ran.
     pub fingerprint: String,
     /// Why, where that is not plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// The band of checks that take none.
+const EXACT: &str = "exact";
+
+fn exact() -> String {
+    EXACT.into()
+}
+
+fn is_exact(band: &String) -> bool {
+    band == EXACT
 }
 
 impl Row {
@@ -69,13 +90,26 @@ impl Row {
             max_abs: None,
             max_ulp: None,
             nmse: None,
+            cosine: None,
+            gain: None,
+            bits: None,
             headroom: None,
             planet_error: None,
             our_error: None,
-            band: case.tolerance().to_string(),
+            band: case.band(),
             fingerprint: case.fingerprint(),
             reason: verdict.reason.clone(),
         };
+        if let Observation::Path(_, c) = observation {
+            row.elements = Some(c.shape.iter().product());
+        }
+        if let (Observation::Fidelity(seen), Kind::Fidelity(noise)) = (observation, case.kind) {
+            let output = &seen.output;
+            row.elements = Some(output.shape.iter().product());
+            (row.max_abs, row.nmse, row.cosine) = (Some(output.max_abs), Some(output.nmse), Some(seen.cosine));
+            (row.bits, row.gain) = (seen.bits, Some(seen.gain));
+            row.headroom = seen.bound(noise).filter(|_| output.nmse > 0.0).map(|bound| bound / output.nmse);
+        }
         if let Observation::Compared(c) = observation {
             row.elements = Some(c.shape.iter().product());
             (row.planet_error, row.our_error) = (c.planet_error, c.our_error);

@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use loom_bedrocks::build;
 use loom_bedrocks::npz::{Arrays, Data, sha256_f32};
 use loom_bedrocks::relayout::output_order;
-use loom_core::{Cpu, Isa, Network, NetworkSpec, State, Tensor, Threads};
+use loom_core::{Cpu, Isa, Network, NetworkSpec, Numerics, State, Tensor, Threads};
 use rayon::prelude::*;
 
-use crate::compare::compare;
+use crate::compare::{self, Fidelity, compare};
+use crate::gain;
 use crate::golden::{FileId, Goldens};
 use crate::judge::{Observation, judge};
 use crate::manifest::Outcome;
-use crate::plan::{Case, FastPath, Kind, Tolerance};
+use crate::plan::{Case, Kind, Stored, Tolerance};
 
 /// How to run.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,10 @@ pub trait Fault: Sync {
     fn spec(&self, _spec: &mut NetworkSpec) {}
     /// Changes the weights, in Loom's layout.
     fn weights(&self, _weights: &mut loom_core::WeightTable) {}
+    /// Changes a network whose weights are in a dtype.
+    fn stored(&self, network: Network) -> Network {
+        network
+    }
     /// Runs the network in another way.
     fn run(&self, network: &Network, inputs: &[Tensor], cpu: &Cpu) -> loom_core::Result<Tensor> {
         network.run(inputs, &mut State::default(), cpu)
@@ -73,7 +78,7 @@ pub fn run(
     let stop = AtomicBool::new(false);
     let found: Vec<Vec<(usize, Observation)>> = fan.install(|| {
         let group = |indices: &Vec<usize>| {
-            let mut models = Models { goldens, config, fault, wide: &wide, built: BTreeMap::new() };
+            let mut models = Models { goldens, config, fault, wide: &wide, plain: BTreeMap::new(), stored: None };
             let mut found = Vec::new();
             for &i in indices {
                 if stop.load(Ordering::Relaxed) {
@@ -99,12 +104,13 @@ pub fn run(
     Ok(observations)
 }
 
-/// Our output of a model, for `bless --core`: the digest of the scalar reference.
+/// Our output of a case's model in its dtype, for `bless --core`: the digest of the scalar
+/// reference.
 ///
 /// # Errors
 /// The sentence that an ERROR case would show.
 pub fn digest(case: &Case, goldens: &Goldens) -> Result<String, String> {
-    let network = network(case, goldens, &Faithful)?;
+    let network = network(case, goldens, &Faithful)?.morph(&case.storage()).map_err(|e| e.to_string())?;
     let y = network.run(&inputs(case, goldens)?, &mut State::default(), &Cpu::scalar()).map_err(|e| e.to_string())?;
     Ok(sha256_f32(y.data()))
 }
@@ -114,22 +120,30 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
-/// The networks and reference outputs of one model, built when first needed.
+/// The networks and outputs of one model, built when first needed.
 struct Models<'a> {
     goldens: &'a Goldens,
     config: &'a Config,
     fault: &'a dyn Fault,
     wide: &'a rayon::ThreadPool,
-    built: BTreeMap<&'static str, Built>,
+    /// In f32, by planet.
+    plain: BTreeMap<&'static str, Plain>,
+    /// In the dtype that was asked for last: its cases follow each other.
+    stored: Option<(&'static str, Stored, Built)>,
 }
 
+struct Plain {
+    inputs: Vec<Tensor>,
+    built: Built,
+    /// How much the network amplifies noise in its weights.
+    gains: BTreeMap<(Numerics, usize), f64>,
+}
+
+#[derive(Clone)]
 struct Built {
     network: Network,
-    inputs: Vec<Tensor>,
     /// The output on the configured path.
     output: Tensor,
-    /// The output of the scalar single core, once a kernel case has asked for it.
-    reference: Option<Tensor>,
 }
 
 impl Models<'_> {
@@ -137,55 +151,108 @@ impl Models<'_> {
         if let Some(rule) = case.expect.as_ref().filter(|rule| rule.outcome == Outcome::Skip) {
             return Ok(Observation::Skipped(rule.because.clone()));
         }
-        let (config, fault, wide) = (self.config, self.fault, self.wide);
         let goldens = self.goldens;
-        let built = self.built(case)?;
+        if let Kind::Parity(tolerance) = case.kind {
+            return parity(case, goldens, &self.plain(case)?.built.output, &tolerance);
+        }
+        self.store(case)?;
+        let gain = match case.kind {
+            Kind::Fidelity(Some(noise)) => self.gain(case, gain::level(noise))?,
+            _ => 0.0,
+        };
+        let (Some(plain), Some((.., stored))) = (self.plain.get(case.planet.id), &self.stored) else {
+            return Err("the network was not built".into());
+        };
         match case.kind {
-            Kind::Parity(tolerance) => parity(case, goldens, &built.output, &tolerance),
+            Kind::Parity(_) => Err("parity takes no dtype".into()),
+            Kind::Fidelity(_) => Ok(fidelity(&plain.built, stored, gain)),
             Kind::Snapshot => {
-                let (bedrock, model) = (&case.manifest.bedrock, case.model().id());
-                let blessed =
-                    goldens.digest(bedrock, model, "f32").ok_or("core.yaml has no f32 digest of this model")?;
-                Ok(Observation::Digest(sha256_f32(built.output.data()), blessed.into()))
+                let (bedrock, model, key) = (&case.manifest.bedrock, case.model().id(), case.stored.to_string());
+                let blessed = goldens.digest(bedrock, model, &key);
+                let blessed = blessed.ok_or_else(|| format!("core.yaml has no {key} digest of this model"))?;
+                Ok(Observation::Digest(sha256_f32(stored.output.data()), blessed.into()))
             }
-            Kind::Kernel(path) => {
-                let on = |cpu: Cpu| fault.run(&built.network, &built.inputs, &cpu).map_err(|e| e.to_string());
-                let reference = match built.reference.take() {
-                    Some(reference) => reference,
-                    None => on(Cpu::scalar())?,
-                };
-                let paths: Vec<Cpu> = match path {
-                    FastPath::Simd => {
-                        let vector = Isa::available().into_iter().filter(|isa| *isa != Isa::Scalar);
-                        vector.filter_map(|isa| Cpu::with(isa, Threads::Single)).collect()
-                    }
-                    FastPath::Threads => Cpu::with(config.cpu.isa(), Threads::Multi).into_iter().collect(),
-                };
-                let mut observation = Observation::Skipped("this processor has neither AVX2 nor AVX-512".into());
-                for cpu in paths {
-                    let y = if cpu.threads() == Threads::Multi { wide.install(|| on(cpu))? } else { on(cpu)? };
-                    observation = bits(&reference, &y);
-                    if !matches!(&observation, Observation::Compared(c) if c.exact) {
-                        break;
-                    }
-                }
-                built.reference = Some(reference);
-                Ok(observation)
-            }
+            Kind::Kernel => self.kernel(&stored.network, &plain.inputs),
         }
     }
 
-    fn built(&mut self, case: &Case) -> Result<&mut Built, String> {
-        let (goldens, fault) = (self.goldens, self.fault);
-        match self.built.entry(case.planet.id) {
-            std::collections::btree_map::Entry::Occupied(slot) => Ok(slot.into_mut()),
-            std::collections::btree_map::Entry::Vacant(slot) => {
-                let (network, inputs) = (network(case, goldens, fault)?, inputs(case, goldens)?);
-                let output = fault.run(&network, &inputs, &self.config.cpu).map_err(|e| e.to_string())?;
-                Ok(slot.insert(Built { network, inputs, output, reference: None }))
+    /// Every vector instruction set of this processor on one core, then the configured one on
+    /// several, until one differs from the scalar core.
+    fn kernel(&self, network: &Network, inputs: &[Tensor]) -> Result<Observation, String> {
+        let on = |cpu: Cpu| self.fault.run(network, inputs, &cpu).map_err(|e| e.to_string());
+        let reference = on(Cpu::scalar())?;
+        let vector = Isa::available().into_iter().filter(|isa| *isa != Isa::Scalar);
+        let single = vector.filter_map(|isa| Cpu::with(isa, Threads::Single));
+        for cpu in single.chain(Cpu::with(self.config.cpu.isa(), Threads::Multi)) {
+            let several = cpu.threads() == Threads::Multi;
+            let y = if several { self.wide.install(|| on(cpu))? } else { on(cpu)? };
+            let path = format!("{} on {}", cpu.isa(), if several { "several cores" } else { "one core" });
+            let observation = bits(path, &reference, &y);
+            if several || !matches!(&observation, Observation::Path(_, c) if c.exact) {
+                return Ok(observation);
             }
         }
+        Err("this processor has no path beside the scalar core".into())
     }
+
+    fn run(&self, network: Network, inputs: &[Tensor]) -> Result<Built, String> {
+        let output = self.fault.run(&network, inputs, &self.config.cpu).map_err(|e| e.to_string())?;
+        Ok(Built { network, output })
+    }
+
+    fn plain(&mut self, case: &Case) -> Result<&Plain, String> {
+        if !self.plain.contains_key(case.planet.id) {
+            let (network, inputs) = (network(case, self.goldens, self.fault)?, inputs(case, self.goldens)?);
+            let built = self.run(network, &inputs)?;
+            self.plain.insert(case.planet.id, Plain { inputs, built, gains: BTreeMap::new() });
+        }
+        self.plain.get(case.planet.id).ok_or_else(|| "the network was not built".into())
+    }
+
+    /// How much the case's network amplifies noise in its weights.
+    fn gain(&mut self, case: &Case, level: usize) -> Result<f64, String> {
+        let cpu = self.config.cpu;
+        let Plain { inputs, built, gains } = self.plain(case)?;
+        if let Some(gain) = gains.get(&(case.stored.numerics, level)) {
+            return Ok(*gain);
+        }
+        let mut worst: f64 = 0.0;
+        for draw in 0..gain::DRAWS {
+            let noisy = gain::noisy(&built.network, &case.storage(), level, draw).map_err(|e| e.to_string())?;
+            let y = noisy.run(inputs, &mut State::default(), &cpu).map_err(|e| e.to_string())?;
+            worst = worst.max(compare(y.shape(), y.data(), built.output.data(), None, &Tolerance::EXACT).nmse);
+        }
+        let gain = worst / gain::power(level);
+        if let Some(plain) = self.plain.get_mut(case.planet.id) {
+            plain.gains.insert((case.stored.numerics, level), gain);
+        }
+        Ok(gain)
+    }
+
+    /// Makes sure that `stored` holds the case's network in its dtype.
+    fn store(&mut self, case: &Case) -> Result<(), String> {
+        let is_there = |(planet, stored, _): &(&str, Stored, Built)| *planet == case.planet.id && *stored == case.stored;
+        if self.stored.as_ref().is_some_and(is_there) {
+            return Ok(());
+        }
+        self.stored = None;
+        let Plain { inputs, built, .. } = self.plain(case)?;
+        let (network, inputs) = (built.network.morph(&case.storage()).map_err(|e| e.to_string())?, inputs.clone());
+        let built = self.run(self.fault.stored(network), &inputs)?;
+        self.stored = Some((case.planet.id, case.stored, built));
+        Ok(())
+    }
+}
+
+fn fidelity(plain: &Built, stored: &Built, gain: f64) -> Observation {
+    let (ours, expected) = (&stored.output, &plain.output);
+    if ours.shape() != expected.shape() {
+        return Observation::Shape(ours.shape().to_vec(), expected.shape().to_vec());
+    }
+    let output = compare(ours.shape(), ours.data(), expected.data(), None, &Tolerance::EXACT);
+    let (weight, bits) = compare::weights(&plain.network, &stored.network);
+    let cosine = compare::cosine(ours.data(), expected.data());
+    Observation::Fidelity(Fidelity { output, cosine, gain, weight, bits })
 }
 
 fn file<'a>(goldens: &'a Goldens, id: &FileId) -> Result<&'a Arrays, String> {
@@ -242,7 +309,7 @@ fn parity(case: &Case, goldens: &Goldens, ours: &Tensor, tolerance: &Tolerance) 
 }
 
 /// Bit equality, signed zeros and NaN payloads included.
-fn bits(reference: &Tensor, y: &Tensor) -> Observation {
+fn bits(path: String, reference: &Tensor, y: &Tensor) -> Observation {
     if reference.shape() != y.shape() {
         return Observation::Shape(y.shape().to_vec(), reference.shape().to_vec());
     }
@@ -251,5 +318,5 @@ fn bits(reference: &Tensor, y: &Tensor) -> Observation {
     if !comparison.exact {
         comparison.excess = f64::INFINITY;
     }
-    Observation::Compared(comparison)
+    Observation::Path(path, comparison)
 }

@@ -235,7 +235,8 @@ pub fn explain(case: &Case) -> String {
                 let precision = if case.against_float64() { "float64, rounded to float32," } else { "float32" };
                 format!("parity: what {} computed in {precision} against our CPU", case.planet.title)
             }
-            Check::Kernel => "kernel: a fast path against the scalar single core, bit for bit".into(),
+            Check::Fidelity => format!("fidelity: weights in {} against the same network in f32", case.stored),
+            Check::Kernel => "kernel: every fast path against the scalar single core, bit for bit".into(),
             Check::Snapshot => "snapshot: our bits against the last blessed digest".into(),
         },
     );

@@ -214,7 +214,9 @@ impl<E> Job<'_, E> {
         let groups = self.groups(row, count);
         let most = groups.first().map_or(1, |group| group.rows);
         let together = simd::panels_at_once(self.isa, most);
-        let (mut buffer, mut sums) = ([L::default(); BUFFER], [[0.0; PANEL]; ROWS * MAX_PANELS]);
+        // Nothing to decode needs no room.
+        let mut buffer = vec![L::default(); if panels.is_coded() { BUFFER } else { 0 }];
+        let mut sums = vec![[0.0; PANEL]; count * together];
         let last = (from + width).div_ceil(PANEL);
         let mut panel = from / PANEL;
         while panel < last {

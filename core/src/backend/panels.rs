@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::Isa;
 use super::simd::{self, Lane};
 use crate::dtype::integer::product;
-use crate::dtype::{Affine, Dtype, Rule, Sign, code_at};
+use crate::dtype::{Affine, Rule, Sign, unpack};
 use crate::store::{Scales, WeightStore};
 
 /// Outputs that stand side by side.
@@ -44,17 +44,18 @@ enum Decode {
     Words { bits: usize, table: [f32; 16] },
 }
 
-/// Where the weights of one panel stand in a row-major array.
-fn interleaved<T: Copy + Default>(outs: usize, depth: usize, at: impl Fn(usize, usize) -> T) -> Vec<T> {
+/// Rows of outputs side by side: `fill(o, row)` gives the `depth` elements of output `o`.
+fn interleaved<T: Copy + Default>(outs: usize, depth: usize, mut fill: impl FnMut(usize, &mut [T])) -> Vec<T> {
     let mut data = vec![T::default(); outs.div_ceil(PANEL) * depth * PANEL];
     if depth == 0 {
         return data;
     }
+    let mut row = vec![T::default(); depth];
     for (p, block) in data.chunks_exact_mut(depth * PANEL).enumerate() {
-        let width = PANEL.min(outs - p * PANEL);
-        for (k, row) in block.chunks_exact_mut(PANEL).enumerate() {
-            for (o, slot) in row[..width].iter_mut().enumerate() {
-                *slot = at(p * PANEL + o, k);
+        for o in p * PANEL..outs.min((p + 1) * PANEL) {
+            fill(o, &mut row);
+            for (slots, value) in block.chunks_exact_mut(PANEL).zip(&row) {
+                slots[o - p * PANEL] = *value;
             }
         }
     }
@@ -64,25 +65,33 @@ fn interleaved<T: Copy + Default>(outs: usize, depth: usize, at: impl Fn(usize, 
 impl Panels {
     /// Packs f32 weights: `at(o, k)`.
     pub(super) fn single(outs: usize, depth: usize, at: impl Fn(usize, usize) -> f32) -> Self {
-        Self { depth, data: Data::Single(interleaved(outs, depth, at)) }
+        let fill = |o: usize, row: &mut [f32]| row.iter_mut().enumerate().for_each(|(k, slot)| *slot = at(o, k));
+        Self { depth, data: Data::Single(interleaved(outs, depth, fill)) }
     }
 
     /// Packs the codes of a store.
     pub(super) fn of(store: &WeightStore) -> Self {
         let ((outs, depth), Scales::Tensor(affine)) = (store.extents(), store.scales());
-        let (dtype, codes) = (store.dtype(), store.bytes());
+        let dtype = store.dtype();
         let (bits, size) = (dtype.bits(), dtype.bits() / 8);
-        let code = |o: usize, k: usize| code_at(bits, codes, o * depth + k);
+        let each = |o: usize, keep: &mut dyn FnMut(usize, u64)| unpack(bits, store.bytes(), o * depth, depth, keep);
         let whole = |decode: Decode| {
-            let mut bytes = Vec::with_capacity(outs.div_ceil(PANEL) * depth * PANEL * size);
-            for code in interleaved(outs, depth, code) {
-                bytes.extend_from_slice(&code.to_le_bytes()[..size]);
-            }
+            let bytes = match size {
+                1 => interleaved(outs, depth, |o, row| each(o, &mut |k, code| row[k] = code as u8)),
+                2 => flat(interleaved(outs, depth, |o, row| each(o, &mut |k, code| row[k] = (code as u16).to_le_bytes()))),
+                4 => flat(interleaved(outs, depth, |o, row| each(o, &mut |k, code| row[k] = (code as u32).to_le_bytes()))),
+                _ => flat(interleaved(outs, depth, |o, row| each(o, &mut |k, code| row[k] = code.to_le_bytes()))),
+            };
             Data::Codes { bytes, decode }
         };
         let data = match store.rule() {
-            Rule::Ieee if bits == 64 => Data::Double(interleaved(outs, depth, |o, k| f64::from_bits(code(o, k)))),
-            Rule::Ieee if bits == 32 => Data::Single(interleaved(outs, depth, |o, k| f32::from_bits(code(o, k) as u32))),
+            Rule::Ieee if bits == 64 => {
+                Data::Double(interleaved(outs, depth, |o, row| each(o, &mut |k, code| row[k] = f64::from_bits(code))))
+            }
+            Rule::Ieee if bits == 32 => {
+                let single = |code: u64| f32::from_bits(code as u32);
+                Data::Single(interleaved(outs, depth, |o, row| each(o, &mut |k, code| row[k] = single(code))))
+            }
             Rule::Ieee => whole(Decode::Halves),
             Rule::Bfloat => whole(Decode::Bfloats),
             Rule::Integer(sign) => whole(Decode::Integers { bytes: size, sign, affine }),
@@ -92,7 +101,7 @@ impl Panels {
                 table.copy_from_slice(&dtype.table(store.numerics(), affine));
                 whole(Decode::Bytes(table))
             }
-            Rule::Table => narrow(dtype, outs, depth, code, &dtype.table(store.numerics(), affine)),
+            Rule::Table => narrow(store, &dtype.table(store.numerics(), affine)),
         };
         Self { depth, data }
     }
@@ -108,15 +117,22 @@ impl Panels {
     }
 }
 
+/// The bytes of little-endian codes.
+fn flat<const N: usize>(codes: Vec<[u8; N]>) -> Vec<u8> {
+    codes.into_flattened()
+}
+
 /// Codes of fewer than eight bits as words.
-fn narrow(dtype: Dtype, outs: usize, depth: usize, code: impl Fn(usize, usize) -> u64, values: &[f32]) -> Data {
-    let (bits, codes) = (dtype.bits(), 32 / dtype.bits());
-    let word = |o: usize, group: usize| {
-        let steps = group * codes..depth.min((group + 1) * codes);
-        steps.rev().fold(0u32, |word, k| word << bits | code(o, k) as u32)
-    };
-    let bytes = interleaved(outs, depth.div_ceil(codes), word).into_iter().flat_map(u32::to_le_bytes).collect();
-    Data::Codes { bytes, decode: Decode::Words { bits, table: std::array::from_fn(|i| values[i % values.len()]) } }
+fn narrow(store: &WeightStore, values: &[f32]) -> Data {
+    let ((outs, depth), bits) = (store.extents(), store.dtype().bits());
+    let codes = 32 / bits;
+    let words = interleaved(outs, depth.div_ceil(codes), |o, words: &mut [[u8; 4]]| {
+        let mut row = vec![0u32; words.len()];
+        unpack(bits, store.bytes(), o * depth, depth, |k, code| row[k / codes] |= (code as u32) << (k % codes * bits));
+        words.iter_mut().zip(row).for_each(|(word, codes)| *word = codes.to_le_bytes());
+    });
+    let table = std::array::from_fn(|i| values[i % values.len()]);
+    Data::Codes { bytes: flat(words), decode: Decode::Words { bits, table } }
 }
 
 /// Weights of one panel over a range of k: in place, or decoded into `buffer`.

@@ -288,7 +288,9 @@ impl Dtype {
             let needed = needed.map_or_else(|| "too many".to_string(), |needed| needed.to_string());
             return Err(format!("{n} codes of {self} take {needed} bytes; {} are there", bytes.len()));
         }
-        Ok((0..n).map(|i| code_at(self.bits(), bytes, i)).collect())
+        let mut codes = Vec::with_capacity(n);
+        unpack(self.bits(), bytes, 0, n, |_, code| codes.push(code));
+        Ok(codes)
     }
 
     /// The weight of one code.
@@ -367,17 +369,33 @@ fn pack(bits: usize, codes: impl Iterator<Item = u64>) -> Vec<u8> {
     bytes
 }
 
-/// The `i`-th code of a packed array that is long enough.
-pub(crate) fn code_at(bits: usize, bytes: &[u8], i: usize) -> u64 {
-    if bits >= 8 {
-        let size = bits / 8;
-        let mut code = [0; 8];
-        code[..size].copy_from_slice(&bytes[i * size..][..size]);
-        return u64::from_le_bytes(code);
+/// Hands the codes from `start` on, `n` of them, to `each`, with their positions from 0. The
+/// packed array is long enough.
+pub(crate) fn unpack(bits: usize, bytes: &[u8], start: usize, n: usize, mut each: impl FnMut(usize, u64)) {
+    fn whole<const N: usize>(bytes: &[u8], start: usize, n: usize, each: &mut impl FnMut(usize, u64)) {
+        for (i, code) in bytes.as_chunks::<N>().0[start..start + n].iter().enumerate() {
+            let mut wide = [0; 8];
+            wide[..N].copy_from_slice(code);
+            each(i, u64::from_le_bytes(wide));
+        }
     }
-    let per_byte = 8 / bits;
-    let shift = 8 - bits * (i % per_byte + 1);
-    u64::from(bytes[i / per_byte] >> shift) & ((1 << bits) - 1)
+    fn fields<const BITS: usize>(bytes: &[u8], start: usize, n: usize, each: &mut impl FnMut(usize, u64)) {
+        let per_byte = 8 / BITS;
+        for i in 0..n {
+            let at = start + i;
+            let shift = 8 - BITS * (at % per_byte + 1);
+            each(i, u64::from(bytes[at / per_byte] >> shift) & ((1 << BITS) - 1));
+        }
+    }
+    match bits {
+        1 => fields::<1>(bytes, start, n, &mut each),
+        2 => fields::<2>(bytes, start, n, &mut each),
+        4 => fields::<4>(bytes, start, n, &mut each),
+        8 => whole::<1>(bytes, start, n, &mut each),
+        16 => whole::<2>(bytes, start, n, &mut each),
+        32 => whole::<4>(bytes, start, n, &mut each),
+        _ => whole::<8>(bytes, start, n, &mut each),
+    }
 }
 
 /// `weight / scale`: in single precision as the original has it, or in double.
