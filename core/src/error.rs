@@ -39,7 +39,9 @@ pub enum Error {
         given: usize,
     },
     /// A finite weight has no finite value in a numerical type.
-    #[error("element {index} ({weight:e}) is beyond the range of {dtype} at scale {scale:e}; choose a type with a wider range")]
+    #[error(
+        "element {index} ({weight:e}) is beyond the range of {dtype} at scale {scale:e}; choose a type with a wider range"
+    )]
     Unrepresentable {
         /// Position in row-major order.
         index: usize,

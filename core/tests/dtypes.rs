@@ -267,7 +267,10 @@ fn edges() {
             if affine.scale > 0.0 {
                 let back = stored(dtype, numerics, &tiny, affine)[0];
                 let bound = dtype.error_bound(numerics, f64::from(tiny[0]), affine.scale);
-                assert!((back - f64::from(tiny[0])).abs() <= bound, "{label} of a subnormal: {back:e}, bound {bound:e}");
+                assert!(
+                    (back - f64::from(tiny[0])).abs() <= bound,
+                    "{label} of a subnormal: {back:e}, bound {bound:e}"
+                );
             }
             // Beyond the range: saturated at the side it comes from, or what IEEE has.
             for w in [f32::INFINITY, f32::NEG_INFINITY, 3e38, -3e38] {

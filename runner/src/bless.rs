@@ -222,7 +222,9 @@ pub fn core(golden: &Path, cases: &[Case], goldens: &Goldens, bedrock: &str, why
         let (model, stored, digest) = (case.model().id(), case.stored.to_string(), digest.map_err(anyhow::Error::msg)?);
         match old.digests.get(model).and_then(|of| of.get(&stored)) {
             None => lines.push(format!("{bedrock}/{model} {stored}: new")),
-            Some(before) if *before != digest => lines.push(format!("{bedrock}/{model} {stored}: other bits than before")),
+            Some(before) if *before != digest => {
+                lines.push(format!("{bedrock}/{model} {stored}: other bits than before"))
+            }
             Some(_) => {}
         }
         new.digests.entry(model.into()).or_default().insert(stored, digest);

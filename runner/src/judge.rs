@@ -179,7 +179,9 @@ fn expected(rule: &Expect, observation: &Observation, label: Label, reason: Opti
             reason: Some(format!("expected to fail ({}); remove the rule", rule.because)),
         },
         (Outcome::Diff | Outcome::Flaky, Label::Diff) => match (rule.pin, observation) {
-            (Some(pin), Observation::Compared(c) | Observation::Path(_, c)) if !(pin.max_abs[0]..=pin.max_abs[1]).contains(&c.max_abs) => {
+            (Some(pin), Observation::Compared(c) | Observation::Path(_, c))
+                if !(pin.max_abs[0]..=pin.max_abs[1]).contains(&c.max_abs) =>
+            {
                 outside(format!(
                     "expected to differ by {:e} to {:e}, but differs by {:e}",
                     pin.max_abs[0], pin.max_abs[1], c.max_abs

@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use loom_bedrocks::BEDROCKS;
 use loom_bedrocks::planets::PLANETS;
+use loom_core::{Dtype, Numerics};
 
 use crate::judge::Label;
 use crate::manifest::Manifest;
+use crate::plan::Stored;
 use crate::report::{LaneReport, Row};
 
 /// The labels of one cell of the scoreboard.
@@ -26,13 +28,17 @@ pub struct Tally {
     pub worst: f64,
     /// Smallest headroom.
     pub headroom: f64,
+    /// Largest NMSE.
+    pub nmse: f64,
+    /// Smallest cosine.
+    pub cosine: f64,
 }
 
 impl Tally {
     /// Counts rows.
     #[must_use]
     pub fn of<'a>(rows: impl Iterator<Item = &'a Row>) -> Self {
-        let start = Tally { headroom: f64::INFINITY, ..Tally::default() };
+        let start = Tally { headroom: f64::INFINITY, cosine: 1.0, ..Tally::default() };
         rows.fold(start, |mut tally, row| {
             match row.label {
                 Label::Exact => tally.exact += 1,
@@ -43,6 +49,8 @@ impl Tally {
             }
             tally.worst = tally.worst.max(row.max_abs.unwrap_or(0.0));
             tally.headroom = tally.headroom.min(row.headroom.unwrap_or(f64::INFINITY));
+            tally.nmse = tally.nmse.max(row.nmse.unwrap_or(0.0));
+            tally.cosine = tally.cosine.min(row.cosine.unwrap_or(1.0));
             tally
         })
     }
@@ -113,6 +121,7 @@ pub fn progress(report: &LaneReport, manifests: &[Manifest]) -> String {
     );
     text.push_str(LEGEND);
     scoreboard(&mut text, report);
+    dtypes(&mut text, report);
     for manifest in manifests {
         bedrock(&mut text, report, manifest);
     }
@@ -125,8 +134,9 @@ const LEGEND: &str = "\
 PASS (f64): within the same band of what the planet computed in float64 from the same numbers, for models on which its
 float32 result misses the band by its own error; the list under the table says why. |planet − f64| and |ours − f64| are
 the distances from the planet's float64 result: they say whose error it is. Max ULP is large where an output is near 0.
-Headroom is what the band allows over what was measured. **kernel** compares the vector and the multi-core paths with
-the scalar single core, bit for bit; **snapshot** compares our bits with the last blessed digest.
+Headroom is what the band allows over what was measured. **fidelity** compares a model whose weights are stored in a
+dtype with the same model in f32; **kernel** the vector and the multi-core paths with the scalar single core, bit for
+bit; **snapshot** our bits with the last blessed digest. The last three run in 21 dtypes and two profiles.
 
 ";
 
@@ -135,9 +145,9 @@ fn scoreboard(text: &mut String, report: &LaneReport) {
     for planet in PLANETS {
         let _ = write!(text, " {} |", planet.title);
     }
-    text.push_str(" worst \\|Δ\\| | least headroom | kernel | snapshot |\n|---|");
+    text.push_str(" worst \\|Δ\\| | least headroom | fidelity | kernel | snapshot |\n|---|");
     text.push_str(&"---|".repeat(PLANETS.len()));
-    text.push_str("--:|--:|---|---|\n");
+    text.push_str("--:|--:|---|---|---|\n");
     for bedrock in BEDROCKS {
         let parity = of(report, bedrock, "parity");
         let all = Tally::of(parity.clone());
@@ -146,9 +156,10 @@ fn scoreboard(text: &mut String, report: &LaneReport) {
             let tally = Tally::of(parity.clone().filter(|row| row.parts()[3] == planet.id));
             let _ = write!(text, " {} |", tally.labels());
         }
-        let (kernel, snapshot) = (Tally::of(of(report, bedrock, "kernel")), Tally::of(of(report, bedrock, "snapshot")));
+        let [fidelity, kernel, snapshot] =
+            ["fidelity", "kernel", "snapshot"].map(|check| Tally::of(of(report, bedrock, check)).labels());
         let worst = if all.total() == 0 { "—".into() } else { small(all.worst) };
-        let _ = writeln!(text, " {worst} | {} | {} | {} |", all.room(), kernel.labels(), snapshot.labels());
+        let _ = writeln!(text, " {worst} | {} | {fidelity} | {kernel} | {snapshot} |", all.room());
     }
     text.push('\n');
 }
@@ -196,6 +207,109 @@ fn bedrock(text: &mut String, report: &LaneReport, manifest: &Manifest) {
     }
 }
 
+/// Rows of one check in one dtype and profile.
+pub(crate) fn stored<'a>(
+    rows: &'a [Row],
+    check: &'a str,
+    stored: Stored,
+) -> impl Iterator<Item = &'a Row> + Clone + use<'a> {
+    let key = stored.to_string();
+    rows.iter().filter(move |row| row.parts()[2] == check && row.parts()[3] == key)
+}
+
+const DTYPES: &str = "\
+Every model with its weights stored in every dtype, computed from the packed codes, beside the same model in f32: the
+largest NMSE among a bedrock's models (mean squared error of the output over its mean square), or EXACT where every
+output is equal. **noise** is the NMSE that one pass through weights of that type may add, derived beside each codec
+(`core/src/dtype`); a model passes when its NMSE is at most 4 times that noise times the gain that the model itself
+shows for random noise of the same strength (at least 1), and when each stored weight is within its codec's bound of the
+original. A dash: the type gives up signs, so only the stored weights are judged. Headroom is the bound over what was
+measured, cosine the angle between the two outputs, each the worst of all bedrocks. kernel: AVX2, AVX-512 and several
+cores against the scalar core, every bit; snapshot: the blessed digest.
+
+";
+
+/// The matrix of bedrocks and dtypes, for each profile.
+fn dtypes(text: &mut String, report: &LaneReport) {
+    text.push_str("## Dtypes\n\n");
+    text.push_str(DTYPES);
+    for numerics in Numerics::ALL.into_iter().rev() {
+        let what = match numerics {
+            Numerics::Standard => {
+                "what the types' names promise; gains, shifts and biases stay f32, but for the norms'"
+            }
+            Numerics::Loom => "what the original runtime stores, one scale for a whole layer",
+        };
+        let _ = writeln!(text, "### {numerics}: {what}\n");
+        text.push_str("| dtype | noise |");
+        BEDROCKS.iter().for_each(|bedrock| text.push_str(&format!(" {bedrock} |")));
+        text.push_str(" least headroom | least cosine | kernel | snapshot |\n|---|--:|");
+        text.push_str(&"--:|".repeat(BEDROCKS.len() + 2));
+        text.push_str("---|---|\n");
+        for &dtype in Dtype::ALL {
+            let key = Stored { dtype, numerics };
+            let all = Tally::of(stored(&report.rows, "fidelity", key));
+            let noise = dtype.noise(numerics).map_or("—".into(), ratio);
+            let _ = write!(text, "| {dtype} | {noise} |");
+            for bedrock in BEDROCKS {
+                let mine = stored(&report.rows, "fidelity", key).filter(|row| row.parts()[0] == bedrock);
+                let _ = write!(text, " {} |", fidelity(&Tally::of(mine)));
+            }
+            let check = |check| Tally::of(stored(&report.rows, check, key)).labels();
+            let cosine = if all.total() == 0 { "—".into() } else { format!("{:.4}", all.cosine) };
+            let _ = writeln!(text, " {} | {cosine} | {} | {} |", all.room(), check("kernel"), check("snapshot"));
+        }
+        text.push('\n');
+    }
+    bits(text, report);
+}
+
+/// EXACT, or the largest NMSE, or what is red.
+pub(crate) fn fidelity(tally: &Tally) -> String {
+    match tally {
+        _ if tally.total() == 0 => "—".into(),
+        Tally { red: 1.., .. } => format!("**{} red**", tally.red),
+        Tally { excused: 1.., exact: 0, pass: 0, .. } => "SKIP".into(),
+        Tally { pass: 0, .. } => "EXACT".into(),
+        _ => ratio(tally.nmse),
+    }
+}
+
+/// A share of something: decimals where it is neither tiny nor huge.
+#[must_use]
+pub fn ratio(value: f64) -> String {
+    match value {
+        v if !(1e-2..1e4).contains(&v) => small(v),
+        v if v < 1.0 => format!("{v:.3}"),
+        v if v < 100.0 => format!("{v:.2}"),
+        v => format!("{v:.0}"),
+    }
+}
+
+/// Bits of each weight of a bedrock's largest model, where not all are stored in the dtype.
+fn bits(text: &mut String, report: &LaneReport) {
+    text.push_str("### Bits for each weight\n\nPacked codes of all weights over their number, scales not counted: smallest and largest among a bedrock's models, in the\nstandard profile.\n\n| dtype |");
+    BEDROCKS.iter().for_each(|bedrock| text.push_str(&format!(" {bedrock} |")));
+    text.push_str("\n|---|");
+    text.push_str(&"--:|".repeat(BEDROCKS.len()));
+    text.push('\n');
+    for &dtype in Dtype::ALL {
+        let _ = write!(text, "| {dtype} |");
+        for bedrock in BEDROCKS {
+            let rows = stored(&report.rows, "fidelity", Stored { dtype, numerics: Numerics::Standard });
+            let bits = rows.filter(|row| row.parts()[0] == bedrock).filter_map(|row| row.bits);
+            let (least, most) = bits.fold((f64::INFINITY, 0.0f64), |(a, b), bits| (a.min(bits), b.max(bits)));
+            let _ = match (least, most) {
+                (f64::INFINITY, _) => write!(text, " — |"),
+                (least, most) if format!("{least:.1}") == format!("{most:.1}") => write!(text, " {least:.1} |"),
+                (least, most) => write!(text, " {least:.1}–{most:.1} |"),
+            };
+        }
+        text.push('\n');
+    }
+    text.push('\n');
+}
+
 /// What the run did not show.
 fn not_covered(report: &LaneReport, manifests: &[Manifest]) -> String {
     let mut text = String::from("## Not covered\n\n");
@@ -220,7 +334,7 @@ fn not_covered(report: &LaneReport, manifests: &[Manifest]) -> String {
             let _ = writeln!(text, "- {} cannot express: {}.", planet.title, partly.join(", "));
         }
     }
-    text.push_str("- Dtypes other than float32, the GPU, checkpoints and live streaming: not built yet.\n");
+    text.push_str("- The GPU, checkpoints and live streaming: not built yet.\n");
     text.push_str("- Layer kinds without a bedrock (transposed convolutions, kmeans, softmax, parallel, metacognition) are held to\n  the vectors recorded from Loom 0.80 instead (`cargo test -p loom-core --test vectors`).\n");
     text
 }

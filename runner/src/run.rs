@@ -231,7 +231,8 @@ impl Models<'_> {
 
     /// Makes sure that `stored` holds the case's network in its dtype.
     fn store(&mut self, case: &Case) -> Result<(), String> {
-        let is_there = |(planet, stored, _): &(&str, Stored, Built)| *planet == case.planet.id && *stored == case.stored;
+        let is_there =
+            |(planet, stored, _): &(&str, Stored, Built)| *planet == case.planet.id && *stored == case.stored;
         if self.stored.as_ref().is_some_and(is_there) {
             return Ok(());
         }

@@ -7,10 +7,12 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Tab
 use indicatif::{ProgressBar, ProgressStyle};
 use loom_bedrocks::BEDROCKS;
 use loom_bedrocks::planets::PLANETS;
+use loom_core::{Dtype, Numerics};
 
+use crate::compare::{Comparison, WorstWeight};
 use crate::judge::{Label, Observation, Verdict};
-use crate::plan::{BandSource, Case, Check};
-use crate::render::{Tally, small};
+use crate::plan::{BandSource, Case, Check, Kind, Stored};
+use crate::render::{Tally, fidelity, small, stored};
 use crate::report::Row;
 
 /// A bar on a terminal, nothing in a pipe.
@@ -56,10 +58,60 @@ pub fn summary(rows: &[Row], colour: bool) -> String {
     let width = Table::new().width().map_or(usize::MAX, usize::from);
     let fits = |table: &Table| table.lines().next().is_some_and(|line| line.chars().count() <= width);
     let board = |left_out| board(rows, colour, left_out);
-    (0..3).map(board).find(fits).unwrap_or_else(|| board(3)).to_string()
+    let mut text = (0..3).map(board).find(fits).unwrap_or_else(|| board(3)).to_string();
+    if rows.iter().any(|row| row.parts()[2] == "fidelity") {
+        let dtypes = |left_out| dtypes(rows, colour, left_out);
+        text.push('\n');
+        text.push_str(&(0..2).map(dtypes).find(fits).unwrap_or_else(|| dtypes(2)).to_string());
+    }
+    text
 }
 
-/// The table, without kernel and snapshot (1), or without the numbers as well and with green
+/// A row for each dtype: the largest NMSE and least headroom in each profile, then kernel and
+/// snapshot; without those two (1), or without headroom as well (2).
+fn dtypes(rows: &[Row], colour: bool, left_out: usize) -> Table {
+    let profiles: Vec<Numerics> = Numerics::ALL
+        .into_iter()
+        .rev()
+        .filter(|&numerics| {
+            Dtype::ALL.iter().any(|&dtype| stored(rows, "fidelity", Stored { dtype, numerics }).next().is_some())
+        })
+        .collect();
+    let mut headers = vec!["dtype".to_string()];
+    for numerics in &profiles {
+        headers.push(format!("NMSE {numerics}"));
+        headers.extend((left_out < 2).then(|| "headroom".to_string()));
+    }
+    let ran = |check: &&str| left_out < 1 && rows.iter().any(|row| row.parts()[2] == *check);
+    let checks: Vec<&str> = ["kernel", "snapshot"].into_iter().filter(ran).collect();
+    headers.extend(checks.iter().map(|check| check.to_string()));
+    let mut table = table(headers.iter().map(String::as_str).collect(), colour);
+    for &dtype in Dtype::ALL {
+        let mut cells = vec![Cell::new(dtype)];
+        let mut any = false;
+        for &numerics in &profiles {
+            let tally = Tally::of(stored(rows, "fidelity", Stored { dtype, numerics }));
+            any |= tally.total() > 0;
+            cells.push(
+                painted(fidelity(&tally).replace("**", ""), tally.red > 0, colour).set_alignment(CellAlignment::Right),
+            );
+            if left_out < 2 {
+                cells.push(Cell::new(tally.room()).set_alignment(CellAlignment::Right));
+            }
+        }
+        for check in &checks {
+            let both = profiles.iter().flat_map(|&numerics| stored(rows, check, Stored { dtype, numerics }));
+            let tally = Tally::of(both);
+            cells.push(painted(plain(&tally), tally.red > 0, colour));
+        }
+        if any {
+            table.add_row(cells);
+        }
+    }
+    table
+}
+
+/// The table, without fidelity, kernel and snapshot (1), or without the numbers as well and with green
 /// out of all in place of labels (2); a single bedrock's models keep their labels, and at last
 /// nothing else (3).
 fn board(rows: &[Row], colour: bool, left_out: usize) -> Table {
@@ -77,7 +129,9 @@ fn board(rows: &[Row], colour: bool, left_out: usize) -> Table {
         headers.extend(["worst |Δ|", "headroom"]);
     }
     let ran = |check: &&str| rows.iter().any(|row| row.parts()[2] == *check);
-    let checks = ["kernel", "snapshot"].into_iter().filter(|check| ran(check) && (left_out < 1 || planets.is_empty()));
+    let checks = ["fidelity", "kernel", "snapshot"]
+        .into_iter()
+        .filter(|check| ran(check) && (left_out < 1 || planets.is_empty()));
     let checks: Vec<&'static str> = checks.collect();
     headers.extend(&checks);
     let mut table = table(headers, colour);
@@ -149,7 +203,32 @@ pub fn detail(case: &Case, observation: &Observation, verdict: &Verdict, rerun: 
     if let Some(reason) = &verdict.reason {
         line("why", reason.clone());
     }
-    if let Observation::Compared(c) = observation {
+    if let Observation::Fidelity(seen) = observation {
+        let Comparison { shape, nmse, max_abs, .. } = &seen.output;
+        line(
+            "compared",
+            format!("{} elements of shape {shape:?} with the same network in f32", shape.iter().product::<usize>()),
+        );
+        line("output", format!("NMSE {nmse:.3e}, cosine {:.6}, largest |Δ| {max_abs:.3e}", seen.cosine));
+        if let Some(WorstWeight { place, index, weight, stored, excess }) = &seen.weight {
+            let text =
+                format!("{place}[{index}] is {weight:e}, stored as {stored:e}: {excess:.3} of its codec's bound");
+            line("weights", format!("worst: {text}"));
+        }
+        if let Some(bits) = seen.bits {
+            line("bits", format!("{bits:.3} for each weight, scales not counted"));
+        }
+        if let Kind::Fidelity(noise) = case.kind {
+            let noise = noise.map_or("not bounded".into(), |noise| format!("{noise:.3e}"));
+            line("noise", format!("{noise} (codec), gain {:.3} (this network, measured)", seen.gain));
+        }
+        if let Kind::Fidelity(noise) = case.kind
+            && let Some(bound) = seen.bound(noise)
+        {
+            line("bound", format!("NMSE ≤ {bound:.3e}"));
+        }
+    }
+    if let Observation::Compared(c) | Observation::Path(_, c) = observation {
         let elements: usize = c.shape.iter().product();
         line("compared", format!("{elements} elements of shape {:?}", c.shape));
         if let Some(point) = c.nonfinite.or(c.worst) {
@@ -188,7 +267,7 @@ pub fn detail(case: &Case, observation: &Observation, verdict: &Verdict, rerun: 
             line("would pass", format!("{} with the rest of the band as it is", needed.join(" and ")));
         }
     }
-    line("band", format!("{} ({})", case.tolerance(), source(case)));
+    line("band", format!("{} ({})", case.band(), source(case)));
     line("again", rerun.into());
     text
 }
@@ -200,6 +279,7 @@ fn source(case: &Case) -> String {
         BandSource::Bedrock => format!("bands of manifests/{bedrock}.yaml"),
         BandSource::Defaults => "manifests/_defaults.yaml".into(),
         BandSource::CommandLine => "--ulp of the call".into(),
+        BandSource::Exact if case.check() == Check::Fidelity => "core/src/dtype, runner/src/gain.rs".into(),
         BandSource::Exact => "this check takes no tolerance".into(),
     }
 }
@@ -255,7 +335,8 @@ pub fn explain(case: &Case) -> String {
         line(&format!("layer {i}"), serde_json::to_string(layer).unwrap_or_default());
     }
     line("terms", format!("{} rounded terms behind an output element at most", model.terms()));
-    line("band", format!("{} ({})", case.tolerance(), source(case)));
+    line("stored", format!("{}; gains, shifts and biases: {:?}", case.stored, case.manifest.vectors).to_lowercase());
+    line("band", format!("{} ({})", case.band(), source(case)));
     let applies = |glob: &str| glob::Pattern::new(glob).is_ok_and(|glob| glob.matches(case.planet.id));
     for rule in model.overrides.iter().filter(|rule| rule.planet.as_deref().is_none_or(applies)) {
         line("override", rule.why.clone());

@@ -385,7 +385,7 @@ fn unknown_names() {
 fn empty_selection() {
     let project = Project::new();
     project.refuses(&["--bedrock", "dense", "--filter", "nothing/*"], 2, &["holds no case", "--list"]);
-    project.refuses(&["--bedrock", "dense", "--model", "linear_16_4", "--shard", "40/40"], 2, &["holds no case"]);
+    project.refuses(&["--bedrock", "dense", "--model", "linear_16_4", "--shard", "400/400"], 2, &["holds no case"]);
     project.refuses(&["--bedrock", "dense", "--filter", "[a"], 2, &["bad glob"]);
 }
 

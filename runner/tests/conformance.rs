@@ -1,17 +1,24 @@
 //! Every case of the manifests as a test of its own: `cargo test --test conformance`, or
 //! under nextest. Names are case ids, so `--exact dense/linear_16_4/parity/jax` runs one.
+//!
+//! The selected cases are run together when the first of them is asked for: goldens are read
+//! and networks built once. There are thousands, so that a green one is a dot unless
+//! `--format pretty` is given.
 
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use loom_runner::judge::{Label, judge};
+use loom_runner::judge::{Label, Observation, judge};
 use loom_runner::plan::{self, Case};
 use loom_runner::run::{Config, Faithful};
 use loom_runner::{golden, manifest, run, terminal};
 
 fn main() -> ExitCode {
-    let args = Arguments::from_args();
+    let mut args = Arguments::from_args();
+    args.quiet |= args.format.is_none();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     // An exact name needs only the manifest of its own bedrock.
     let only = match (&args.filter, args.exact) {
@@ -26,23 +33,37 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let named = |case: &&Case| match &args.filter {
+        Some(filter) if args.exact => case.id == *filter,
+        Some(filter) => case.id.contains(filter.as_str()),
+        None => true,
+    };
+    let selected: Arc<Vec<Case>> = Arc::new(cases.iter().filter(named).cloned().collect());
+    let seen: Arc<OnceLock<Seen>> = Arc::default();
     let trial = |case: Case| {
-        let golden: PathBuf = root.join("golden");
-        Trial::ignorable_test(case.id.clone(), move || check(&golden, &case))
+        let (selected, seen, golden) = (Arc::clone(&selected), Arc::clone(&seen), root.join("golden"));
+        Trial::ignorable_test(case.id.clone(), move || {
+            check(&case, seen.get_or_init(|| observe(&golden, &selected)).as_ref().map_err(String::clone)?)
+        })
     };
     libtest_mimic::run(&args, cases.into_iter().map(trial).collect()).exit_code()
 }
 
-fn check(folder: &Path, case: &Case) -> Result<Completion, Failed> {
-    let cases = std::slice::from_ref(case);
+/// What each case showed, by id.
+type Seen = Result<HashMap<String, Observation>, String>;
+
+fn observe(folder: &Path, cases: &[Case]) -> Seen {
     let goldens = golden::load(folder, cases).map_err(|problems| problems.join("\n"))?;
-    let config = Config { jobs: 1, ..Config::default() };
-    let mut observations = run::run(cases, &goldens, &config, &Faithful, &|_| {}).map_err(|e| e.to_string())?;
-    let observation = observations.pop().flatten().ok_or("the case did not run")?;
-    let verdict = judge(case, &observation);
+    let seen = run::run(cases, &goldens, &Config::default(), &Faithful, &|_| {}).map_err(|e| e.to_string())?;
+    Ok(cases.iter().zip(seen).filter_map(|(case, seen)| Some((case.id.clone(), seen?))).collect())
+}
+
+fn check(case: &Case, seen: &HashMap<String, Observation>) -> Result<Completion, Failed> {
+    let observation = seen.get(&case.id).ok_or("the case did not run")?;
+    let verdict = judge(case, observation);
     match verdict.label {
         Label::Skip => Ok(Completion::ignored_with(verdict.reason.unwrap_or_default())),
         label if label.is_green() => Ok(Completion::Completed),
-        _ => Err(terminal::detail(case, &observation, &verdict, &format!("bedrock --explain {}", case.id)).into()),
+        _ => Err(terminal::detail(case, observation, &verdict, &format!("bedrock --explain {}", case.id)).into()),
     }
 }

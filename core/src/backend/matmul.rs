@@ -373,7 +373,8 @@ mod tests {
             let x = Rows::packed(&x, depth);
             agrees(x, MatRef::strided(&w, outs, depth, depth), "f32").expect("the same bits");
             for &dtype in Dtype::ALL {
-                agrees(x, store(dtype, Numerics::Standard, outs, depth, 13).matrix(), dtype.name()).expect("the same bits");
+                agrees(x, store(dtype, Numerics::Standard, outs, depth, 13).matrix(), dtype.name())
+                    .expect("the same bits");
             }
         }
     }

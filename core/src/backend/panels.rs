@@ -37,11 +37,22 @@ enum Data {
 enum Decode {
     Halves,
     Bfloats,
-    Integers { bytes: usize, sign: Sign, affine: Affine },
-    WideIntegers { bytes: usize, sign: Sign, affine: Affine },
+    Integers {
+        bytes: usize,
+        sign: Sign,
+        affine: Affine,
+    },
+    WideIntegers {
+        bytes: usize,
+        sign: Sign,
+        affine: Affine,
+    },
     Bytes(Box<[f32; 256]>),
     /// Less than eight bits: 32-bit words, each with successive codes of one output.
-    Words { bits: usize, table: [f32; 16] },
+    Words {
+        bits: usize,
+        table: [f32; 16],
+    },
 }
 
 /// Rows of outputs side by side: `fill(o, row)` gives the `depth` elements of output `o`.
@@ -78,8 +89,12 @@ impl Panels {
         let whole = |decode: Decode| {
             let bytes = match size {
                 1 => interleaved(outs, depth, |o, row| each(o, &mut |k, code| row[k] = code as u8)),
-                2 => flat(interleaved(outs, depth, |o, row| each(o, &mut |k, code| row[k] = (code as u16).to_le_bytes()))),
-                4 => flat(interleaved(outs, depth, |o, row| each(o, &mut |k, code| row[k] = (code as u32).to_le_bytes()))),
+                2 => flat(interleaved(outs, depth, |o, row| {
+                    each(o, &mut |k, code| row[k] = (code as u16).to_le_bytes())
+                })),
+                4 => flat(interleaved(outs, depth, |o, row| {
+                    each(o, &mut |k, code| row[k] = (code as u32).to_le_bytes())
+                })),
                 _ => flat(interleaved(outs, depth, |o, row| each(o, &mut |k, code| row[k] = code.to_le_bytes()))),
             };
             Data::Codes { bytes, decode }

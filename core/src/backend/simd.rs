@@ -29,7 +29,8 @@ pub(super) fn panels_at_once(isa: Isa, rows: usize) -> usize {
 
 #[cfg(target_arch = "x86_64")]
 pub(super) fn is_available(isa: Isa) -> bool {
-    let avx2 = || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+    let avx2 =
+        || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
     match isa {
         Isa::Scalar => true,
         Isa::Avx2 => avx2(),

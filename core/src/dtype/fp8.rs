@@ -8,7 +8,7 @@
 //! max/largest, round to nearest even, subnormals kept. Overflow policy: saturate to the
 //! largest magnitude, infinities included; NaN stays NaN.
 
-use super::{Affine, Codec, Magnitudes, Numerics, quotient, scaled};
+use super::{Affine, Codec, Magnitudes, Numerics, power_of_two, quotient, scaled};
 
 /// A code of `exponent + mantissa` bits and a sign from a single: mantissa truncated, values
 /// below the smallest normal to a signed zero, values beyond the range (NaN too) to `top`.
@@ -24,10 +24,6 @@ pub(super) fn truncated(value: f32, exponent: u32, mantissa: u32, top: u64) -> u
         return sign;
     }
     sign | (e as u64) << mantissa | u64::from((bits & 0x7f_ffff) >> (23 - mantissa))
-}
-
-fn power_of_two(e: i32) -> f64 {
-    f64::from_bits(((e + 1023) as u64) << 52)
 }
 
 /// A code taken apart: its sign as a factor, the biased exponent and its bias, the mantissa in 0..1.

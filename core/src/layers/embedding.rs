@@ -40,7 +40,11 @@ impl Family for EmbeddingSpec {
         for id in x.data() {
             let id = id.trunc();
             let known = id >= 0.0 && (id as usize) < self.vocab_size;
-            if known { table.decode(id as usize * width, &mut row) } else { row.fill(0.0) }
+            if known {
+                table.decode(id as usize * width, &mut row)
+            } else {
+                row.fill(0.0)
+            }
             y.extend(row.iter().map(|&v| self.activation.apply(v as f32)));
         }
         let shape = x.shape().iter().copied().chain([self.embedding_dim]).collect();

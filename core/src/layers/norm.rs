@@ -114,9 +114,7 @@ impl Family for LayerNormSpec {
             });
             let s = (squares / n + self.eps).sqrt();
             y.extend(
-                row.iter()
-                    .enumerate()
-                    .map(|(i, &v)| ((f64::from(v) - mean) / s * gamma[i] + shift(&beta, i)) as f32),
+                row.iter().enumerate().map(|(i, &v)| ((f64::from(v) - mean) / s * gamma[i] + shift(&beta, i)) as f32),
             );
         }
         Ok(Tensor::of(x.shape().to_vec(), y))

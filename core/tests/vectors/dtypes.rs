@@ -277,4 +277,3 @@ pub(crate) fn overflows_integer(dtype: Dtype, r: f64) -> bool {
     let unsigned = dtype.name().starts_with('u');
     !float && !(r < limit && (r > -limit || (r == -limit && !unsigned)))
 }
-

@@ -114,4 +114,3 @@ pub(crate) fn find(spec: &NetworkSpec, path: &str) -> Option<LayerSpec> {
     }
     Some(layer)
 }
-
