@@ -189,6 +189,12 @@ pub enum Command {
         #[command(flatten)]
         folders: Folders,
     },
+    /// Measure speed; judges nothing and writes nothing.
+    Bench {
+        /// What to measure.
+        #[command(subcommand)]
+        what: Bench,
+    },
     /// Render PROGRESS.md from the reports that are there.
     Render {
         /// Where things lie.
@@ -204,6 +210,33 @@ pub enum Command {
     },
     /// Print the man page.
     Man,
+}
+
+/// What `bedrock bench` measures.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// The matrix kernel in every dtype, beside NumPy, PyTorch and the original runtime
+    /// (welvet) where a Python that has them is given.
+    Kernels {
+        /// Measure this dtype only; may be given several times.
+        #[arg(long, value_name = "DTYPE", value_parser = dtype)]
+        dtype: Vec<DtypeArg>,
+        /// Threads of ours and of the rivals.
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+        threads: u16,
+        /// Timed pairs of each measurement.
+        #[arg(long, value_name = "N", default_value_t = 11, value_parser = clap::value_parser!(u16).range(1..))]
+        pairs: u16,
+        /// Extent of the matrix of the matrix times vector product.
+        #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u16).range(1..=16384))]
+        vector: u16,
+        /// Extents of the products of two square matrices.
+        #[arg(long, value_name = "N", value_delimiter = ',', default_value = "64,128,256,512,1024", value_parser = clap::value_parser!(u16).range(1..=4096))]
+        squares: Vec<u16>,
+        /// The Python that has the rivals installed; without it ours stand alone.
+        #[arg(long, value_name = "FILE", env = "BEDROCK_PYTHON")]
+        python: Option<PathBuf>,
+    },
 }
 
 impl RunArgs {
@@ -236,7 +269,9 @@ pub enum DtypeArg {
 }
 
 impl DtypeArg {
-    fn one(self) -> Option<Dtype> {
+    /// The dtype, unless all are meant.
+    #[must_use]
+    pub fn one(self) -> Option<Dtype> {
         match self {
             DtypeArg::All => None,
             DtypeArg::One(dtype) => Some(dtype),

@@ -158,8 +158,9 @@ fn fidelity(bound: Option<f64>, seen: &Fidelity) -> (Label, Option<String>) {
     }
     match bound {
         _ if output.exact => (Label::Exact, None),
-        Some(bound) if !(output.nmse <= bound) => (Label::Diff, None),
-        _ => (Label::Pass, None),
+        None => (Label::Pass, None),
+        Some(bound) if output.nmse <= bound => (Label::Pass, None),
+        Some(_) => (Label::Diff, None),
     }
 }
 

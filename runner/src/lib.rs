@@ -5,6 +5,7 @@
 //! `plan`, `compare`, `judge` and `render` are pure. Only `run` touches threads and fences
 //! panics; only `golden` writes under the golden folder; only `report` under the reports.
 
+pub mod bench;
 pub mod bless;
 pub mod cli;
 pub mod compare;

@@ -9,13 +9,13 @@ use clap::{CommandFactory as _, Parser as _};
 use loom_bedrocks::BEDROCKS;
 use loom_bedrocks::planets::PLANETS;
 use loom_core::{Cpu, Isa, Threads};
-use loom_runner::cli::{Cli, Command, Folders, Format, PythonArgs, RunArgs};
+use loom_runner::cli::{Bench, Cli, Command, Folders, Format, PythonArgs, RunArgs};
 use loom_runner::judge::{Label, Observation, Verdict, judge};
 use loom_runner::manifest::{self, Manifest, Manifests, unknown};
 use loom_runner::plan::{self, BandSource, Case, Check, Kind, Tolerance};
 use loom_runner::report::{self, LaneReport, Row};
 use loom_runner::run::{Config, Faithful};
-use loom_runner::{bless, golden, render, run, terminal, write_atomically};
+use loom_runner::{bench, bless, golden, render, run, terminal, write_atomically};
 
 /// The lane of this build.
 const LANE: &str = "cpu";
@@ -295,6 +295,19 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
             })?;
             print(&format!("{drifted} array{} drifted", if drifted == 1 { "" } else { "s" }))?;
             Ok(if drifted == 0 { End::Green } else { End::Red })
+        }
+        Command::Bench { what: Bench::Kernels { dtype, threads, pairs, vector, squares, python } } => {
+            let plan = bench::Plan {
+                dtypes: dtype.iter().filter_map(|dtype| dtype.one()).collect(),
+                threads: threads.into(),
+                pairs: pairs.into(),
+                vector: vector.into(),
+                squares: squares.into_iter().map(usize::from).collect(),
+            };
+            let script = Places::find(&Folders { manifests: None, golden: None, reports: None })?;
+            let script = script.root.join("python/bench/rivals.py");
+            print(&bench::kernels(&plan, python.as_deref(), &script)?)?;
+            Ok(End::Green)
         }
         Command::Render { folders } => {
             let places = Places::find(&folders)?;

@@ -1,0 +1,247 @@
+//! `bedrock bench kernels`: how fast the matrix kernel is in every dtype, beside named rivals.
+//!
+//! Ours and a rival's product are timed in turn, pair by pair, so that a ratio holds while the
+//! machine's speed drifts; medians are shown. A product is one forward of a dense layer
+//! without bias. Nothing here judges: speed has no verdict.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use comfy_table::{CellAlignment, Table, presets};
+use loom_core::{
+    Cpu, Dtype, Isa, LayerSpec, Network, NetworkSpec, Numerics, Role, State, Storage, Tensor, Threads, Vectors,
+    WeightStore,
+};
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Dtypes; all when empty.
+    pub dtypes: Vec<Dtype>,
+    /// Threads.
+    pub threads: usize,
+    /// Timed pairs of each measurement.
+    pub pairs: usize,
+    /// Outputs and depth of the matrix times vector product.
+    pub vector: usize,
+    /// Extents of the square products of two matrices.
+    pub squares: Vec<usize>,
+}
+
+/// A process that runs other libraries' products.
+struct Rivals {
+    child: Child,
+    ask: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    installed: BTreeMap<String, String>,
+}
+
+impl Rivals {
+    fn start(python: &Path, script: &Path, threads: usize) -> anyhow::Result<Self> {
+        let threads = threads.to_string();
+        let mut child = Command::new(python)
+            .arg(script)
+            .envs([("OPENBLAS_NUM_THREADS", &threads), ("BENCH_THREADS", &threads), ("GOMAXPROCS", &threads)])
+            // Settings for old BLAS builds would slow a current one.
+            .env_remove("OPENBLAS_CORETYPE")
+            .env_remove("OPENBLAS_L2_SIZE")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}; give --python or BEDROCK_PYTHON", python.display()))?;
+        let (Some(ask), Some(answers)) = (child.stdin.take(), child.stdout.take()) else { bail!("no pipes") };
+        let mut rivals = Self { child, ask, answers: BufReader::new(answers), installed: BTreeMap::new() };
+        rivals.installed = serde_json::from_str(&rivals.line()?)?;
+        Ok(rivals)
+    }
+
+    fn line(&mut self) -> anyhow::Result<String> {
+        let mut line = String::new();
+        if self.answers.read_line(&mut line)? == 0 {
+            bail!("the process of the rivals ended early");
+        }
+        Ok(line)
+    }
+
+    /// Seconds of one product, unless the library is not installed.
+    fn run(&mut self, name: &str, shape: [usize; 3], dtype: Dtype) -> anyhow::Result<Option<f64>> {
+        let [rows, outs, depth] = shape;
+        writeln!(self.ask, "{name} {rows} {outs} {depth} {}", dtype as u8)?;
+        self.ask.flush()?;
+        Ok(serde_json::from_str(&self.line()?)?)
+    }
+}
+
+impl Drop for Rivals {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A dense layer in a dtype and what it is fed.
+struct Ours {
+    network: Network,
+    x: Tensor,
+    cpu: Cpu,
+}
+
+/// Numbers from -1 to 1 without a pattern that a cache could like.
+fn noise(n: usize, mut seed: u32) -> Vec<f32> {
+    let mut next = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 17;
+        seed ^= seed << 5;
+        seed as f32 / u32::MAX as f32 * 2.0 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+impl Ours {
+    fn new([rows, outs, depth]: [usize; 3], dtype: Dtype, threads: usize) -> anyhow::Result<Self> {
+        let spec: LayerSpec = serde_json::from_value(
+            serde_json::json!({ "dense": { "input_dim": depth, "output_dim": outs, "bias": false } }),
+        )?;
+        let store = WeightStore::f32(vec![outs, depth], noise(outs * depth, 7))?;
+        let mut table = [("layers.0".to_string(), [(Role::Weight, store)].into())].into();
+        let network = Network::build(NetworkSpec::stack(vec![spec]), &mut table)?;
+        let storage = Storage { dtype, numerics: Numerics::Standard, vectors: Vectors::Float32 };
+        let threads = if threads == 1 { Threads::Single } else { Threads::Multi };
+        let cpu = Cpu::with(Isa::best(), threads).context("this processor's best instruction set is gone")?;
+        Ok(Self { network: network.morph(&storage)?, x: Tensor::new(vec![rows, depth], noise(rows * depth, 11))?, cpu })
+    }
+
+    /// Seconds of one product.
+    fn run(&self) -> anyhow::Result<f64> {
+        let start = Instant::now();
+        let y = self.network.run(std::slice::from_ref(&self.x), &mut State::default(), &self.cpu)?;
+        let seconds = start.elapsed().as_secs_f64();
+        std::hint::black_box(y);
+        Ok(seconds)
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// One measurement: our median seconds, and for each rival its median over ours.
+struct Measured {
+    seconds: f64,
+    rivals: Vec<Option<f64>>,
+}
+
+fn measure(
+    plan: &Plan,
+    shape: [usize; 3],
+    dtype: Dtype,
+    names: &[&str],
+    rivals: &mut Option<Rivals>,
+) -> anyhow::Result<Measured> {
+    let ours = Ours::new(shape, dtype, plan.threads)?;
+    // Panels are packed, and threads woken, before anything counts.
+    ours.run()?;
+    ours.run()?;
+    let mut seconds = Vec::new();
+    let mut found = Vec::new();
+    for name in names {
+        let mut ratios = Vec::new();
+        if let Some(rivals) = rivals.as_mut().filter(|rivals| rivals.installed.contains_key(*name)) {
+            // Building a rival's layer pushes ours out of the caches, so both warm up.
+            rivals.run(name, shape, dtype)?;
+            ours.run()?;
+            for _ in 0..plan.pairs {
+                let a = ours.run()?;
+                if let Some(b) = rivals.run(name, shape, dtype)? {
+                    ratios.push(b / a);
+                }
+                seconds.push(a);
+            }
+        }
+        found.push((!ratios.is_empty()).then(|| median(ratios)));
+    }
+    if seconds.is_empty() {
+        seconds = (0..plan.pairs).map(|_| ours.run()).collect::<anyhow::Result<_>>()?;
+    }
+    Ok(Measured { seconds: median(seconds), rivals: found })
+}
+
+/// Measures and returns the tables. `python` runs the rivals; without it ours stand alone.
+///
+/// # Errors
+/// When the rivals' process cannot be started or ends early.
+pub fn kernels(plan: &Plan, python: Option<&Path>, script: &Path) -> anyhow::Result<String> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(plan.threads).build()?;
+    let mut rivals = python.map(|python| Rivals::start(python, script, plan.threads)).transpose()?;
+    let mut text = format!("{} on {} thread(s), medians of {} pairs", Isa::best(), plan.threads, plan.pairs);
+    match &rivals {
+        None => text.push_str("; no rivals (give --python)"),
+        Some(rivals) => {
+            rivals.installed.iter().for_each(|(name, version)| text.push_str(&format!("; {name} {version}")));
+        }
+    }
+    text.push('\n');
+    let dtypes: Vec<Dtype> = if plan.dtypes.is_empty() { Dtype::ALL.to_vec() } else { plan.dtypes.clone() };
+    let mut table =
+        table(&["shape", "dtype", "ms", "GMAC/s", "weights GB/s", "× our f32", "× numpy", "× torch", "× loom"]);
+    let gemv = [1, plan.vector, plan.vector];
+    let shapes = [gemv].into_iter().chain(plan.squares.iter().map(|&n| [n, n, n]));
+    for shape in shapes {
+        let mut plain: Option<f64> = None;
+        for &dtype in &dtypes {
+            // The others compute in f32 alone, whatever we do; Loom is too slow for products of matrices.
+            let names: &[&str] = match (dtype, shape == gemv) {
+                (Dtype::Float32, true) => &["numpy", "torch", "loom"],
+                (Dtype::Float32, false) => &["numpy", "torch"],
+                (_, true) => &["loom"],
+                (_, false) => &[],
+            };
+            let measured = pool.install(|| measure(plan, shape, dtype, names, &mut rivals))?;
+            if plain.is_none() {
+                let same = |dtype| pool.install(|| measure(plan, shape, dtype, &[], &mut None));
+                plain = Some(if dtype == Dtype::Float32 { measured.seconds } else { same(Dtype::Float32)?.seconds });
+            }
+            let [rows, outs, depth] = shape;
+            let work = (rows * outs * depth) as f64;
+            let bytes = (outs * depth * dtype.bits()) as f64 / 8.0;
+            let rival = |name: &str| {
+                let found = names.iter().position(|n| *n == name).and_then(|i| measured.rivals[i]);
+                found.map_or(
+                    "—".into(),
+                    |ratio| if ratio < 10.0 { format!("{ratio:.2}") } else { format!("{ratio:.0}") },
+                )
+            };
+            table.add_row(vec![
+                format!("{rows}×{depth}·{depth}×{outs}"),
+                dtype.to_string(),
+                format!("{:.3}", measured.seconds * 1e3),
+                format!("{:.2}", work / measured.seconds / 1e9),
+                format!("{:.2}", bytes / measured.seconds / 1e9),
+                plain.map_or("—".into(), |plain| format!("{:.2}", plain / measured.seconds)),
+                rival("numpy"),
+                rival("torch"),
+                rival("loom"),
+            ]);
+        }
+    }
+    for column in 2..table.column_count() {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    text.push_str(&table.to_string());
+    text.push_str("\n× a rival: how many times faster ours is; NumPy and PyTorch compute in float32.\n");
+    Ok(text)
+}
+
+fn table(headers: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(headers.to_vec());
+    table
+}
