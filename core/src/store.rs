@@ -307,6 +307,13 @@ impl WeightStore {
         }
     }
 
+    /// The numbers of the codes from `start` on, as many as `out` holds, for [`Rule::Narrow`].
+    pub(crate) fn numbers(&self, start: usize, out: &mut [i32]) {
+        let Scales::Tensor(affine) = self.scales;
+        let numbers = self.dtype.numbers(self.numerics, affine);
+        unpack(self.dtype.bits(), &self.bytes, start, out.len(), |i, code| out[i] = numbers[code as usize]);
+    }
+
     /// How kernels decode it.
     pub(crate) fn rule(&self) -> Rule {
         self.dtype.rule(self.numerics)
@@ -323,7 +330,7 @@ impl WeightStore {
                 let top = u64::MAX >> (64 - self.dtype.bits());
                 [0, top / 2, top / 2 + 1, top].into_iter().all(finite)
             }
-            Rule::Table => (0..1 << self.dtype.bits()).all(finite),
+            Rule::Narrow | Rule::Table => (0..1 << self.dtype.bits()).all(finite),
         };
         if never {
             return None;

@@ -5,6 +5,9 @@
 //! digits than f32 has, every path multiplies and then adds. Vector paths run across outputs
 //! and never across k, and threads take whole outputs. Hence every path gives the same bits.
 //!
+//! Weights of integer types of at most eight bits are another matter: their sums are exact, see
+//! the module `exact`.
+//!
 //! The scalar path decodes one row of the store at a time, code by code; the vector paths
 //! decode short blocks of [`Panels`]. No path decodes a whole matrix.
 
@@ -12,10 +15,12 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
+use super::exact::{self, Fixed};
 use super::panels::{Block, PANEL, STEP};
 use super::simd::{self, MAX_PANELS};
 use super::{Cpu, Isa, Panels, Threads};
-use crate::store::WeightStore;
+use crate::dtype::{Affine, Rule};
+use crate::store::{Scales, WeightStore};
 
 /// Below this many multiplications the other cores are not woken.
 const WORTH_SHARING: usize = 1 << 15;
@@ -74,6 +79,14 @@ impl<'a> MatRef<'a> {
                 }
             }
             Source::Store(store) => store.decode(o * self.depth, out),
+        }
+    }
+
+    /// The store, if sums over it are exact.
+    fn narrow(&self) -> Option<&'a WeightStore> {
+        match self.source {
+            Source::Store(store) if store.rule() == Rule::Narrow => Some(store),
+            _ => None,
         }
     }
 
@@ -174,9 +187,15 @@ impl<E> Job<'_, E> {
     where
         E: Fn(usize, f64) -> T,
     {
-        match self.panels {
-            None => self.scalar(row, from, width, out),
-            Some(panels) => {
+        match (self.panels, self.w.narrow()) {
+            (None, None) => self.scalar(row, from, width, out),
+            (None, Some(store)) => self.exact_scalar(store, row, from, width, out),
+            (Some(panels), Some(store)) => {
+                for (i, out) in out.chunks_mut(ROWS * width).enumerate() {
+                    self.exact(panels, store, row + i * ROWS, from, width, out);
+                }
+            }
+            (Some(panels), None) => {
                 for (i, out) in out.chunks_mut(ROWS * width).enumerate() {
                     if panels.is_wide() {
                         self.vector::<f64, T>(panels, row + i * ROWS, from, width, out);
@@ -202,6 +221,48 @@ impl<E> Job<'_, E> {
                 }
                 out[i] = (self.emit)(from + i, canonical(sum));
             }
+        }
+    }
+
+    /// Weights of [`Rule::Narrow`] types, one output at a time.
+    fn exact_scalar<T>(&self, store: &WeightStore, row: usize, from: usize, width: usize, out: &mut [T])
+    where
+        E: Fn(usize, f64) -> T,
+    {
+        let Scales::Tensor(Affine { scale, .. }) = store.scales();
+        let mut numbers = vec![0; self.x.depth];
+        for i in 0..width {
+            store.numbers((from + i) * self.w.depth, &mut numbers);
+            for (r, out) in out.chunks_mut(width).enumerate() {
+                let sum = exact::sum(self.x.row(row + r), &numbers) * f64::from(scale);
+                out[i] = (self.emit)(from + i, canonical(sum));
+            }
+        }
+    }
+
+    /// Weights of [`Rule::Narrow`] types for at most [`ROWS`] rows.
+    fn exact<T>(&self, panels: &Panels, store: &WeightStore, row: usize, from: usize, width: usize, out: &mut [T])
+    where
+        E: Fn(usize, f64) -> T,
+    {
+        let Some(narrow) = panels.narrow() else { return };
+        let last = (from + width).div_ceil(PANEL);
+        let rows: Vec<Option<Fixed>> =
+            (0..out.len() / width).map(|r| Fixed::new(self.x.row(row + r), narrow.bits)).collect();
+        let mut sums = [[0.0; PANEL]; MAX_PANELS];
+        for panel in (from / PANEL..last).step_by(MAX_PANELS) {
+            let these = panel..last.min(panel + MAX_PANELS);
+            for (fixed, out) in rows.iter().zip(out.chunks_mut(width)) {
+                let Some(fixed) = fixed else { continue };
+                fixed.sums(self.isa, narrow, these.clone(), &mut sums);
+                let wanted = out[panel * PANEL - from..].iter_mut().zip(sums[..these.len()].as_flattened());
+                for (i, (slot, sum)) in wanted.enumerate() {
+                    *slot = (self.emit)(panel * PANEL + i, sum * f64::from(narrow.scale));
+                }
+            }
+        }
+        for (r, (_, out)) in rows.iter().zip(out.chunks_mut(width)).enumerate().filter(|(_, (row, _))| row.is_none()) {
+            self.exact_scalar(store, row + r, from, width, out);
         }
     }
 
@@ -283,8 +344,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::dtype::{Dtype, Numerics, Rule};
-    use crate::store::Scales;
+    use crate::dtype::{Dtype, Numerics};
 
     fn values(n: usize, seed: u32) -> Vec<f32> {
         let mut s = seed | 1;

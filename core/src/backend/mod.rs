@@ -1,6 +1,7 @@
 //! Where layers run. [`Cpu`] names an instruction set and whether work is spread over cores;
 //! neither ever changes a result.
 
+mod exact;
 mod matmul;
 mod panels;
 mod simd;

@@ -30,6 +30,46 @@ enum Data {
     Single(Vec<f32>),
     Double(Vec<f64>),
     Codes { bytes: Vec<u8>, decode: Decode },
+    Narrow(Narrow),
+}
+
+/// Codes of at most eight bits for exact sums: words of 32 bits, each with successive codes of
+/// one output, the first in the lowest bits.
+#[derive(Debug)]
+pub(super) struct Narrow {
+    pub(super) bits: usize,
+    /// The number of a code of fewer than eight bits, less `offset`; codes of eight bits are
+    /// such numbers themselves.
+    pub(super) table: [u8; 16],
+    /// The smallest number.
+    pub(super) offset: i32,
+    /// What the sums are multiplied by.
+    pub(super) scale: f32,
+    /// Words of one output.
+    depth: usize,
+    bytes: Vec<u8>,
+}
+
+impl Narrow {
+    /// The codes of a panel, `range` of its words.
+    pub(super) fn words(&self, panel: usize, range: Range<usize>) -> &[u8] {
+        let start = panel * self.depth;
+        &self.bytes[(start + range.start) * 4 * PANEL..(start + range.end) * 4 * PANEL]
+    }
+
+    fn of(store: &WeightStore) -> Self {
+        let Scales::Tensor(affine) = store.scales();
+        let bits = store.dtype().bits();
+        let numbers = store.dtype().numbers(store.numerics(), affine);
+        let offset = numbers.iter().copied().min().unwrap_or(0);
+        let number = |code: u64| (numbers[code as usize] - offset) as u8;
+        let (depth, bytes) = match bits {
+            8 => words(store, |code| u32::from(number(code))),
+            _ => words(store, |code| code as u32),
+        };
+        let table = std::array::from_fn(|code| if bits < 8 { number((code % numbers.len()) as u64) } else { 0 });
+        Self { bits, table, offset, scale: affine.scale, depth, bytes }
+    }
 }
 
 /// How the codes of a panel become weights: a [`Rule`] with its numbers.
@@ -116,9 +156,23 @@ impl Panels {
                 table.copy_from_slice(&dtype.table(store.numerics(), affine));
                 whole(Decode::Bytes(table))
             }
-            Rule::Table => narrow(store, &dtype.table(store.numerics(), affine)),
+            Rule::Narrow => Data::Narrow(Narrow::of(store)),
+            Rule::Table => {
+                let (_, bytes) = words(store, |code| code as u32);
+                let values = dtype.table(store.numerics(), affine);
+                let table = std::array::from_fn(|i| values[i % values.len()]);
+                Data::Codes { bytes, decode: Decode::Words { bits, table } }
+            }
         };
         Self { depth, data }
+    }
+
+    /// The codes for exact sums, if the weights are of such a type.
+    pub(super) fn narrow(&self) -> Option<&Narrow> {
+        match &self.data {
+            Data::Narrow(narrow) => Some(narrow),
+            _ => None,
+        }
     }
 
     /// Whether the weights are f64.
@@ -137,17 +191,16 @@ fn flat<const N: usize>(codes: Vec<[u8; N]>) -> Vec<u8> {
     codes.into_flattened()
 }
 
-/// Codes of fewer than eight bits as words.
-fn narrow(store: &WeightStore, values: &[f32]) -> Data {
+/// Codes of at most eight bits in words of 32, and how many words an output has.
+fn words(store: &WeightStore, field: impl Fn(u64) -> u32) -> (usize, Vec<u8>) {
     let ((outs, depth), bits) = (store.extents(), store.dtype().bits());
     let codes = 32 / bits;
     let words = interleaved(outs, depth.div_ceil(codes), |o, words: &mut [[u8; 4]]| {
         let mut row = vec![0u32; words.len()];
-        unpack(bits, store.bytes(), o * depth, depth, |k, code| row[k / codes] |= (code as u32) << (k % codes * bits));
+        unpack(bits, store.bytes(), o * depth, depth, |k, code| row[k / codes] |= field(code) << (k % codes * bits));
         words.iter_mut().zip(row).for_each(|(word, codes)| *word = codes.to_le_bytes());
     });
-    let table = std::array::from_fn(|i| values[i % values.len()]);
-    Data::Codes { bytes: flat(words), decode: Decode::Words { bits, table } }
+    (depth.div_ceil(codes), flat(words))
 }
 
 /// Weights of one panel over a range of k: in place, or decoded into `buffer`.
@@ -164,7 +217,7 @@ impl Block for f32 {
                 decode.singles(isa, decode.slice(bytes, panels.depth, panel, &k), out);
                 out
             }
-            Data::Double(_) => &[],
+            Data::Double(_) | Data::Narrow(_) => &[],
         }
     }
 }
@@ -178,7 +231,7 @@ impl Block for f64 {
                 wide(isa, *size, *sign, *affine, decode.slice(bytes, panels.depth, panel, &k), out);
                 out
             }
-            Data::Single(_) | Data::Codes { .. } => &[],
+            Data::Single(_) | Data::Codes { .. } | Data::Narrow(_) => &[],
         }
     }
 }
@@ -225,8 +278,6 @@ fn integers(bytes: usize, sign: Sign, Affine { scale, zero_point }: Affine, code
     let zero = zero_point as i32;
     let far = i128::from(zero_point);
     match (bytes, sign) {
-        (1, Sign::Signed) => each(codes, out, |c| (i32::from(i8::from_le_bytes(c)) - zero) as f32 * scale),
-        (1, Sign::Unsigned) => each(codes, out, |c| (i32::from(u8::from_le_bytes(c)) - zero) as f32 * scale),
         (2, Sign::Signed) => each(codes, out, |c| (i32::from(i16::from_le_bytes(c)) - zero) as f32 * scale),
         (2, Sign::Unsigned) => each(codes, out, |c| (i32::from(u16::from_le_bytes(c)) - zero) as f32 * scale),
         (4, Sign::Signed) if zero_point == 0 => each(codes, out, |c| i32::from_le_bytes(c) as f32 * scale),

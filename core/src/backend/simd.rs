@@ -8,6 +8,7 @@
 #![expect(unsafe_code, reason = "std::arch intrinsics; every entrance checks its slices first")]
 
 use super::Isa;
+use super::exact::MAX_DIGITS;
 use super::panels::PANEL;
 
 /// The most rows that one tile takes.
@@ -181,11 +182,144 @@ pub(super) fn words(isa: Isa, bits: usize, table: &[f32; 16], codes: &[u8], out:
     }
 }
 
+/// Adds to `totals[p][j][o]` the products of digit j of each element with the codes of output o
+/// in panel p. `digits` holds `count` digits of four elements for each step; `weights` the words
+/// of each panel, whose `8 / bits` steps each take one code from every byte, by way of `table`
+/// where a code has fewer than eight bits. Steps are so few that 32 bits hold their sums.
+pub(super) fn digits(
+    isa: Isa,
+    count: usize,
+    digits: &[[i8; 4]],
+    bits: usize,
+    table: &[u8; 16],
+    weights: &[&[u8]],
+    totals: &mut [[[i64; PANEL]; MAX_DIGITS]; MAX_PANELS],
+) {
+    let steps = digits.len() / count * bits / 8;
+    let fits = weights.iter().all(|words| words.len() == steps * 4 * PANEL);
+    assert!(is_available(isa) && fits && (1..=MAX_DIGITS).contains(&count), "digit operands disagree");
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Avx512 && is_x86_feature_detected!("avx512vnni") {
+        // All panels share each digit that is loaded, as far as their sums fit the registers.
+        let together = if count < MAX_DIGITS { MAX_PANELS } else { MAX_PANELS / 2 };
+        for (weights, totals) in weights.chunks(together).zip(totals.chunks_mut(together)) {
+            macro_rules! call {
+                ($d:literal) => {
+                    // SAFETY: the instruction sets were detected and the slices measured.
+                    match weights {
+                        [a, b, c, d] => unsafe { x86::digits::<$d, 4>(digits, bits, table, &[a, b, c, d], totals) },
+                        [a, b, c] => unsafe { x86::digits::<$d, 3>(digits, bits, table, &[a, b, c], totals) },
+                        [a, b] => unsafe { x86::digits::<$d, 2>(digits, bits, table, &[a, b], totals) },
+                        [a] => unsafe { x86::digits::<$d, 1>(digits, bits, table, &[a], totals) },
+                        _ => {}
+                    }
+                };
+            }
+            match count {
+                1 => call!(1),
+                2 => call!(2),
+                3 => call!(3),
+                4 => call!(4),
+                5 => call!(5),
+                6 => call!(6),
+                _ => call!(7),
+            }
+        }
+        return;
+    }
+    compiled_for(isa, || {
+        for (words, totals) in weights.iter().zip(totals) {
+            plain_digits(count, digits, bits, table, words, totals);
+        }
+    });
+}
+
+/// The same without intrinsics, one panel at a time.
+#[inline(always)]
+fn plain_digits(
+    count: usize,
+    digits: &[[i8; 4]],
+    bits: usize,
+    table: &[u8; 16],
+    words: &[u8],
+    totals: &mut [[i64; PANEL]; MAX_DIGITS],
+) {
+    let (per_byte, mask) = (8 / bits, u8::MAX >> (8 - bits));
+    let mut sums = [[0i32; PANEL]; MAX_DIGITS];
+    for (words, digits) in words.as_chunks::<{ 4 * PANEL }>().0.iter().zip(digits.chunks_exact(count * per_byte)) {
+        for (step, digits) in digits.chunks_exact(count).enumerate() {
+            let mut numbers = [[0i32; PANEL]; 4];
+            for (i, byte) in words.iter().enumerate() {
+                let code = byte >> (step * bits) & mask;
+                numbers[i % 4][i / 4] = i32::from(if bits < 8 { table[usize::from(code & 15)] } else { code });
+            }
+            for (sums, digit) in sums.iter_mut().zip(digits) {
+                for (numbers, digit) in numbers.iter().zip(digit) {
+                    for (sum, number) in sums.iter_mut().zip(numbers) {
+                        *sum += i32::from(*digit) * number;
+                    }
+                }
+            }
+        }
+    }
+    for (totals, sums) in totals.iter_mut().zip(&sums) {
+        totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += i64::from(*sum));
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::PANEL;
+    use super::{MAX_DIGITS, PANEL};
+
+    /// # Safety
+    /// Needs AVX-512 F, BW and VNNI; each panel of `weights` has 64 bytes for every `8 / bits`
+    /// steps of `digits`, a step being `D` digits of four elements.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) unsafe fn digits<const D: usize, const P: usize>(
+        digits: &[[i8; 4]],
+        bits: usize,
+        table: &[u8; 16],
+        weights: &[&[u8]; P],
+        totals: &mut [[[i64; PANEL]; MAX_DIGITS]],
+    ) {
+        let mut acc = [[_mm512_setzero_si512(); D]; P];
+        // SAFETY: 16 bytes are read from the table and 64 from each panel for each word.
+        unsafe {
+            let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
+            let mask = _mm512_set1_epi8((u8::MAX >> (8 - bits)) as i8);
+            let shift = _mm_cvtsi32_si128(bits as i32);
+            for (i, digits) in digits.chunks_exact(D * (8 / bits)).enumerate() {
+                let mut words = [_mm512_setzero_si512(); P];
+                for p in 0..P {
+                    words[p] = _mm512_loadu_si512(weights[p].as_ptr().add(i * 4 * PANEL).cast());
+                }
+                for digits in digits.chunks_exact(D) {
+                    for p in 0..P {
+                        let codes = if bits == 8 {
+                            words[p]
+                        } else {
+                            _mm512_shuffle_epi8(table, _mm512_and_si512(words[p], mask))
+                        };
+                        for j in 0..D {
+                            let digit = _mm512_set1_epi32(i32::from_le_bytes(digits[j].map(|d| d as u8)));
+                            acc[p][j] = _mm512_dpbusd_epi32(acc[p][j], codes, digit);
+                        }
+                        words[p] = _mm512_srl_epi32(words[p], shift);
+                    }
+                }
+            }
+        }
+        for (acc, totals) in acc.iter().zip(totals) {
+            for (acc, totals) in acc.iter().zip(totals) {
+                let mut sums = [0i32; PANEL];
+                // SAFETY: 16 sums of 32 bits.
+                unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), *acc) };
+                totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += i64::from(sum));
+            }
+        }
+    }
 
     /// # Safety
     /// Needs AVX-512 F, BW, DQ and VL.

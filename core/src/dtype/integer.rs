@@ -56,10 +56,10 @@ fn mask(bits: u32) -> u64 {
     u64::MAX >> (64 - bits)
 }
 
-/// 2 and 4 bits by table; from 32 bits on, full-range codes do not fit f32.
+/// Sums of up to eight bits are exact; from 32 bits on, full-range codes do not fit f32.
 fn rule(bits: u32, numerics: Numerics, sign: Sign) -> Rule {
     match (bits, numerics) {
-        (..8, _) => Rule::Table,
+        (..=8, _) => Rule::Narrow,
         (32.., Numerics::Standard) => Rule::WideInteger(sign),
         _ => Rule::Integer(sign),
     }

@@ -122,6 +122,9 @@ pub enum Rule {
     Integer(Sign),
     /// `(code - zero_point) * scale` of an integer, rounded once to f64.
     WideInteger(Sign),
+    /// Whole numbers of at most eight bits: sums of their products are exact, rounded once to
+    /// f64 and then multiplied by the scale. [`Dtype::numbers`] has the number of each code.
+    Narrow,
     /// A table of the value of every code: [`Dtype::table`].
     Table,
 }
@@ -318,6 +321,13 @@ impl Dtype {
         (0..1u64 << self.bits().min(8)).map(|code| self.value(numerics, code, affine) as f32).collect()
     }
 
+    /// The number of every code of a [`Rule::Narrow`] type, less the zero point, by code.
+    #[must_use]
+    pub fn numbers(self, numerics: Numerics, affine: Affine) -> Vec<i32> {
+        let unit = Affine { scale: 1.0, ..affine };
+        self.table(numerics, unit).into_iter().map(|number| number as i32).collect()
+    }
+
     /// The largest error of storing a finite weight of a tensor that chose `scale` itself. Where
     /// a type clips (ternary, binary, `loom` unsigned), what is cut off counts as error.
     #[must_use]
@@ -399,7 +409,7 @@ pub(crate) fn unpack(bits: usize, bytes: &[u8], start: usize, n: usize, mut each
 }
 
 /// `2^e` for exponents of normal doubles.
-fn power_of_two(e: i32) -> f64 {
+pub(crate) fn power_of_two(e: i32) -> f64 {
     f64::from_bits(((e + 1023) as u64) << 52)
 }
 

@@ -8,7 +8,7 @@
 //!
 //! A NaN becomes 0 in ternary and -1 in binary.
 
-use super::{Affine, Codec, Magnitudes, Numerics, quotient, scaled};
+use super::{Affine, Codec, Magnitudes, Numerics, Rule, quotient, scaled};
 
 pub(super) struct Ternary;
 
@@ -29,6 +29,10 @@ impl Codec for Ternary {
     fn decode(&self, _: Numerics, code: u64, affine: Affine) -> f64 {
         // Two's complement in two bits; code 2 is never written and reads as -2.
         scaled(((code << 62) as i64 >> 62) as f64, affine.scale)
+    }
+
+    fn rule(&self, _: Numerics) -> Rule {
+        Rule::Narrow
     }
 
     /// Half a step, or what lies beyond the outer values.
@@ -60,6 +64,10 @@ impl Codec for Binary {
 
     fn decode(&self, _: Numerics, code: u64, affine: Affine) -> f64 {
         scaled(if code == 1 { 1.0 } else { -1.0 }, affine.scale)
+    }
+
+    fn rule(&self, _: Numerics) -> Rule {
+        Rule::Narrow
     }
 
     /// The distance of the magnitude from the mean.

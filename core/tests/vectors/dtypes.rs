@@ -8,7 +8,6 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use loom_core::dtype::Rule;
 use loom_core::format::{dialect, flat};
 use loom_core::layers::QkNorm;
 use loom_core::{
@@ -80,7 +79,7 @@ fn network(folder: &Path, item: &Value, tally: &mut Tally) -> Result<(), String>
         ("convt1" | "convt2" | "convt3", Ok(dtype)) if !matches!(dtype, Dtype::Float32 | Dtype::Float64) => {
             &["convtransposed-zero-for-storage-types"][..]
         }
-        ("kmeans", Ok(dtype)) if matches!(dtype.rule(Numerics::Loom), Rule::Integer(_)) => &["kmeans-int-uniform"],
+        ("kmeans", Ok(dtype)) if dtype.bits() >= 8 && dtype.name().contains("int") => &["kmeans-int-uniform"],
         _ => &[],
     };
     tally.note(&format!("forward of {id}"), judge(forward(&network, &item["forward"]), quirk));

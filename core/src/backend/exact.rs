@@ -1,0 +1,196 @@
+//! Exact sums of f32 numbers times whole numbers: what the matrix kernel does with weights of
+//! integer types of at most eight bits.
+//!
+//! `sum of x_k * n_k` has one exact value; it is rounded once to f64. No order of summation
+//! matters, and integer instructions may be used: [`Fixed`] writes a row of x as whole numbers
+//! over a common power of two, cut into digits of eight bits, and products of digits with codes
+//! are summed in 32 bits. [`sum`] gets the same number by wide accumulators; it is the reference,
+//! and serves rows whose numbers lie too far apart.
+
+use super::Isa;
+use super::panels::{Narrow, PANEL};
+use super::simd;
+use crate::dtype::power_of_two;
+
+/// The most digits that a row is cut into.
+pub(super) const MAX_DIGITS: usize = 7;
+
+/// A finite single as `m * 2^(e - 149)` with a signed whole m of at most 24 bits.
+fn parts(x: f32) -> (i64, u32) {
+    let bits = x.to_bits();
+    let (biased, fraction) = (bits >> 23 & 0xff, i64::from(bits & 0x7f_ffff));
+    let (m, e) = if biased == 0 { (fraction, 0) } else { (fraction | 0x80_0000, biased - 1) };
+    (if x.is_sign_negative() { -m } else { m }, e)
+}
+
+/// The sum of `x[k] * n[k]`, exact and then rounded to f64. Where an x is not finite it is what
+/// IEEE arithmetic makes of the terms in order.
+pub(super) fn sum(x: &[f32], n: &[i32]) -> f64 {
+    if x.iter().any(|x| !x.is_finite()) {
+        return x.iter().zip(n).fold(0.0, |sum, (&x, &n)| sum + f64::from(x) * f64::from(n));
+    }
+    // Terms whose exponents share their upper bits share an accumulator: 24 + 9 bits, shifted
+    // by at most 63, leave room for 2^30 of them.
+    let mut accumulators = [0i128; 4];
+    for (&x, &n) in x.iter().zip(n) {
+        let (m, e) = parts(x);
+        accumulators[(e / 64) as usize] += i128::from(m * i64::from(n)) << (e % 64);
+    }
+    let mut limbs = [0u64; 6];
+    let mut carry = 0i128;
+    for (i, limb) in limbs.iter_mut().enumerate() {
+        let total = accumulators.get(i).copied().unwrap_or(0) + carry;
+        *limb = total as u64;
+        carry = total >> 64;
+    }
+    let negative = carry < 0;
+    if negative {
+        let mut borrow = true;
+        for limb in &mut limbs {
+            (*limb, borrow) = (!*limb).overflowing_add(u64::from(borrow));
+        }
+    }
+    let Some(top) = limbs.iter().rposition(|&limb| limb != 0) else { return 0.0 };
+    let low = top.saturating_sub(1);
+    // Two limbs hold more bits than f64 does; what lies below them only breaks ties.
+    let rest = u128::from(limbs[..low].iter().any(|&limb| limb != 0));
+    let upper =
+        if top == 0 { u128::from(limbs[0]) } else { u128::from(limbs[top]) << 64 | u128::from(limbs[low]) | rest };
+    let magnitude = upper as f64 * power_of_two(64 * low as i32 - 149);
+    if negative { -magnitude } else { magnitude }
+}
+
+/// A row of x as whole numbers times `2^exponent`, cut into balanced digits of base 256.
+pub(super) struct Fixed {
+    exponent: i32,
+    count: usize,
+    total: i128,
+    /// Whether sums with codes of nine bits, sign included, fit 64 bits.
+    fits: bool,
+    /// For each step of [`Narrow::steps`]: `count` digits of each of four elements.
+    digits: Vec<[i8; 4]>,
+}
+
+impl Fixed {
+    /// Cuts a row, unless its numbers lie too far apart or are not finite. `bits` is the width
+    /// of a code, which decides in what order elements meet their codes.
+    pub(super) fn new(x: &[f32], bits: usize) -> Option<Self> {
+        let (mut low, mut high) = (i32::MAX, i32::MIN);
+        for &x in x {
+            if !x.is_finite() {
+                return None;
+            }
+            let (m, e) = parts(x);
+            if m != 0 {
+                low = low.min(e as i32 + m.trailing_zeros() as i32);
+                high = high.max(e as i32 + 64 - m.unsigned_abs().leading_zeros() as i32);
+            }
+        }
+        if low > high {
+            return Some(Self { exponent: 0, count: 0, total: 0, fits: true, digits: Vec::new() });
+        }
+        // Balanced digits reach a little less far than a two's complement number.
+        let count = ((high - low) as usize + 2).div_ceil(8);
+        if count > MAX_DIGITS {
+            return None;
+        }
+        let (per_byte, per_word) = (8 / bits, 32 / bits);
+        let mut digits = vec![[0; 4]; x.len().div_ceil(per_word) * per_byte * count];
+        let mut total = 0;
+        for (k, &x) in x.iter().enumerate() {
+            let (m, e) = parts(x);
+            if m == 0 {
+                continue;
+            }
+            let shift = e as i32 - low;
+            let whole = if shift < 0 { m >> -shift } else { m << shift };
+            total += i128::from(whole);
+            // With 128 added to every digit, digits are the bytes of a two's complement number.
+            let bytes = whole.wrapping_add(0x8080_8080_8080_8080_u64 as i64).to_le_bytes();
+            let (word, byte, step) = (k / per_word, k % per_word / per_byte, k % per_byte);
+            let place = &mut digits[(word * per_byte + step) * count..][..count];
+            place.iter_mut().zip(bytes).for_each(|(digit, b)| digit[byte] = (b ^ 0x80) as i8);
+        }
+        let fits = 8 * count + 9 + (usize::BITS - x.len().leading_zeros()) as usize <= 62;
+        Some(Self { exponent: low - 149, count, total, fits, digits })
+    }
+
+    /// The sums of the row with the outputs of each panel of `panels`, which are at most
+    /// [`simd::MAX_PANELS`].
+    pub(super) fn sums(&self, isa: Isa, narrow: &Narrow, panels: std::ops::Range<usize>, out: &mut [[f64; PANEL]]) {
+        let mut totals = [[[0i64; PANEL]; MAX_DIGITS]; simd::MAX_PANELS];
+        if self.count > 0 {
+            // A product of two digits has 16 bits, four are added at a time.
+            const STEPS: usize = 1 << 13;
+            let per_byte = 8 / narrow.bits;
+            let words = self.digits.len() / self.count / per_byte;
+            for first in (0..words).step_by(STEPS / per_byte) {
+                let range = first..words.min(first + STEPS / per_byte);
+                let digits = &self.digits[range.start * per_byte * self.count..range.end * per_byte * self.count];
+                let mut weights: [&[u8]; simd::MAX_PANELS] = [&[]; simd::MAX_PANELS];
+                for (slot, panel) in weights.iter_mut().zip(panels.clone()) {
+                    *slot = narrow.words(panel, range.clone());
+                }
+                simd::digits(
+                    isa,
+                    self.count,
+                    digits,
+                    narrow.bits,
+                    &narrow.table,
+                    &weights[..panels.len()],
+                    &mut totals,
+                );
+            }
+        }
+        // Codes count from the smallest number.
+        let rest = self.total * i128::from(narrow.offset);
+        let unit = power_of_two(self.exponent);
+        for (out, totals) in out.iter_mut().zip(&totals) {
+            let digits = || totals[..self.count].iter().rev();
+            for (o, slot) in out.iter_mut().enumerate() {
+                *slot = if self.fits {
+                    let sum = digits().fold(0i64, |sum, digit| (sum << 8) + digit[o]);
+                    (sum + rest as i64) as f64 * unit
+                } else {
+                    let sum = digits().fold(0i128, |sum, digit| (sum << 8) + i128::from(digit[o]));
+                    (sum + rest) as f64 * unit
+                };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_exact_and_rounded_once() {
+        let (huge, tiny) = (f32::MAX, f32::from_bits(1));
+        assert_eq!(sum(&[huge, 1.0, -huge], &[1, 3, 1]), 3.0);
+        assert_eq!(sum(&[huge, tiny, -huge], &[127, 5, 127]), 5.0 * 2f64.powi(-149));
+        assert_eq!(sum(&[-huge, tiny, huge], &[2, -1, 2]), -(2f64.powi(-149)));
+        assert_eq!(sum(&[], &[]).to_bits(), 0);
+        assert_eq!(sum(&[1.0, -1.0], &[1, 1]).to_bits(), 0);
+        // 2^53 + 1 is a tie: to even, unless something tiny lies beyond it.
+        let big = 2f32.powi(53);
+        assert_eq!(sum(&[big, 1.0], &[1, 1]), 2f64.powi(53));
+        assert_eq!(sum(&[big, 1.0, tiny], &[1, 1, 1]), 2f64.powi(53) + 2.0);
+        assert_eq!(sum(&[big, 1.0, tiny], &[1, 1, -1]), 2f64.powi(53));
+        assert_eq!(sum(&[-big, -1.0, -tiny], &[1, 1, 1]), -(2f64.powi(53) + 2.0));
+        assert!(sum(&[f32::INFINITY, 1.0], &[0, 1]).is_nan());
+        assert_eq!(sum(&[f32::INFINITY, 1.0], &[-2, 1]), f64::NEG_INFINITY);
+    }
+
+    #[test]
+    fn rows_are_cut_into_as_few_digits_as_hold_them() {
+        let digits = |x: &[f32]| Fixed::new(x, 8).map(|fixed| fixed.count);
+        assert_eq!(digits(&[0.0, -0.0]), Some(0));
+        assert_eq!(digits(&[1.0, -3.0, 0.5]), Some(1));
+        assert_eq!(digits(&[127.0 / 64.0]), Some(2));
+        assert_eq!(digits(&[1.0, 1.0 / 1024.0 / 3.0]), Some(5));
+        assert_eq!(digits(&[1.0, 2f32.powi(-53)]), Some(7));
+        assert_eq!(digits(&[1.0, 2f32.powi(-55)]), None);
+        assert_eq!(digits(&[f32::NAN]), None);
+    }
+}
