@@ -2,10 +2,10 @@
 //! integer types of at most eight bits.
 //!
 //! `sum of x_k * n_k` has one exact value; it is rounded once to f64. No order of summation
-//! matters, and integer instructions may be used: [`Fixed`] writes a row of x as whole numbers
-//! over a common power of two, cut into digits of eight bits, and products of digits with codes
-//! are summed in 32 bits. [`sum`] gets the same number by wide accumulators; it is the reference,
-//! and serves rows whose numbers lie too far apart.
+//! matters, and integers may be used: [`Whole`] writes a row of x as whole numbers over a common
+//! power of two, which the scalar path multiplies with the codes' numbers; the vector paths cut
+//! them into digits of eight bits ([`Fixed`]) and sum products of digits with codes in 32 bits.
+//! [`sum`] gets the same number for rows whose numbers lie too far apart for that.
 
 use super::Isa;
 use super::panels::{Narrow, PANEL};
@@ -60,21 +60,19 @@ pub(super) fn sum(x: &[f32], n: &[i32]) -> f64 {
     if negative { -magnitude } else { magnitude }
 }
 
-/// A row of x as whole numbers times `2^exponent`, cut into balanced digits of base 256.
-pub(super) struct Fixed {
+/// A row of x as whole numbers times `2^exponent`.
+pub(super) struct Whole {
     exponent: i32,
-    count: usize,
-    total: i128,
+    numbers: Vec<i64>,
+    /// Digits of base 256 that hold each number.
+    digits: usize,
     /// Whether sums with codes of nine bits, sign included, fit 64 bits.
     fits: bool,
-    /// For each step of [`Narrow::steps`]: `count` digits of each of four elements.
-    digits: Vec<[i8; 4]>,
 }
 
-impl Fixed {
-    /// Cuts a row, unless its numbers lie too far apart or are not finite. `bits` is the width
-    /// of a code, which decides in what order elements meet their codes.
-    pub(super) fn new(x: &[f32], bits: usize) -> Option<Self> {
+impl Whole {
+    /// Scales a row, unless its numbers lie too far apart or are not finite.
+    pub(super) fn new(x: &[f32]) -> Option<Self> {
         let (mut low, mut high) = (i32::MAX, i32::MIN);
         for &x in x {
             if !x.is_finite() {
@@ -87,32 +85,59 @@ impl Fixed {
             }
         }
         if low > high {
-            return Some(Self { exponent: 0, count: 0, total: 0, fits: true, digits: Vec::new() });
+            (low, high) = (0, 0);
         }
         // Balanced digits reach a little less far than a two's complement number.
-        let count = ((high - low) as usize + 2).div_ceil(8);
-        if count > MAX_DIGITS {
+        let digits = if high == low { 0 } else { ((high - low) as usize + 2).div_ceil(8) };
+        if digits > MAX_DIGITS {
             return None;
         }
-        let (per_byte, per_word) = (8 / bits, 32 / bits);
-        let mut digits = vec![[0; 4]; x.len().div_ceil(per_word) * per_byte * count];
-        let mut total = 0;
-        for (k, &x) in x.iter().enumerate() {
-            let (m, e) = parts(x);
-            if m == 0 {
-                continue;
-            }
-            let shift = e as i32 - low;
-            let whole = if shift < 0 { m >> -shift } else { m << shift };
-            total += i128::from(whole);
+        let whole = |&x: &f32| match parts(x) {
+            (0, _) => 0,
+            (m, e) if (e as i32) < low => m >> (low - e as i32),
+            (m, e) => m << (e as i32 - low),
+        };
+        let fits = 8 * digits + 9 + (usize::BITS - x.len().leading_zeros()) as usize <= 62;
+        Some(Self { exponent: low - 149, numbers: x.iter().map(whole).collect(), digits, fits })
+    }
+
+    /// The sum of the row with the numbers of an output: what [`sum`] gives.
+    pub(super) fn dot(&self, n: &[i32]) -> f64 {
+        let terms = self.numbers.iter().zip(n);
+        let unit = power_of_two(self.exponent);
+        if self.fits {
+            terms.fold(0i64, |sum, (&x, &n)| sum + x * i64::from(n)) as f64 * unit
+        } else {
+            terms.fold(0i128, |sum, (&x, &n)| sum + i128::from(x) * i128::from(n)) as f64 * unit
+        }
+    }
+}
+
+/// A [`Whole`] row cut into balanced digits of base 256.
+pub(super) struct Fixed {
+    exponent: i32,
+    count: usize,
+    total: i128,
+    fits: bool,
+    /// For each step, `count` digits of each of four elements.
+    digits: Vec<[i8; 4]>,
+}
+
+impl Fixed {
+    /// Cuts a row. `bits` is the width of a code, which decides in what order elements meet
+    /// their codes.
+    pub(super) fn new(row: &Whole, bits: usize) -> Self {
+        let (count, per_byte, per_word) = (row.digits, 8 / bits, 32 / bits);
+        let mut digits = vec![[0; 4]; row.numbers.len().div_ceil(per_word) * per_byte * count];
+        for (k, whole) in row.numbers.iter().enumerate().filter(|_| count > 0) {
             // With 128 added to every digit, digits are the bytes of a two's complement number.
             let bytes = whole.wrapping_add(0x8080_8080_8080_8080_u64 as i64).to_le_bytes();
             let (word, byte, step) = (k / per_word, k % per_word / per_byte, k % per_byte);
             let place = &mut digits[(word * per_byte + step) * count..][..count];
             place.iter_mut().zip(bytes).for_each(|(digit, b)| digit[byte] = (b ^ 0x80) as i8);
         }
-        let fits = 8 * count + 9 + (usize::BITS - x.len().leading_zeros()) as usize <= 62;
-        Some(Self { exponent: low - 149, count, total, fits, digits })
+        let total = row.numbers.iter().map(|&x| i128::from(x)).sum();
+        Self { exponent: row.exponent, count, total, fits: row.fits, digits }
     }
 
     /// The sums of the row with the outputs of each panel of `panels`, which are at most
@@ -162,7 +187,20 @@ impl Fixed {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn whole_numbers_give_the_exact_sum(terms in prop::collection::vec((-8i32..8, -1.0f32..1.0, -255i32..256), 0..60)) {
+            let x: Vec<f32> = terms.iter().map(|(e, x, _)| x * 2f32.powi(*e)).collect();
+            let n: Vec<i32> = terms.iter().map(|(.., n)| *n).collect();
+            if let Some(row) = Whole::new(&x) {
+                prop_assert_eq!(row.dot(&n).to_bits(), sum(&x, &n).to_bits());
+            }
+        }
+    }
 
     #[test]
     fn sums_are_exact_and_rounded_once() {
@@ -184,7 +222,7 @@ mod tests {
 
     #[test]
     fn rows_are_cut_into_as_few_digits_as_hold_them() {
-        let digits = |x: &[f32]| Fixed::new(x, 8).map(|fixed| fixed.count);
+        let digits = |x: &[f32]| Whole::new(x).map(|row| row.digits);
         assert_eq!(digits(&[0.0, -0.0]), Some(0));
         assert_eq!(digits(&[1.0, -3.0, 0.5]), Some(1));
         assert_eq!(digits(&[127.0 / 64.0]), Some(2));

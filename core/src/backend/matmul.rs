@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
-use super::exact::{self, Fixed};
+use super::exact::{self, Fixed, Whole};
 use super::panels::{Block, PANEL, STEP};
 use super::simd::{self, MAX_PANELS};
 use super::{Cpu, Isa, Panels, Threads};
@@ -231,11 +231,13 @@ impl<E> Job<'_, E> {
     {
         let Scales::Tensor(Affine { scale, .. }) = store.scales();
         let mut numbers = vec![0; self.x.depth];
+        let rows: Vec<&[f32]> = (0..out.len() / width).map(|r| self.x.row(row + r)).collect();
+        let wholes: Vec<Option<Whole>> = rows.iter().map(|row| Whole::new(row)).collect();
         for i in 0..width {
             store.numbers((from + i) * self.w.depth, &mut numbers);
-            for (r, out) in out.chunks_mut(width).enumerate() {
-                let sum = exact::sum(self.x.row(row + r), &numbers) * f64::from(scale);
-                out[i] = (self.emit)(from + i, canonical(sum));
+            for ((row, whole), out) in rows.iter().zip(&wholes).zip(out.chunks_mut(width)) {
+                let sum = whole.as_ref().map_or_else(|| exact::sum(row, &numbers), |whole| whole.dot(&numbers));
+                out[i] = (self.emit)(from + i, canonical(sum * f64::from(scale)));
             }
         }
     }
@@ -247,8 +249,8 @@ impl<E> Job<'_, E> {
     {
         let Some(narrow) = panels.narrow() else { return };
         let last = (from + width).div_ceil(PANEL);
-        let rows: Vec<Option<Fixed>> =
-            (0..out.len() / width).map(|r| Fixed::new(self.x.row(row + r), narrow.bits)).collect();
+        let fixed = |r| Whole::new(self.x.row(row + r)).map(|row| Fixed::new(&row, narrow.bits));
+        let rows: Vec<Option<Fixed>> = (0..out.len() / width).map(fixed).collect();
         let mut sums = [[0.0; PANEL]; MAX_PANELS];
         for panel in (from / PANEL..last).step_by(MAX_PANELS) {
             let these = panel..last.min(panel + MAX_PANELS);

@@ -227,15 +227,18 @@ pub(super) fn digits(
         }
         return;
     }
-    compiled_for(isa, || {
-        for (words, totals) in weights.iter().zip(totals) {
-            plain_digits(count, digits, bits, table, words, totals);
+    for (words, totals) in weights.iter().zip(totals) {
+        #[cfg(target_arch = "x86_64")]
+        if isa != Isa::Scalar {
+            // SAFETY: the instruction set was detected and the slices measured.
+            unsafe { x86::digits_avx2(count, digits, bits, table, words, totals) };
+            continue;
         }
-    });
+        plain_digits(count, digits, bits, table, words, totals);
+    }
 }
 
 /// The same without intrinsics, one panel at a time.
-#[inline(always)]
 fn plain_digits(
     count: usize,
     digits: &[[i8; 4]],
@@ -333,6 +336,52 @@ mod x86 {
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) unsafe fn with_avx2<R>(body: impl FnOnce() -> R) -> R {
         body()
+    }
+
+    /// # Safety
+    /// Needs AVX2; `words` has 64 bytes for every `8 / bits` steps of `digits`, a step being
+    /// `count` digits, at most [`MAX_DIGITS`], of four elements.
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn digits_avx2(
+        count: usize,
+        digits: &[[i8; 4]],
+        bits: usize,
+        table: &[u8; 16],
+        words: &[u8],
+        totals: &mut [[i64; PANEL]; MAX_DIGITS],
+    ) {
+        // Four outputs at a time, whose sums of seven digits fit the registers.
+        for quarter in 0..4 {
+            let mut acc = [_mm256_setzero_si256(); MAX_DIGITS];
+            // SAFETY: 16 bytes are read from the table and from each word of 64 bytes.
+            unsafe {
+                let table = _mm_loadu_si128(table.as_ptr().cast());
+                let mask = _mm_set1_epi8((u8::MAX >> (8 - bits)) as i8);
+                let shift = _mm_cvtsi32_si128(bits as i32);
+                let steps = digits.chunks_exact(count * (8 / bits));
+                for (words, digits) in words.chunks_exact(4 * PANEL).zip(steps) {
+                    let mut words = _mm_loadu_si128(words[quarter * PANEL..].as_ptr().cast());
+                    for digits in digits.chunks_exact(count) {
+                        let field = _mm_and_si128(words, mask);
+                        let codes = if bits == 8 { words } else { _mm_shuffle_epi8(table, field) };
+                        let codes = _mm256_cvtepu8_epi16(codes);
+                        for (acc, digit) in acc.iter_mut().zip(digits) {
+                            let digit = _mm_set1_epi32(i32::from_le_bytes(digit.map(|d| d as u8)));
+                            *acc = _mm256_add_epi32(*acc, _mm256_madd_epi16(codes, _mm256_cvtepi8_epi16(digit)));
+                        }
+                        words = _mm_srl_epi32(words, shift);
+                    }
+                }
+            }
+            for (acc, totals) in acc[..count].iter().zip(totals.iter_mut()) {
+                let mut pairs = [[0i32; 2]; 4];
+                // SAFETY: 8 sums of 32 bits.
+                unsafe { _mm256_storeu_si256(pairs.as_mut_ptr().cast(), *acc) };
+                for (total, [a, b]) in totals[4 * quarter..].iter_mut().zip(pairs) {
+                    *total += i64::from(a) + i64::from(b);
+                }
+            }
+        }
     }
 
     /// Defines a tile of AVX-512: `$load` widens 8 weights from a pointer, `$add` adds a product.
