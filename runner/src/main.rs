@@ -163,7 +163,7 @@ fn judge_cases<'a>(places: &Places, args: &RunArgs, cases: &'a [Case]) -> anyhow
     let goldens = golden::load(&places.golden, cases)
         .map_err(|problems| anyhow::anyhow!("{}\nnothing was judged or written", first_of(&problems)))?;
     let isa = args.isa.unwrap_or_else(Isa::best);
-    let cpu = Cpu::with(isa, Threads::Multi).ok_or_else(|| Mistake(format!("this processor does not have {isa}")))?;
+    let cpu = Cpu::with(isa, Threads::Single).ok_or_else(|| Mistake(format!("this processor does not have {isa}")))?;
     let config = Config { cpu, jobs: args.jobs.map_or(0, usize::from), fail_fast: args.fail_fast };
     let bar = terminal::bar(cases.len());
     let observations = run::run(cases, &goldens, &config, &Faithful, &|n| bar.inc(n as u64))?;

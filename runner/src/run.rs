@@ -2,25 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use loom_bedrocks::build;
 use loom_bedrocks::npz::{Arrays, Data, sha256_f32};
 use loom_bedrocks::relayout::output_order;
 use loom_core::{Cpu, Isa, Network, NetworkSpec, Numerics, State, Tensor, Threads};
-use rayon::prelude::*;
 
 use crate::compare::{self, Fidelity, compare};
 use crate::gain;
 use crate::golden::{FileId, Goldens};
 use crate::judge::{Observation, judge};
 use crate::manifest::Outcome;
-use crate::plan::{Case, Kind, Stored, Tolerance};
+use crate::plan::{Case, Check, Kind, Tolerance};
 
 /// How to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// The path that parity and snapshot cases run on.
+    /// The path that parity, fidelity and snapshot cases run on. Cases already fill the cores.
     pub cpu: Cpu,
     /// Threads; 0 means one for each core.
     pub jobs: usize,
@@ -30,7 +29,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { cpu: Cpu::best(), jobs: 0, fail_fast: false }
+        Self { cpu: Cpu::with(Isa::best(), Threads::Single).unwrap_or_else(Cpu::scalar), jobs: 0, fail_fast: false }
     }
 }
 
@@ -68,40 +67,78 @@ pub fn run(
     fault: &dyn Fault,
     done: &(dyn Fn(usize) + Sync),
 ) -> anyhow::Result<Vec<Option<Observation>>> {
-    let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let (fan, wide) = (pool(config.jobs)?, pool(rayon::current_num_threads().max(2))?);
+    let wide = rayon::ThreadPoolBuilder::new().num_threads(rayon::current_num_threads().max(2)).build()?;
+    let jobs = if config.jobs == 0 { rayon::current_num_threads() } else { config.jobs };
     let mut groups: BTreeMap<(&str, usize), Vec<usize>> = BTreeMap::new();
     for (i, case) in cases.iter().enumerate() {
         groups.entry((&case.manifest.bedrock, case.model)).or_default().push(i);
     }
     let groups: Vec<Vec<usize>> = groups.into_values().collect();
     let stop = AtomicBool::new(false);
-    let found: Vec<Vec<(usize, Observation)>> = fan.install(|| {
-        let group = |indices: &Vec<usize>| {
-            let mut models = Models { goldens, config, fault, wide: &wide, plain: BTreeMap::new(), stored: None };
-            let mut found = Vec::new();
-            for &i in indices {
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
-                let observation = catch_unwind(AssertUnwindSafe(|| models.observe(&cases[i])))
-                    .unwrap_or_else(|panic| Err(format!("the case panicked: {}", panic_text(&*panic))))
-                    .unwrap_or_else(Observation::Failed);
-                if config.fail_fast && !judge(&cases[i], &observation).label.is_green() {
-                    stop.store(true, Ordering::Relaxed);
-                }
-                found.push((i, observation));
-                done(1);
+    let models = fan(jobs, groups.len(), |g| {
+        let mut model = Model { goldens, config, fault, wide: &wide, plain: BTreeMap::new() };
+        groups[g].iter().for_each(|&i| model.prepare(&cases[i]));
+        model
+    });
+    // Cases of one network in one dtype follow each other, and share it.
+    let together = |a: &usize, b: &usize| {
+        let key = |i: usize| (cases[i].planet.id, cases[i].check() == Check::Parity, cases[i].stored);
+        key(*a) == key(*b)
+    };
+    let parts: Vec<(&Model<'_>, &[usize])> = models
+        .iter()
+        .zip(&groups)
+        .flat_map(|(model, group)| group.chunk_by(together).map(move |part| (model, part)))
+        .collect();
+    let found = fan(jobs, parts.len(), |p| {
+        let (model, indices) = parts[p];
+        let mut stored = None;
+        let mut found = Vec::new();
+        for &i in indices {
+            if stop.load(Ordering::Relaxed) {
+                break;
             }
-            found
-        };
-        groups.par_iter().map(group).collect()
+            let observation = fenced(|| model.observe(&cases[i], &mut stored)).unwrap_or_else(Observation::Failed);
+            if config.fail_fast && !judge(&cases[i], &observation).label.is_green() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            found.push((i, observation));
+            done(1);
+        }
+        found
     });
     let mut observations = vec![None; cases.len()];
     for (i, observation) in found.into_iter().flatten() {
         observations[i] = Some(observation);
     }
     Ok(observations)
+}
+
+/// `f(0), f(1), …` in order, on `threads` threads that take the next number as they get free.
+/// Rayon's threads would start another case while one waits for its cores, and nest without end.
+fn fan<T: Send>(threads: usize, n: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            if i >= n {
+                return done;
+            }
+            done.push((i, f(i)));
+        }
+    };
+    let mut all: Vec<(usize, T)> = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.min(n)).map(|_| scope.spawn(work)).collect();
+        let mut all = work();
+        for other in others {
+            // Cases are fenced, so a thread ends in a panic only where this function is at fault.
+            all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        all
+    });
+    all.sort_by_key(|(i, _)| *i);
+    all.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Our output of a case's model in its dtype, for `bless --core`: the digest of the scalar
@@ -115,64 +152,91 @@ pub fn digest(case: &Case, goldens: &Goldens) -> Result<String, String> {
     Ok(sha256_f32(y.data()))
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+/// Runs `f` and turns a panic into an error.
+fn fenced<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        Err(format!("the case panicked: {text}"))
+    })
 }
 
-/// The networks and outputs of one model, built when first needed.
-struct Models<'a> {
+/// One model: its networks in f32, which everything else is derived from.
+struct Model<'a> {
     goldens: &'a Goldens,
     config: &'a Config,
     fault: &'a dyn Fault,
     wide: &'a rayon::ThreadPool,
-    /// In f32, by planet.
-    plain: BTreeMap<&'static str, Plain>,
-    /// In the dtype that was asked for last: its cases follow each other.
-    stored: Option<(&'static str, Stored, Built)>,
+    /// By planet.
+    plain: BTreeMap<&'static str, Result<Plain, String>>,
 }
 
 struct Plain {
     inputs: Vec<Tensor>,
     built: Built,
-    /// How much the network amplifies noise in its weights.
-    gains: BTreeMap<(Numerics, usize), f64>,
+    /// How much the network amplifies noise in its weights, by profile and level.
+    gains: BTreeMap<(Numerics, usize), Result<f64, String>>,
 }
 
-#[derive(Clone)]
 struct Built {
     network: Network,
     /// The output on the configured path.
     output: Tensor,
 }
 
-impl Models<'_> {
-    fn observe(&mut self, case: &Case) -> Result<Observation, String> {
+impl Model<'_> {
+    /// Builds what a case needs in f32, unless it is there.
+    fn prepare(&mut self, case: &Case) {
+        if case.expect.as_ref().is_some_and(|rule| rule.outcome == Outcome::Skip) {
+            return;
+        }
+        if !self.plain.contains_key(case.planet.id) {
+            let plain = fenced(|| {
+                let (network, inputs) = (network(case, self.goldens, self.fault)?, inputs(case, self.goldens)?);
+                let built = self.run(network, &inputs)?;
+                Ok(Plain { inputs, built, gains: BTreeMap::new() })
+            });
+            self.plain.insert(case.planet.id, plain);
+        }
+        if let (Kind::Fidelity(Some(noise)), Some(Ok(plain))) = (case.kind, self.plain.get_mut(case.planet.id)) {
+            let (level, cpu) = (gain::level(noise), self.config.cpu);
+            if !plain.gains.contains_key(&(case.stored.numerics, level)) {
+                let gain = fenced(|| plain.gain(case, level, &cpu));
+                plain.gains.insert((case.stored.numerics, level), gain);
+            }
+        }
+    }
+
+    /// `stored` keeps the network in the case's dtype for the cases that follow.
+    fn observe(&self, case: &Case, stored: &mut Option<Built>) -> Result<Observation, String> {
         if let Some(rule) = case.expect.as_ref().filter(|rule| rule.outcome == Outcome::Skip) {
             return Ok(Observation::Skipped(rule.because.clone()));
         }
-        let goldens = self.goldens;
+        let plain = self.plain.get(case.planet.id).ok_or("the network was not built")?.as_ref()?;
         if let Kind::Parity(tolerance) = case.kind {
-            return parity(case, goldens, &self.plain(case)?.built.output, &tolerance);
+            return parity(case, self.goldens, &plain.built.output, &tolerance);
         }
-        self.store(case)?;
-        let gain = match case.kind {
-            Kind::Fidelity(Some(noise)) => self.gain(case, gain::level(noise))?,
-            _ => 0.0,
-        };
-        let (Some(plain), Some((.., stored))) = (self.plain.get(case.planet.id), &self.stored) else {
-            return Err("the network was not built".into());
+        let built = match stored {
+            Some(built) => built,
+            None => {
+                let network = plain.built.network.morph(&case.storage()).map_err(|e| e.to_string())?;
+                stored.insert(self.run(self.fault.stored(network), &plain.inputs)?)
+            }
         };
         match case.kind {
             Kind::Parity(_) => Err("parity takes no dtype".into()),
-            Kind::Fidelity(_) => Ok(fidelity(&plain.built, stored, gain)),
+            Kind::Fidelity(noise) => {
+                let gain = noise.and_then(|noise| plain.gains.get(&(case.stored.numerics, gain::level(noise))));
+                let gain = gain.cloned().transpose()?.unwrap_or(0.0);
+                Ok(fidelity(&plain.built, built, gain))
+            }
             Kind::Snapshot => {
                 let (bedrock, model, key) = (&case.manifest.bedrock, case.model().id(), case.stored.to_string());
-                let blessed = goldens.digest(bedrock, model, &key);
+                let blessed = self.goldens.digest(bedrock, model, &key);
                 let blessed = blessed.ok_or_else(|| format!("core.yaml has no {key} digest of this model"))?;
-                Ok(Observation::Digest(sha256_f32(stored.output.data()), blessed.into()))
+                Ok(Observation::Digest(sha256_f32(built.output.data()), blessed.into()))
             }
-            Kind::Kernel => self.kernel(&stored.network, &plain.inputs),
+            Kind::Kernel => self.kernel(&built.network, &plain.inputs),
         }
     }
 
@@ -199,49 +263,18 @@ impl Models<'_> {
         let output = self.fault.run(&network, inputs, &self.config.cpu).map_err(|e| e.to_string())?;
         Ok(Built { network, output })
     }
+}
 
-    fn plain(&mut self, case: &Case) -> Result<&Plain, String> {
-        if !self.plain.contains_key(case.planet.id) {
-            let (network, inputs) = (network(case, self.goldens, self.fault)?, inputs(case, self.goldens)?);
-            let built = self.run(network, &inputs)?;
-            self.plain.insert(case.planet.id, Plain { inputs, built, gains: BTreeMap::new() });
-        }
-        self.plain.get(case.planet.id).ok_or_else(|| "the network was not built".into())
-    }
-
-    /// How much the case's network amplifies noise in its weights.
-    fn gain(&mut self, case: &Case, level: usize) -> Result<f64, String> {
-        let cpu = self.config.cpu;
-        let Plain { inputs, built, gains } = self.plain(case)?;
-        if let Some(gain) = gains.get(&(case.stored.numerics, level)) {
-            return Ok(*gain);
-        }
+impl Plain {
+    /// How much the network amplifies noise of a level in the weights that the case stores.
+    fn gain(&self, case: &Case, level: usize, cpu: &Cpu) -> Result<f64, String> {
         let mut worst: f64 = 0.0;
         for draw in 0..gain::DRAWS {
-            let noisy = gain::noisy(&built.network, &case.storage(), level, draw).map_err(|e| e.to_string())?;
-            let y = noisy.run(inputs, &mut State::default(), &cpu).map_err(|e| e.to_string())?;
-            worst = worst.max(compare(y.shape(), y.data(), built.output.data(), None, &Tolerance::EXACT).nmse);
+            let noisy = gain::noisy(&self.built.network, &case.storage(), level, draw).map_err(|e| e.to_string())?;
+            let y = noisy.run(&self.inputs, &mut State::default(), cpu).map_err(|e| e.to_string())?;
+            worst = worst.max(compare(y.shape(), y.data(), self.built.output.data(), None, &Tolerance::EXACT).nmse);
         }
-        let gain = worst / gain::power(level);
-        if let Some(plain) = self.plain.get_mut(case.planet.id) {
-            plain.gains.insert((case.stored.numerics, level), gain);
-        }
-        Ok(gain)
-    }
-
-    /// Makes sure that `stored` holds the case's network in its dtype.
-    fn store(&mut self, case: &Case) -> Result<(), String> {
-        let is_there =
-            |(planet, stored, _): &(&str, Stored, Built)| *planet == case.planet.id && *stored == case.stored;
-        if self.stored.as_ref().is_some_and(is_there) {
-            return Ok(());
-        }
-        self.stored = None;
-        let Plain { inputs, built, .. } = self.plain(case)?;
-        let (network, inputs) = (built.network.morph(&case.storage()).map_err(|e| e.to_string())?, inputs.clone());
-        let built = self.run(self.fault.stored(network), &inputs)?;
-        self.stored = Some((case.planet.id, case.stored, built));
-        Ok(())
+        Ok(worst / gain::power(level))
     }
 }
 
