@@ -11,7 +11,7 @@ use crate::plan::{Check, Selection};
 /// Proves that neural networks mean the same thing in every AI runtime.
 ///
 /// Without a subcommand: judges the models of the manifests against what the planets
-/// computed, shows a table, and writes `reports/cpu.json` and `reports/PROGRESS.md`. A run of some
+/// computed, and in every dtype against themselves in f32, shows tables, and writes `reports/cpu.json` and `reports/PROGRESS.md`. A run of some
 /// cases replaces their rows alone; with --ulp or --isa, or when a case could not be judged,
 /// nothing is written.
 /// Exit status: 0 green, 1 red, 2 a mistake in the call or in a manifest.

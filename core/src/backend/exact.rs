@@ -144,11 +144,11 @@ impl Fixed {
     /// [`simd::MAX_PANELS`].
     pub(super) fn sums(&self, isa: Isa, narrow: &Narrow, panels: std::ops::Range<usize>, out: &mut [[f64; PANEL]]) {
         let mut totals = [[[0i64; PANEL]; MAX_DIGITS]; simd::MAX_PANELS];
-        if self.count > 0 {
+        if let Some(columns) = self.digits.len().checked_div(self.count) {
             // A product of two digits has 16 bits, four are added at a time.
             const STEPS: usize = 1 << 13;
             let per_byte = 8 / narrow.bits;
-            let words = self.digits.len() / self.count / per_byte;
+            let words = columns / per_byte;
             for first in (0..words).step_by(STEPS / per_byte) {
                 let range = first..words.min(first + STEPS / per_byte);
                 let digits = &self.digits[range.start * per_byte * self.count..range.end * per_byte * self.count];
