@@ -272,6 +272,13 @@ impl WeightStore {
         (0..self.len()).step_by(RUN).map(|start| (start, RUN.min(self.len() - start)))
     }
 
+    /// The largest error that storing `weight` as element `index` may have made.
+    #[must_use]
+    pub fn error_bound(&self, _index: usize, weight: f64) -> f64 {
+        let Scales::Tensor(affine) = self.scales;
+        self.dtype.error_bound(self.numerics, weight, affine.scale)
+    }
+
     /// The weights in row-major order, rounded to f32.
     #[must_use]
     pub fn to_f32(&self) -> Vec<f32> {

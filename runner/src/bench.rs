@@ -130,9 +130,11 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// One measurement: our median seconds, and for each rival its median over ours.
+/// One measurement: our median seconds, how many times those of our f32 they are less, and the
+/// same for each rival.
 struct Measured {
     seconds: f64,
+    plain: f64,
     rivals: Vec<Option<f64>>,
 }
 
@@ -140,6 +142,7 @@ fn measure(
     plan: &Plan,
     shape: [usize; 3],
     dtype: Dtype,
+    plain: &Ours,
     names: &[&str],
     rivals: &mut Option<Rivals>,
 ) -> anyhow::Result<Measured> {
@@ -147,7 +150,13 @@ fn measure(
     // Panels are packed, and threads woken, before anything counts.
     ours.run()?;
     ours.run()?;
-    let mut seconds = Vec::new();
+    plain.run()?;
+    let (mut seconds, mut ratios) = (Vec::new(), Vec::new());
+    for _ in 0..plan.pairs {
+        let (a, b) = (ours.run()?, plain.run()?);
+        seconds.push(a);
+        ratios.push(b / a);
+    }
     let mut found = Vec::new();
     for name in names {
         let mut ratios = Vec::new();
@@ -160,15 +169,11 @@ fn measure(
                 if let Some(b) = rivals.run(name, shape, dtype)? {
                     ratios.push(b / a);
                 }
-                seconds.push(a);
             }
         }
         found.push((!ratios.is_empty()).then(|| median(ratios)));
     }
-    if seconds.is_empty() {
-        seconds = (0..plan.pairs).map(|_| ours.run()).collect::<anyhow::Result<_>>()?;
-    }
-    Ok(Measured { seconds: median(seconds), rivals: found })
+    Ok(Measured { seconds: median(seconds), plain: median(ratios), rivals: found })
 }
 
 /// Measures and returns the tables. `python` runs the rivals; without it ours stand alone.
@@ -192,7 +197,7 @@ pub fn kernels(plan: &Plan, python: Option<&Path>, script: &Path) -> anyhow::Res
     let gemv = [1, plan.vector, plan.vector];
     let shapes = [gemv].into_iter().chain(plan.squares.iter().map(|&n| [n, n, n]));
     for shape in shapes {
-        let mut plain: Option<f64> = None;
+        let plain = pool.install(|| Ours::new(shape, Dtype::Float32, plan.threads))?;
         for &dtype in &dtypes {
             // The others compute in f32 alone, whatever we do; Loom is too slow for products of matrices.
             let names: &[&str] = match (dtype, shape == gemv) {
@@ -201,11 +206,7 @@ pub fn kernels(plan: &Plan, python: Option<&Path>, script: &Path) -> anyhow::Res
                 (_, true) => &["loom"],
                 (_, false) => &[],
             };
-            let measured = pool.install(|| measure(plan, shape, dtype, names, &mut rivals))?;
-            if plain.is_none() {
-                let same = |dtype| pool.install(|| measure(plan, shape, dtype, &[], &mut None));
-                plain = Some(if dtype == Dtype::Float32 { measured.seconds } else { same(Dtype::Float32)?.seconds });
-            }
+            let measured = pool.install(|| measure(plan, shape, dtype, &plain, names, &mut rivals))?;
             let [rows, outs, depth] = shape;
             let work = (rows * outs * depth) as f64;
             let bytes = (outs * depth * dtype.bits()) as f64 / 8.0;
@@ -222,7 +223,7 @@ pub fn kernels(plan: &Plan, python: Option<&Path>, script: &Path) -> anyhow::Res
                 format!("{:.3}", measured.seconds * 1e3),
                 format!("{:.2}", work / measured.seconds / 1e9),
                 format!("{:.2}", bytes / measured.seconds / 1e9),
-                plain.map_or("—".into(), |plain| format!("{:.2}", plain / measured.seconds)),
+                format!("{:.2}", measured.plain),
                 rival("numpy"),
                 rival("torch"),
                 rival("loom"),

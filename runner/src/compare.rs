@@ -1,6 +1,6 @@
 //! Two arrays in, numbers out. No opinion: that is [`crate::judge`]'s.
 
-use loom_core::{Network, Scales};
+use loom_core::Network;
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::Reference;
@@ -164,13 +164,11 @@ pub fn weights(plain: &Network, stored: &Network) -> (Option<WorstWeight>, Optio
     for ((path, role, plain), (_, _, store)) in plain.stores().into_iter().zip(stored.stores()) {
         bytes += store.bytes().len();
         count += store.len();
-        let Scales::Tensor(affine) = store.scales();
         for (index, (weight, stored)) in plain.iter().zip(store.iter()).enumerate() {
             if weight == stored {
                 continue;
             }
-            let bound = store.dtype().error_bound(store.numerics(), weight, affine.scale);
-            let excess = (stored - weight).abs() / bound;
+            let excess = (stored - weight).abs() / store.error_bound(index, weight);
             if worst.as_ref().is_none_or(|worst| excess.is_nan() || excess > worst.excess) {
                 worst = Some(WorstWeight { place: format!("{path}.{role}"), index, weight, stored, excess });
             }

@@ -7,7 +7,7 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Tab
 use indicatif::{ProgressBar, ProgressStyle};
 use loom_bedrocks::BEDROCKS;
 use loom_bedrocks::planets::PLANETS;
-use loom_core::{Dtype, Numerics};
+use loom_core::{Dtype, Numerics, Vectors};
 
 use crate::compare::{Comparison, WorstWeight};
 use crate::judge::{Label, Observation, Verdict};
@@ -335,7 +335,12 @@ pub fn explain(case: &Case) -> String {
         line(&format!("layer {i}"), serde_json::to_string(layer).unwrap_or_default());
     }
     line("terms", format!("{} rounded terms behind an output element at most", model.terms()));
-    line("stored", format!("{}; gains, shifts and biases: {:?}", case.stored, case.manifest.vectors).to_lowercase());
+    let vectors = match (case.stored.numerics, case.manifest.vectors) {
+        (Numerics::Loom, _) => "all weights of a layer share one scale",
+        (Numerics::Standard, Vectors::Float32) => "each matrix has its scale; gains, shifts and biases stay f32",
+        (Numerics::Standard, Vectors::Stored) => "each matrix, gain, shift and bias has its scale",
+    };
+    line("stored", format!("{}: {vectors}", case.stored));
     line("band", format!("{} ({})", case.band(), source(case)));
     let applies = |glob: &str| glob::Pattern::new(glob).is_ok_and(|glob| glob.matches(case.planet.id));
     for rule in model.overrides.iter().filter(|rule| rule.planet.as_deref().is_none_or(applies)) {

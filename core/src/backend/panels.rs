@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::Isa;
-use super::simd::{self, Lane};
+use super::simd::{self, Lane, Loop};
 use crate::dtype::integer::product;
 use crate::dtype::{Affine, Rule, Sign, unpack};
 use crate::store::{Scales, WeightStore};
@@ -228,7 +228,8 @@ impl Block for f64 {
             Data::Double(data) => &data[panel * panels.depth * PANEL..][k.start * PANEL..k.end * PANEL],
             Data::Codes { bytes, decode: decode @ Decode::WideIntegers { bytes: size, sign, affine } } => {
                 let out = &mut buffer[..k.len() * PANEL];
-                wide(isa, *size, *sign, *affine, decode.slice(bytes, panels.depth, panel, &k), out);
+                let (bytes, codes) = (*size, decode.slice(bytes, panels.depth, panel, &k));
+                simd::compiled_for(isa, WideIntegers { bytes, sign: *sign, affine: *affine, codes, out });
                 out
             }
             Data::Single(_) | Data::Codes { .. } | Data::Narrow(_) => &[],
@@ -252,13 +253,12 @@ impl Decode {
     fn singles(&self, isa: Isa, codes: &[u8], out: &mut [f32]) {
         match self {
             Decode::Halves => simd::halves(isa, codes, out),
-            Decode::Bfloats => {
-                simd::compiled_for(isa, || each(codes, out, |[a, b]| f32::from_bits(u32::from_le_bytes([0, 0, a, b]))));
-            }
+            Decode::Bfloats => simd::compiled_for(isa, Bfloats { codes, out }),
             Decode::Integers { bytes, sign, affine } => {
-                simd::compiled_for(isa, || integers(*bytes, *sign, *affine, codes, out));
+                let (bytes, sign, affine) = (*bytes, *sign, *affine);
+                simd::compiled_for(isa, Integers { bytes, sign, affine, codes, out });
             }
-            Decode::Bytes(table) => simd::compiled_for(isa, || each(codes, out, |[code]| table[usize::from(code)])),
+            Decode::Bytes(table) => simd::compiled_for(isa, Bytes { table, codes, out }),
             Decode::Words { bits, table } => simd::words(isa, *bits, table, codes, out),
             Decode::WideIntegers { .. } => {}
         }
@@ -272,44 +272,94 @@ fn each<const N: usize, T>(codes: &[u8], out: &mut [T], value: impl Fn([u8; N]) 
     }
 }
 
+/// The upper halves of singles.
+struct Bfloats<'a> {
+    codes: &'a [u8],
+    out: &'a mut [f32],
+}
+
+impl Loop for Bfloats<'_> {
+    #[inline(always)]
+    fn run(self) {
+        each(self.codes, self.out, |[a, b]| f32::from_bits(u32::from_le_bytes([0, 0, a, b])));
+    }
+}
+
+/// Codes of eight bits by table.
+struct Bytes<'a> {
+    table: &'a [f32; 256],
+    codes: &'a [u8],
+    out: &'a mut [f32],
+}
+
+impl Loop for Bytes<'_> {
+    #[inline(always)]
+    fn run(self) {
+        each(self.codes, self.out, |[code]| self.table[usize::from(code)]);
+    }
+}
+
 /// `f32(f32(code - zero point) * scale)`.
-#[inline(always)]
-fn integers(bytes: usize, sign: Sign, Affine { scale, zero_point }: Affine, codes: &[u8], out: &mut [f32]) {
-    let zero = zero_point as i32;
-    let far = i128::from(zero_point);
-    match (bytes, sign) {
-        (2, Sign::Signed) => each(codes, out, |c| (i32::from(i16::from_le_bytes(c)) - zero) as f32 * scale),
-        (2, Sign::Unsigned) => each(codes, out, |c| (i32::from(u16::from_le_bytes(c)) - zero) as f32 * scale),
-        (4, Sign::Signed) if zero_point == 0 => each(codes, out, |c| i32::from_le_bytes(c) as f32 * scale),
-        (4, Sign::Unsigned) if zero_point == 0 => each(codes, out, |c| u32::from_le_bytes(c) as f32 * scale),
-        (4, Sign::Signed) => each(codes, out, |c| (i128::from(i32::from_le_bytes(c)) - far) as f32 * scale),
-        (4, Sign::Unsigned) => each(codes, out, |c| (i128::from(u32::from_le_bytes(c)) - far) as f32 * scale),
-        (_, Sign::Signed) if zero_point == 0 => each(codes, out, |c| i64::from_le_bytes(c) as f32 * scale),
-        (_, Sign::Unsigned) if zero_point == 0 => each(codes, out, |c| u64::from_le_bytes(c) as f32 * scale),
-        (_, Sign::Signed) => each(codes, out, |c| (i128::from(i64::from_le_bytes(c)) - far) as f32 * scale),
-        (_, Sign::Unsigned) => each(codes, out, |c| (i128::from(u64::from_le_bytes(c)) - far) as f32 * scale),
+struct Integers<'a> {
+    bytes: usize,
+    sign: Sign,
+    affine: Affine,
+    codes: &'a [u8],
+    out: &'a mut [f32],
+}
+
+impl Loop for Integers<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { bytes, sign, affine: Affine { scale, zero_point }, codes, out } = self;
+        let zero = zero_point as i32;
+        let far = i128::from(zero_point);
+        match (bytes, sign) {
+            (2, Sign::Signed) => each(codes, out, |c| (i32::from(i16::from_le_bytes(c)) - zero) as f32 * scale),
+            (2, Sign::Unsigned) => each(codes, out, |c| (i32::from(u16::from_le_bytes(c)) - zero) as f32 * scale),
+            (4, Sign::Signed) if zero_point == 0 => each(codes, out, |c| i32::from_le_bytes(c) as f32 * scale),
+            (4, Sign::Unsigned) if zero_point == 0 => each(codes, out, |c| u32::from_le_bytes(c) as f32 * scale),
+            (4, Sign::Signed) => each(codes, out, |c| (i128::from(i32::from_le_bytes(c)) - far) as f32 * scale),
+            (4, Sign::Unsigned) => each(codes, out, |c| (i128::from(u32::from_le_bytes(c)) - far) as f32 * scale),
+            (_, Sign::Signed) if zero_point == 0 => each(codes, out, |c| i64::from_le_bytes(c) as f32 * scale),
+            (_, Sign::Unsigned) if zero_point == 0 => each(codes, out, |c| u64::from_le_bytes(c) as f32 * scale),
+            (_, Sign::Signed) => each(codes, out, |c| (i128::from(i64::from_le_bytes(c)) - far) as f32 * scale),
+            (_, Sign::Unsigned) => each(codes, out, |c| (i128::from(u64::from_le_bytes(c)) - far) as f32 * scale),
+        }
     }
 }
 
 /// `(code - zero point) * scale`, rounded once to f64.
-fn wide(isa: Isa, bytes: usize, sign: Sign, Affine { scale, zero_point }: Affine, codes: &[u8], out: &mut [f64]) {
-    let step = f64::from(scale);
-    let far = i128::from(zero_point);
-    simd::compiled_for(isa, || match (bytes, sign, zero_point) {
-        // A number of 32 bits is exact in f64, so the product is rounded once.
-        (4, Sign::Signed, 0) => each(codes, out, |c| f64::from(i32::from_le_bytes(c)) * step),
-        (4, Sign::Unsigned, 0x8000_0000) => {
-            each(codes, out, |c| f64::from((u32::from_le_bytes(c) ^ 0x8000_0000) as i32) * step);
+struct WideIntegers<'a> {
+    bytes: usize,
+    sign: Sign,
+    affine: Affine,
+    codes: &'a [u8],
+    out: &'a mut [f64],
+}
+
+impl Loop for WideIntegers<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let Self { bytes, sign, affine: Affine { scale, zero_point }, codes, out } = self;
+        let step = f64::from(scale);
+        let far = i128::from(zero_point);
+        match (bytes, sign, zero_point) {
+            // A number of 32 bits is exact in f64, so the product is rounded once.
+            (4, Sign::Signed, 0) => each(codes, out, |c| f64::from(i32::from_le_bytes(c)) * step),
+            (4, Sign::Unsigned, 0x8000_0000) => {
+                each(codes, out, |c| f64::from((u32::from_le_bytes(c) ^ 0x8000_0000) as i32) * step);
+            }
+            (8, Sign::Signed, 0) => each(codes, out, |c| long(i64::from_le_bytes(c), step)),
+            (8, Sign::Unsigned, 0x8000_0000_0000_0000) => {
+                each(codes, out, |c| long((u64::from_le_bytes(c) ^ 0x8000_0000_0000_0000) as i64, step));
+            }
+            (4, Sign::Signed, _) => each(codes, out, |c| product(i128::from(i32::from_le_bytes(c)) - far, scale)),
+            (4, Sign::Unsigned, _) => each(codes, out, |c| product(i128::from(u32::from_le_bytes(c)) - far, scale)),
+            (_, Sign::Signed, _) => each(codes, out, |c| product(i128::from(i64::from_le_bytes(c)) - far, scale)),
+            (_, Sign::Unsigned, _) => each(codes, out, |c| product(i128::from(u64::from_le_bytes(c)) - far, scale)),
         }
-        (8, Sign::Signed, 0) => each(codes, out, |c| long(i64::from_le_bytes(c), step)),
-        (8, Sign::Unsigned, 0x8000_0000_0000_0000) => {
-            each(codes, out, |c| long((u64::from_le_bytes(c) ^ 0x8000_0000_0000_0000) as i64, step));
-        }
-        (4, Sign::Signed, _) => each(codes, out, |c| product(i128::from(i32::from_le_bytes(c)) - far, scale)),
-        (4, Sign::Unsigned, _) => each(codes, out, |c| product(i128::from(u32::from_le_bytes(c)) - far, scale)),
-        (_, Sign::Signed, _) => each(codes, out, |c| product(i128::from(i64::from_le_bytes(c)) - far, scale)),
-        (_, Sign::Unsigned, _) => each(codes, out, |c| product(i128::from(u64::from_le_bytes(c)) - far, scale)),
-    });
+    }
 }
 
 /// `number * step`, rounded once, without 128-bit numbers. The number is cut into two parts

@@ -125,8 +125,15 @@ fn plain<L: Lane>(rows: usize, x: &[f64], panels: &[&[L]], sums: &mut [[f64; PAN
     }
 }
 
-/// Runs `body` compiled for an instruction set, so that its loops are vectorised for it.
-pub(super) fn compiled_for<R>(isa: Isa, body: impl FnOnce() -> R) -> R {
+/// A loop that is to be compiled for an instruction set. `run` must be `inline(always)`, or it
+/// is compiled without it.
+pub(super) trait Loop {
+    /// Runs the loop.
+    fn run(self);
+}
+
+/// Runs a loop compiled for an instruction set, so that it is vectorised for it.
+pub(super) fn compiled_for(isa: Isa, body: impl Loop) {
     assert!(is_available(isa), "{isa} is not available");
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the instruction set was detected.
@@ -135,7 +142,7 @@ pub(super) fn compiled_for<R>(isa: Isa, body: impl FnOnce() -> R) -> R {
         Isa::Avx2 => return unsafe { x86::with_avx2(body) },
         Isa::Scalar => {}
     }
-    body()
+    body.run();
 }
 
 /// IEEE halves to singles.
@@ -274,7 +281,7 @@ fn plain_digits(
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{MAX_DIGITS, PANEL};
+    use super::{Loop, MAX_DIGITS, PANEL};
 
     /// # Safety
     /// Needs AVX-512 F, BW and VNNI; each panel of `weights` has 64 bytes for every `8 / bits`
@@ -327,15 +334,15 @@ mod x86 {
     /// # Safety
     /// Needs AVX-512 F, BW, DQ and VL.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-    pub(super) unsafe fn with_avx512<R>(body: impl FnOnce() -> R) -> R {
-        body()
+    pub(super) unsafe fn with_avx512(body: impl Loop) {
+        body.run();
     }
 
     /// # Safety
     /// Needs AVX2, FMA and F16C.
     #[target_feature(enable = "avx2,fma,f16c")]
-    pub(super) unsafe fn with_avx2<R>(body: impl FnOnce() -> R) -> R {
-        body()
+    pub(super) unsafe fn with_avx2(body: impl Loop) {
+        body.run();
     }
 
     /// # Safety
