@@ -1,6 +1,6 @@
 //! Everything that can go wrong in the core, with data in every variant.
 
-use crate::dtype::Dtype;
+use crate::dtype::{Dtype, Numerics};
 use crate::grid::Coord;
 use crate::store::Role;
 
@@ -37,6 +37,18 @@ pub enum Error {
         needed: Option<usize>,
         /// Bytes given.
         given: usize,
+    },
+    /// A zero point that a numerical type cannot have.
+    #[error("zero point {zero_point} in {dtype} ({numerics}); expected {}", if *most == 0 { "0".into() } else { format!("at most {most}") })]
+    ZeroPoint {
+        /// The numerical type.
+        dtype: Dtype,
+        /// The profile.
+        numerics: Numerics,
+        /// The zero point given.
+        zero_point: u64,
+        /// The largest that it can be.
+        most: u64,
     },
     /// A finite weight has no finite value in a numerical type.
     #[error(

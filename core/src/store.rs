@@ -103,7 +103,8 @@ pub struct Storage {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Vectors {
-    /// They stay f32, as is usual: they are few, and errors in them are not averaged out.
+    /// They stay f32, or f64 beside float64 matrices, as is usual: they are few, and errors in
+    /// them are not averaged out.
     #[default]
     Float32,
     /// They are stored in the type like matrices.
@@ -162,6 +163,7 @@ impl WeightStore {
     ///
     /// # Errors
     /// [`Error::Packed`] when the bytes are not exactly as many as the shape needs,
+    /// [`Error::ZeroPoint`] when the type cannot have the zero point,
     /// [`Error::NonFinite`] when a code stands for NaN or infinity.
     pub fn packed(
         dtype: Dtype,
@@ -174,6 +176,10 @@ impl WeightStore {
         let needed = element_count(&shape).and_then(|n| dtype.packed_len(n));
         if needed != Some(bytes.len()) {
             return Err(Error::Packed { dtype, shape, needed, given: bytes.len() });
+        }
+        let (Scales::Tensor(Affine { zero_point, .. }), most) = (scales, dtype.largest_zero_point(numerics));
+        if zero_point > most {
+            return Err(Error::ZeroPoint { dtype, numerics, zero_point, most });
         }
         let store = Self { dtype, numerics, shape, scales, bytes, panels: Arc::default() };
         match store.first_nonfinite() {
@@ -296,8 +302,8 @@ impl WeightStore {
         unpack(self.dtype.bits(), &self.bytes, start, out.len(), |i, code| out[i] = code);
     }
 
-    /// Decodes the weights from `start` on, as many as `out` holds: the reference for every
-    /// kernel.
+    /// Decodes the weights from `start` on, as many as `out` holds: the reference for kernels of
+    /// every rule but [`Rule::Narrow`].
     pub(crate) fn decode(&self, start: usize, out: &mut [f64]) {
         let (dtype, numerics, Scales::Tensor(affine)) = (self.dtype, self.numerics, self.scales);
         let (bits, n) = (dtype.bits(), out.len());

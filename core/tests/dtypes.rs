@@ -212,6 +212,39 @@ fn tables_hold_every_value() {
     }
 }
 
+/// Every scale rule of the standard profile, by hand.
+#[test]
+fn standard_scales_are_what_their_sources_say() {
+    let w = [0.5f32, -2.0, 0.25, 1.25];
+    let scale = |dtype, w: &[f32]| choose(dtype, Numerics::Standard, w).scale;
+    for (dtype, expected) in [
+        (Dtype::Int2, 2.0),
+        (Dtype::Uint2, 2.0),
+        (Dtype::Int4, 2.0 / 7.0),
+        (Dtype::Uint4, 2.0 / 7.0),
+        (Dtype::Int8, 2.0 / 127.0),
+        (Dtype::Uint8, 2.0 / 127.0),
+        (Dtype::Int16, 2.0 / 32767.0),
+        (Dtype::Uint16, 2.0 / 32767.0),
+        (Dtype::Int32, 2.0 / 2147483647.0),
+        (Dtype::Int64, 2.0 / 9223372036854775807.0),
+        (Dtype::Fp4, 2.0 / 6.0),
+        (Dtype::Fp8E4M3, 2.0 / 448.0),
+        (Dtype::Fp8E5M2, 2.0 / 57344.0),
+        // The mean magnitude.
+        (Dtype::Ternary, 1.0),
+        (Dtype::Binary, 1.0),
+        (Dtype::Float16, 1.0),
+        (Dtype::Float64, 1.0),
+    ] {
+        let s = f64::from(scale(dtype, &w));
+        assert!(s >= expected && s <= expected * (1.0 + 2f64.powi(-22)), "{dtype}: {s}, expected {expected}");
+    }
+    // A mean may be small beside its sum's range, and large beside f32's.
+    assert_eq!(scale(Dtype::Binary, &[1e-45, 0.0, 0.0, 0.0]), f32::from_bits(1));
+    assert_eq!(scale(Dtype::Ternary, &[3e38, -3e38, 3e38]), 3e38);
+}
+
 /// Doubles are rounded once: not to f32 first, which would make a tie of what is above it.
 #[test]
 fn doubles_are_rounded_once() {

@@ -32,6 +32,9 @@ pub struct Plan {
     pub squares: Vec<usize>,
 }
 
+/// Rows, outputs and depth of a dense layer that is measured beside the original runtime.
+const BATCH: [usize; 3] = [16, 1024, 1024];
+
 /// A process that runs other libraries' products.
 struct Rivals {
     child: Child,
@@ -195,12 +198,12 @@ pub fn kernels(plan: &Plan, python: Option<&Path>, script: &Path) -> anyhow::Res
     let mut table =
         table(&["shape", "dtype", "ms", "GMAC/s", "weights GB/s", "× our f32", "× numpy", "× torch", "× loom"]);
     let gemv = [1, plan.vector, plan.vector];
-    let shapes = [gemv].into_iter().chain(plan.squares.iter().map(|&n| [n, n, n]));
+    let shapes = [gemv, BATCH].into_iter().chain(plan.squares.iter().map(|&n| [n, n, n]));
     for shape in shapes {
         let plain = pool.install(|| Ours::new(shape, Dtype::Float32, plan.threads))?;
         for &dtype in &dtypes {
-            // The others compute in f32 alone, whatever we do; Loom is too slow for products of matrices.
-            let names: &[&str] = match (dtype, shape == gemv) {
+            // The others compute in f32 alone, whatever we do; Loom is too slow for products of large matrices.
+            let names: &[&str] = match (dtype, shape == gemv || shape == BATCH) {
                 (Dtype::Float32, true) => &["numpy", "torch", "loom"],
                 (Dtype::Float32, false) => &["numpy", "torch"],
                 (_, true) => &["loom"],

@@ -83,7 +83,8 @@ pub struct RunArgs {
     /// Run the I-th of N shares of the selected cases.
     #[arg(long, value_name = "I/N", value_parser = shard)]
     pub shard: Option<(usize, usize)>,
-    /// Instruction set of parity and snapshot cases [default: the best of this processor].
+    /// Instruction set of parity, fidelity and snapshot cases, and of several cores in kernel
+    /// cases [default: the best of this processor].
     #[arg(long, value_name = "ISA")]
     pub isa: Option<Isa>,
     /// Judge parity by this many units in the last place alone; 0 asks for equal numbers.

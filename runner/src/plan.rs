@@ -13,6 +13,9 @@ use crate::manifest::{Band, Expect, Manifest, Manifests, Model, Origin, ParityBa
 /// Rounding errors are no random noise: a few of them may agree in sign.
 pub const MARGIN: f64 = 4.0;
 
+/// Beyond this gain the output says nothing of a dtype: what is left of sums that cancel.
+pub const MOST_GAIN: f64 = 1000.0;
+
 /// The f32 epsilon.
 const EPSILON: f64 = f32::EPSILON as f64;
 

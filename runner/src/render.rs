@@ -8,7 +8,7 @@ use loom_core::{Dtype, Numerics};
 
 use crate::judge::Label;
 use crate::manifest::Manifest;
-use crate::plan::Stored;
+use crate::plan::{MOST_GAIN, Stored};
 use crate::report::{LaneReport, Row};
 
 /// The labels of one cell of the scoreboard.
@@ -197,7 +197,20 @@ fn bedrock(text: &mut String, report: &LaneReport, manifest: &Manifest) {
             let _ = writeln!(notes, "- `{}`, {planet}: {}.", model.id(), rule.why);
         }
     }
-    let reasons = report.rows.iter().filter(|row| row.parts()[0] == manifest.bedrock && row.reason.is_some());
+    let mine = report.rows.iter().filter(|row| row.parts()[0] == manifest.bedrock && row.reason.is_some());
+    let (drowned, reasons): (Vec<&Row>, Vec<&Row>) =
+        mine.partition(|row| row.parts()[2] == "fidelity" && row.label == Label::Pass);
+    let drowned: std::collections::BTreeSet<String> = drowned
+        .iter()
+        .map(|row| format!("`{}` in {}", row.parts()[1], row.parts()[3].rsplit('/').next().unwrap_or_default()))
+        .collect();
+    if !drowned.is_empty() {
+        let models = drowned.into_iter().collect::<Vec<_>>().join(", ");
+        let _ = writeln!(
+            notes,
+            "- fidelity of {models}: noise in the weights drowns the output (gain beyond {MOST_GAIN}) at least for some dtypes; there only the stored weights are judged."
+        );
+    }
     for row in reasons {
         let _ = writeln!(notes, "- `{}` {}: {}", row.id, row.label.name(), row.reason.as_deref().unwrap_or_default());
     }
@@ -223,7 +236,8 @@ largest NMSE among a bedrock's models (mean squared error of the output over its
 output is equal. **noise** is the NMSE that one pass through weights of that type may add, derived beside each codec
 (`core/src/dtype`); a model passes when its NMSE is at most 4 times that noise times the gain that the model itself
 shows for random noise of the same strength (at least 1), and when each stored weight is within its codec's bound of the
-original. A dash: the type gives up signs, so only the stored weights are judged. Headroom is the bound over what was
+original. A dash: the type gives up signs, so only the stored weights are judged; likewise where a model's gain is beyond
+1000, which the notes under its bedrock say. Headroom is the bound over what was
 measured, cosine the angle between the two outputs, each the worst of all bedrocks. kernel: AVX2, AVX-512 and several
 cores against the scalar core, every bit; snapshot: the blessed digest.
 
@@ -286,7 +300,7 @@ pub fn ratio(value: f64) -> String {
     }
 }
 
-/// Bits of each weight of a bedrock's largest model, where not all are stored in the dtype.
+/// Bits of each weight, smallest and largest among a bedrock's models.
 fn bits(text: &mut String, report: &LaneReport) {
     text.push_str("### Bits for each weight\n\nPacked codes of all weights over their number, scales not counted: smallest and largest among a bedrock's models, in the\nstandard profile.\n\n| dtype |");
     BEDROCKS.iter().for_each(|bedrock| text.push_str(&format!(" {bedrock} |")));

@@ -272,7 +272,11 @@ impl Plain {
         for draw in 0..gain::DRAWS {
             let noisy = gain::noisy(&self.built.network, &case.storage(), level, draw).map_err(|e| e.to_string())?;
             let y = noisy.run(&self.inputs, &mut State::default(), cpu).map_err(|e| e.to_string())?;
-            worst = worst.max(compare(y.shape(), y.data(), self.built.output.data(), None, &Tolerance::EXACT).nmse);
+            let c = compare(y.shape(), y.data(), self.built.output.data(), None, &Tolerance::EXACT);
+            if c.nonfinite.is_some() || !c.nmse.is_finite() {
+                return Err("noise in the weights makes the output infinite, or the output is 0 without it".into());
+            }
+            worst = worst.max(c.nmse);
         }
         Ok(worst / gain::power(level))
     }

@@ -5,7 +5,10 @@
 //! matters, and integers may be used: [`Whole`] writes a row of x as whole numbers over a common
 //! power of two, which the scalar path multiplies with the codes' numbers; the vector paths cut
 //! them into digits of eight bits ([`Fixed`]) and sum products of digits with codes in 32 bits.
-//! [`sum`] gets the same number for rows whose numbers lie too far apart for that.
+//! Rows whose numbers lie too far apart become several, whose sums are added exactly; the scalar
+//! path uses [`sum`] there.
+
+use std::ops::Range;
 
 use super::Isa;
 use super::panels::{Narrow, PANEL};
@@ -23,41 +26,63 @@ fn parts(x: f32) -> (i64, u32) {
     (if x.is_sign_negative() { -m } else { m }, e)
 }
 
+/// Wide accumulators of whole multiples of 2^-149. Terms whose exponents share their upper bits
+/// share one; each term has at most 33 bits and is shifted by at most 63, which leaves room for
+/// 2^30 of them.
+#[derive(Default)]
+struct Wide([i128; 6]);
+
+impl Wide {
+    /// Adds `value * 2^(e - 149)`, 32 bits at a time.
+    fn add(&mut self, mut value: i128, mut e: u32) {
+        while value != 0 && value != -1 {
+            self.0[(e / 64) as usize] += (value & 0xffff_ffff) << (e % 64);
+            value >>= 32;
+            e += 32;
+        }
+        // What is left of a negative number stands for itself.
+        self.0[(e / 64) as usize] += value << (e % 64);
+    }
+
+    /// The total, rounded once.
+    fn rounded(&self) -> f64 {
+        let mut limbs = [0u64; 8];
+        let mut carry = 0i128;
+        for (i, limb) in limbs.iter_mut().enumerate() {
+            let total = self.0.get(i).copied().unwrap_or(0) + carry;
+            *limb = total as u64;
+            carry = total >> 64;
+        }
+        let negative = carry < 0;
+        if negative {
+            let mut borrow = true;
+            for limb in &mut limbs {
+                (*limb, borrow) = (!*limb).overflowing_add(u64::from(borrow));
+            }
+        }
+        let Some(top) = limbs.iter().rposition(|&limb| limb != 0) else { return 0.0 };
+        let low = top.saturating_sub(1);
+        // Two limbs hold more bits than f64 does; what lies below them only breaks ties.
+        let rest = u128::from(limbs[..low].iter().any(|&limb| limb != 0));
+        let upper =
+            if top == 0 { u128::from(limbs[0]) } else { u128::from(limbs[top]) << 64 | u128::from(limbs[low]) | rest };
+        let magnitude = upper as f64 * power_of_two(64 * low as i32 - 149);
+        if negative { -magnitude } else { magnitude }
+    }
+}
+
 /// The sum of `x[k] * n[k]`, exact and then rounded to f64. Where an x is not finite it is what
 /// IEEE arithmetic makes of the terms in order.
 pub(super) fn sum(x: &[f32], n: &[i32]) -> f64 {
     if x.iter().any(|x| !x.is_finite()) {
         return x.iter().zip(n).fold(0.0, |sum, (&x, &n)| sum + f64::from(x) * f64::from(n));
     }
-    // Terms whose exponents share their upper bits share an accumulator: 24 + 9 bits, shifted
-    // by at most 63, leave room for 2^30 of them.
-    let mut accumulators = [0i128; 4];
+    let mut wide = Wide::default();
     for (&x, &n) in x.iter().zip(n) {
         let (m, e) = parts(x);
-        accumulators[(e / 64) as usize] += i128::from(m * i64::from(n)) << (e % 64);
+        wide.0[(e / 64) as usize] += i128::from(m * i64::from(n)) << (e % 64);
     }
-    let mut limbs = [0u64; 6];
-    let mut carry = 0i128;
-    for (i, limb) in limbs.iter_mut().enumerate() {
-        let total = accumulators.get(i).copied().unwrap_or(0) + carry;
-        *limb = total as u64;
-        carry = total >> 64;
-    }
-    let negative = carry < 0;
-    if negative {
-        let mut borrow = true;
-        for limb in &mut limbs {
-            (*limb, borrow) = (!*limb).overflowing_add(u64::from(borrow));
-        }
-    }
-    let Some(top) = limbs.iter().rposition(|&limb| limb != 0) else { return 0.0 };
-    let low = top.saturating_sub(1);
-    // Two limbs hold more bits than f64 does; what lies below them only breaks ties.
-    let rest = u128::from(limbs[..low].iter().any(|&limb| limb != 0));
-    let upper =
-        if top == 0 { u128::from(limbs[0]) } else { u128::from(limbs[top]) << 64 | u128::from(limbs[low]) | rest };
-    let magnitude = upper as f64 * power_of_two(64 * low as i32 - 149);
-    if negative { -magnitude } else { magnitude }
+    wide.rounded()
 }
 
 /// A row of x as whole numbers times `2^exponent`.
@@ -73,32 +98,40 @@ pub(super) struct Whole {
 impl Whole {
     /// Scales a row, unless its numbers lie too far apart or are not finite.
     pub(super) fn new(x: &[f32]) -> Option<Self> {
-        let (mut low, mut high) = (i32::MAX, i32::MIN);
-        for &x in x {
+        let mut windows = Self::windows(x)?;
+        let last = windows.pop();
+        last.filter(|_| windows.is_empty())
+    }
+
+    /// A row as the sum of as few rows as hold its numbers: each takes those of the rest that do
+    /// not reach too far below the largest. `None` when a number is not finite.
+    pub(super) fn windows(x: &[f32]) -> Option<Vec<Self>> {
+        // Balanced digits reach a little less far than a two's complement number.
+        const REACH: i32 = 8 * MAX_DIGITS as i32 - 2;
+        let mut rest: Vec<(usize, i64, i32, i32)> = Vec::with_capacity(x.len());
+        for (k, &x) in x.iter().enumerate() {
             if !x.is_finite() {
                 return None;
             }
             let (m, e) = parts(x);
             if m != 0 {
-                low = low.min(e as i32 + m.trailing_zeros() as i32);
-                high = high.max(e as i32 + 64 - m.unsigned_abs().leading_zeros() as i32);
+                let (low, high) = (m.trailing_zeros() as i32, 64 - m.unsigned_abs().leading_zeros() as i32);
+                rest.push((k, m >> low, e as i32 + low, e as i32 + high));
             }
         }
-        if low > high {
-            (low, high) = (0, 0);
+        let mut windows = Vec::new();
+        while windows.is_empty() || !rest.is_empty() {
+            let top = rest.iter().map(|&(.., high)| high).max().unwrap_or(0);
+            let is_near = |&(_, _, low, _): &(usize, i64, i32, i32)| low >= top - REACH;
+            let low = rest.iter().filter(|term| is_near(term)).map(|&(_, _, low, _)| low).min().unwrap_or(0);
+            let mut numbers = vec![0; x.len()];
+            rest.iter().filter(|term| is_near(term)).for_each(|&(k, m, e, _)| numbers[k] = m << (e - low));
+            rest.retain(|term| !is_near(term));
+            let digits = if top == low { 0 } else { ((top - low) as usize + 2).div_ceil(8) };
+            let fits = 8 * digits + 9 + (usize::BITS - x.len().leading_zeros()) as usize <= 62;
+            windows.push(Self { exponent: low - 149, numbers, digits, fits });
         }
-        // Balanced digits reach a little less far than a two's complement number.
-        let digits = if high == low { 0 } else { ((high - low) as usize + 2).div_ceil(8) };
-        if digits > MAX_DIGITS {
-            return None;
-        }
-        let whole = |&x: &f32| match parts(x) {
-            (0, _) => 0,
-            (m, e) if (e as i32) < low => m >> (low - e as i32),
-            (m, e) => m << (e as i32 - low),
-        };
-        let fits = 8 * digits + 9 + (usize::BITS - x.len().leading_zeros()) as usize <= 62;
-        Some(Self { exponent: low - 149, numbers: x.iter().map(whole).collect(), digits, fits })
+        Some(windows)
     }
 
     /// The sum of the row with the numbers of an output: what [`sum`] gives.
@@ -114,7 +147,7 @@ impl Whole {
 }
 
 /// A [`Whole`] row cut into balanced digits of base 256.
-pub(super) struct Fixed {
+struct Cut {
     exponent: i32,
     count: usize,
     total: i128,
@@ -123,10 +156,10 @@ pub(super) struct Fixed {
     digits: Vec<[i8; 4]>,
 }
 
-impl Fixed {
+impl Cut {
     /// Cuts a row. `bits` is the width of a code, which decides in what order elements meet
     /// their codes.
-    pub(super) fn new(row: &Whole, bits: usize) -> Self {
+    fn new(row: &Whole, bits: usize) -> Self {
         let (count, per_byte, per_word) = (row.digits, 8 / bits, 32 / bits);
         let mut digits = vec![[0; 4]; row.numbers.len().div_ceil(per_word) * per_byte * count];
         for (k, whole) in row.numbers.iter().enumerate().filter(|_| count > 0) {
@@ -140,45 +173,62 @@ impl Fixed {
         Self { exponent: row.exponent, count, total, fits: row.fits, digits }
     }
 
+    /// The sums of each digit with the outputs of each panel.
+    fn totals(&self, isa: Isa, narrow: &Narrow, panels: &Range<usize>) -> Totals {
+        let mut totals = [[[0i64; PANEL]; MAX_DIGITS]; simd::MAX_PANELS];
+        let Some(columns) = self.digits.len().checked_div(self.count) else { return totals };
+        // A product of two digits has 16 bits, four are added at a time.
+        const STEPS: usize = 1 << 13;
+        let per_byte = 8 / narrow.bits;
+        let words = columns / per_byte;
+        for first in (0..words).step_by(STEPS / per_byte) {
+            let range = first..words.min(first + STEPS / per_byte);
+            let digits = &self.digits[range.start * per_byte * self.count..range.end * per_byte * self.count];
+            let mut weights: [&[u8]; simd::MAX_PANELS] = [&[]; simd::MAX_PANELS];
+            for (slot, panel) in weights.iter_mut().zip(panels.clone()) {
+                *slot = narrow.words(panel, range.clone());
+            }
+            simd::digits(isa, self.count, digits, narrow.bits, &narrow.table, &weights[..panels.len()], &mut totals);
+        }
+        totals
+    }
+}
+
+/// Sums of each digit with each output of each panel.
+type Totals = [[[i64; PANEL]; MAX_DIGITS]; simd::MAX_PANELS];
+
+/// A row of x in digits: one [`Cut`] for numbers of like size, more where they lie far apart.
+pub(super) struct Fixed(Vec<Cut>);
+
+impl Fixed {
+    /// Cuts a row, unless one of its numbers is not finite.
+    pub(super) fn new(x: &[f32], bits: usize) -> Option<Self> {
+        Some(Self(Whole::windows(x)?.iter().map(|row| Cut::new(row, bits)).collect()))
+    }
+
     /// The sums of the row with the outputs of each panel of `panels`, which are at most
     /// [`simd::MAX_PANELS`].
-    pub(super) fn sums(&self, isa: Isa, narrow: &Narrow, panels: std::ops::Range<usize>, out: &mut [[f64; PANEL]]) {
-        let mut totals = [[[0i64; PANEL]; MAX_DIGITS]; simd::MAX_PANELS];
-        if let Some(columns) = self.digits.len().checked_div(self.count) {
-            // A product of two digits has 16 bits, four are added at a time.
-            const STEPS: usize = 1 << 13;
-            let per_byte = 8 / narrow.bits;
-            let words = columns / per_byte;
-            for first in (0..words).step_by(STEPS / per_byte) {
-                let range = first..words.min(first + STEPS / per_byte);
-                let digits = &self.digits[range.start * per_byte * self.count..range.end * per_byte * self.count];
-                let mut weights: [&[u8]; simd::MAX_PANELS] = [&[]; simd::MAX_PANELS];
-                for (slot, panel) in weights.iter_mut().zip(panels.clone()) {
-                    *slot = narrow.words(panel, range.clone());
-                }
-                simd::digits(
-                    isa,
-                    self.count,
-                    digits,
-                    narrow.bits,
-                    &narrow.table,
-                    &weights[..panels.len()],
-                    &mut totals,
-                );
-            }
-        }
+    pub(super) fn sums(&self, isa: Isa, narrow: &Narrow, panels: Range<usize>, out: &mut [[f64; PANEL]]) {
+        let each: Vec<(&Cut, Totals)> = self.0.iter().map(|cut| (cut, cut.totals(isa, narrow, &panels))).collect();
         // Codes count from the smallest number.
-        let rest = self.total * i128::from(narrow.offset);
-        let unit = power_of_two(self.exponent);
-        for (out, totals) in out.iter_mut().zip(&totals) {
-            let digits = || totals[..self.count].iter().rev();
-            for (o, slot) in out.iter_mut().enumerate() {
-                *slot = if self.fits {
-                    let sum = digits().fold(0i64, |sum, digit| (sum << 8) + digit[o]);
-                    (sum + rest as i64) as f64 * unit
-                } else {
-                    let sum = digits().fold(0i128, |sum, digit| (sum << 8) + i128::from(digit[o]));
-                    (sum + rest) as f64 * unit
+        let offset = i128::from(narrow.offset);
+        for p in 0..panels.len() {
+            for (o, slot) in out[p].iter_mut().enumerate() {
+                *slot = match &each[..] {
+                    [(cut, totals)] if cut.fits => {
+                        let digits = totals[p][..cut.count].iter().rev();
+                        let sum = digits.fold(0i64, |sum, digit| (sum << 8) + digit[o]);
+                        (sum + (cut.total * offset) as i64) as f64 * power_of_two(cut.exponent)
+                    }
+                    cuts => {
+                        let mut wide = Wide::default();
+                        for (cut, totals) in cuts {
+                            let digits = totals[p][..cut.count].iter().rev();
+                            let sum = digits.fold(0i128, |sum, digit| (sum << 8) + i128::from(digit[o]));
+                            wide.add(sum + cut.total * offset, (cut.exponent + 149) as u32);
+                        }
+                        wide.rounded()
+                    }
                 };
             }
         }
@@ -199,6 +249,18 @@ mod tests {
             if let Some(row) = Whole::new(&x) {
                 prop_assert_eq!(row.dot(&n).to_bits(), sum(&x, &n).to_bits());
             }
+        }
+
+        #[test]
+        fn windows_add_up_to_the_exact_sum(terms in prop::collection::vec((any::<u32>(), -255i32..256), 0..60)) {
+            let x: Vec<f32> = terms.iter().map(|(bits, _)| f32::from_bits(*bits)).map(|x| if x.is_finite() { x } else { 1.0 }).collect();
+            let n: Vec<i32> = terms.iter().map(|(_, n)| *n).collect();
+            let mut wide = Wide::default();
+            for row in Whole::windows(&x).expect("finite") {
+                let total = row.numbers.iter().zip(&n).fold(0, |sum, (&x, &n)| sum + i128::from(x) * i128::from(n));
+                wide.add(total, (row.exponent + 149) as u32);
+            }
+            prop_assert_eq!(wide.rounded().to_bits(), sum(&x, &n).to_bits());
         }
     }
 
@@ -228,7 +290,8 @@ mod tests {
         assert_eq!(digits(&[127.0 / 64.0]), Some(2));
         assert_eq!(digits(&[1.0, 1.0 / 1024.0 / 3.0]), Some(5));
         assert_eq!(digits(&[1.0, 2f32.powi(-53)]), Some(7));
-        assert_eq!(digits(&[1.0, 2f32.powi(-55)]), None);
+        assert_eq!(digits(&[1.0, 2f32.powi(-54)]), None);
+        assert_eq!(Whole::windows(&[1.0, 2f32.powi(-54), 0.0, f32::MAX]).map(|rows| rows.len()), Some(3));
         assert_eq!(digits(&[f32::NAN]), None);
     }
 }

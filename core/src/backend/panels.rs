@@ -1,7 +1,7 @@
 //! Weights re-packed for the vector paths: blocks of [`PANEL`] outputs, interleaved over k.
 //!
-//! Codes stay codes: a panel holds as many bits for each weight as the store does, and a
-//! kernel decodes a few hundred steps of k at a time into a buffer that stays in the first
+//! Codes stay codes: a panel holds as many bits for each weight as the store does (outputs are
+//! filled up to [`PANEL`], codes of fewer than eight bits to whole words), and a kernel decodes a few hundred steps of k at a time into a buffer that stays in the first
 //! cache. Only f32 and f64 weights, which are their own codes, are used in place.
 
 use std::ops::Range;
@@ -312,19 +312,16 @@ impl Loop for Integers<'_> {
     #[inline(always)]
     fn run(self) {
         let Self { bytes, sign, affine: Affine { scale, zero_point }, codes, out } = self;
+        // Codes of 16 bits have zero points of 16 bits.
         let zero = zero_point as i32;
-        let far = i128::from(zero_point);
         match (bytes, sign) {
             (2, Sign::Signed) => each(codes, out, |c| (i32::from(i16::from_le_bytes(c)) - zero) as f32 * scale),
             (2, Sign::Unsigned) => each(codes, out, |c| (i32::from(u16::from_le_bytes(c)) - zero) as f32 * scale),
-            (4, Sign::Signed) if zero_point == 0 => each(codes, out, |c| i32::from_le_bytes(c) as f32 * scale),
-            (4, Sign::Unsigned) if zero_point == 0 => each(codes, out, |c| u32::from_le_bytes(c) as f32 * scale),
-            (4, Sign::Signed) => each(codes, out, |c| (i128::from(i32::from_le_bytes(c)) - far) as f32 * scale),
-            (4, Sign::Unsigned) => each(codes, out, |c| (i128::from(u32::from_le_bytes(c)) - far) as f32 * scale),
-            (_, Sign::Signed) if zero_point == 0 => each(codes, out, |c| i64::from_le_bytes(c) as f32 * scale),
-            (_, Sign::Unsigned) if zero_point == 0 => each(codes, out, |c| u64::from_le_bytes(c) as f32 * scale),
-            (_, Sign::Signed) => each(codes, out, |c| (i128::from(i64::from_le_bytes(c)) - far) as f32 * scale),
-            (_, Sign::Unsigned) => each(codes, out, |c| (i128::from(u64::from_le_bytes(c)) - far) as f32 * scale),
+            // Of these only the `loom` profile has codes, without zero points.
+            (4, Sign::Signed) => each(codes, out, |c| i32::from_le_bytes(c) as f32 * scale),
+            (4, Sign::Unsigned) => each(codes, out, |c| u32::from_le_bytes(c) as f32 * scale),
+            (_, Sign::Signed) => each(codes, out, |c| i64::from_le_bytes(c) as f32 * scale),
+            (_, Sign::Unsigned) => each(codes, out, |c| u64::from_le_bytes(c) as f32 * scale),
         }
     }
 }
@@ -346,18 +343,16 @@ impl Loop for WideIntegers<'_> {
         let far = i128::from(zero_point);
         match (bytes, sign, zero_point) {
             // A number of 32 bits is exact in f64, so the product is rounded once.
-            (4, Sign::Signed, 0) => each(codes, out, |c| f64::from(i32::from_le_bytes(c)) * step),
+            (4, Sign::Signed, _) => each(codes, out, |c| f64::from(i32::from_le_bytes(c)) * step),
             (4, Sign::Unsigned, 0x8000_0000) => {
                 each(codes, out, |c| f64::from((u32::from_le_bytes(c) ^ 0x8000_0000) as i32) * step);
             }
-            (8, Sign::Signed, 0) => each(codes, out, |c| long(i64::from_le_bytes(c), step)),
+            (8, Sign::Signed, _) => each(codes, out, |c| long(i64::from_le_bytes(c), step)),
             (8, Sign::Unsigned, 0x8000_0000_0000_0000) => {
                 each(codes, out, |c| long((u64::from_le_bytes(c) ^ 0x8000_0000_0000_0000) as i64, step));
             }
-            (4, Sign::Signed, _) => each(codes, out, |c| product(i128::from(i32::from_le_bytes(c)) - far, scale)),
             (4, Sign::Unsigned, _) => each(codes, out, |c| product(i128::from(u32::from_le_bytes(c)) - far, scale)),
-            (_, Sign::Signed, _) => each(codes, out, |c| product(i128::from(i64::from_le_bytes(c)) - far, scale)),
-            (_, Sign::Unsigned, _) => each(codes, out, |c| product(i128::from(u64::from_le_bytes(c)) - far, scale)),
+            (_, _, _) => each(codes, out, |c| product(i128::from(u64::from_le_bytes(c)) - far, scale)),
         }
     }
 }

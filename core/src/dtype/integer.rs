@@ -5,9 +5,8 @@
 //! keep the magnitude alone, the smaller ones clamp negative weights to 0. Where the original
 //! wraps around, this codec saturates; NaN gives 0.
 //!
-//! `standard`: symmetric, full range: scale `max / (2^(bits-1) - 1)`, rounded up to f32 so that
-//! the largest weight stays in range (the absmax rule of Jacob et al., 2018, without an
-//! offset); round to nearest even in f64, saturating. Unsigned codes stand 2^(bits-1) higher
+//! `standard`: symmetric, full range: scale `max / (2^(bits-1) - 1)`, rounded up to f32 (the
+//! absmax rule of Jacob et al., 2018, without an offset); round to nearest even in f64, saturating. Unsigned codes stand 2^(bits-1) higher
 //! (a mid-range zero point), so that sign survives. NaN gives the code of 0. Codes of 32 and
 //! 64 bits are multiplied by the scale exactly and rounded once to f64.
 
@@ -24,14 +23,7 @@ fn scale(bits: u32, numerics: Numerics, weights: &Magnitudes) -> f32 {
         (Numerics::Loom, 2) => weights.max_scale(numerics, 1.0),
         (Numerics::Loom, 4) => weights.max_scale(numerics, 7.0),
         (Numerics::Loom, _) => weights.max_scale(numerics, 127.0),
-        (Numerics::Standard, _) if weights.max == 0.0 => 1.0,
-        (Numerics::Standard, _) => {
-            let step = weights.max / steps(bits);
-            match step as f32 {
-                down if f64::from(down) < step => down.next_up(),
-                up => up,
-            }
-        }
+        (Numerics::Standard, _) => weights.max_scale(numerics, steps(bits)),
     }
 }
 

@@ -92,26 +92,31 @@ impl Magnitudes {
         })
     }
 
-    /// `max / steps` in single precision, 1 where the maximum is 0.
-    fn max_scale(&self, numerics: Numerics, steps: f32) -> f32 {
-        match (numerics, self.max as f32) {
+    /// `max / steps`, 1 where the maximum is 0: in single precision, or rounded up to it so
+    /// that the largest weight stays in range.
+    fn max_scale(&self, numerics: Numerics, steps: f64) -> f32 {
+        let step = self.max / steps;
+        match (numerics, step as f32) {
             _ if self.max == 0.0 => 1.0,
-            (Numerics::Loom, max) => max / steps,
-            (Numerics::Standard, max) => (max / steps).max(f32::from_bits(1)),
+            (Numerics::Loom, _) => self.max as f32 / steps as f32,
+            (Numerics::Standard, down) if f64::from(down) < step => down.next_up(),
+            (Numerics::Standard, up) => up,
         }
     }
 
-    /// The mean, summed in f64 and divided in single precision; 1 where it is 0.
-    fn mean_scale(&self) -> f32 {
-        match self.sum as f32 / self.count as f32 {
-            mean if mean > 0.0 => mean,
-            _ => 1.0,
-        }
+    /// The mean, summed in f64; 1 where it is 0. The original divides in single precision.
+    fn mean_scale(&self, numerics: Numerics) -> f32 {
+        let mean = match numerics {
+            _ if self.sum == 0.0 => return 1.0,
+            Numerics::Loom => self.sum as f32 / self.count as f32,
+            Numerics::Standard => ((self.sum / self.count as f64) as f32).max(f32::from_bits(1)),
+        };
+        if mean == 0.0 { 1.0 } else { mean }
     }
 }
 
-/// How kernels turn packed codes into weights. Whatever they do, it gives what
-/// [`Dtype::value`] gives for each code.
+/// How kernels turn packed codes into weights. But for [`Rule::Narrow`], whatever they do gives
+/// what [`Dtype::value`] gives for each code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// IEEE patterns of the type's width; the scale is not used.
@@ -122,8 +127,9 @@ pub enum Rule {
     Integer(Sign),
     /// `(code - zero_point) * scale` of an integer, rounded once to f64.
     WideInteger(Sign),
-    /// Whole numbers of at most eight bits: sums of their products are exact, rounded once to
-    /// f64 and then multiplied by the scale. [`Dtype::numbers`] has the number of each code.
+    /// Whole numbers of at most eight bits: the matrix kernel sums their products exactly, rounds
+    /// once to f64 and then multiplies by the scale, which is not rounded into each weight as in
+    /// [`Dtype::value`]. [`Dtype::numbers`] has the number of each code.
     Narrow,
     /// A table of the value of every code: [`Dtype::table`].
     Table,
@@ -259,6 +265,13 @@ impl Dtype {
         Affine { scale, zero_point: self.codec().zero_point(numerics) }
     }
 
+    /// The largest zero point that codes of this type can have: 0 in types that do not shift
+    /// their range.
+    #[must_use]
+    pub fn largest_zero_point(self, numerics: Numerics) -> u64 {
+        if self.codec().zero_point(numerics) == 0 { 0 } else { u64::MAX >> (64 - self.bits()) }
+    }
+
     /// The packed codes of `weights`.
     #[must_use]
     pub fn quantise(self, numerics: Numerics, weights: impl IntoIterator<Item = f64>, affine: Affine) -> Vec<u8> {
@@ -329,12 +342,13 @@ impl Dtype {
     }
 
     /// The largest error of storing a finite weight of a tensor that chose `scale` itself. Where
-    /// a type clips (ternary, binary, `loom` unsigned), what is cut off counts as error.
+    /// a type clips (ternary, binary, `loom` unsigned), what is cut off counts as error. Subnormal
+    /// scales of the `loom` profile, which are rounded to nearest or to 0, are not bounded.
     #[must_use]
     pub fn error_bound(self, numerics: Numerics, weight: f64, scale: f32) -> f64 {
-        // The product of value and scale is itself rounded.
+        // The product of value and scale is itself rounded, at worst to a subnormal.
         let rounding = if self.is_wide(numerics) { f64::EPSILON } else { f64::from(f32::EPSILON) };
-        self.codec().bound(numerics, weight, scale) + weight.abs() * rounding
+        self.codec().bound(numerics, weight, scale) + (weight.abs() * rounding).max(f64::from(f32::from_bits(1)))
     }
 
     /// The NMSE that one pass of a signal through weights of this type may add: what fidelity

@@ -16,7 +16,7 @@ impl Codec for Ternary {
     fn scale(&self, numerics: Numerics, weights: &Magnitudes) -> f32 {
         match numerics {
             Numerics::Loom => weights.max_scale(numerics, 1.0),
-            Numerics::Standard => weights.mean_scale(),
+            Numerics::Standard => weights.mean_scale(numerics),
         }
     }
 
@@ -50,8 +50,8 @@ impl Codec for Ternary {
 pub(super) struct Binary;
 
 impl Codec for Binary {
-    fn scale(&self, _: Numerics, weights: &Magnitudes) -> f32 {
-        weights.mean_scale()
+    fn scale(&self, numerics: Numerics, weights: &Magnitudes) -> f32 {
+        weights.mean_scale(numerics)
     }
 
     fn encode(&self, numerics: Numerics, weight: f64, affine: Affine) -> u64 {

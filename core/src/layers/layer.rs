@@ -136,7 +136,9 @@ impl Layer {
         let morph = |role: Role, store: &WeightStore| match shared {
             Some(_) if flat::is_apart(role) => store.morph(Dtype::Float32, numerics),
             Some(affine) => store.quantised(dtype, numerics, affine),
-            None if role.is_vector() && vectors == Vectors::Float32 => store.morph(Dtype::Float32, numerics),
+            None if role.is_vector() && vectors == Vectors::Float32 && dtype != Dtype::Float64 => {
+                store.morph(Dtype::Float32, numerics)
+            }
             None => store.morph(dtype, numerics),
         };
         let morphed = self.weights.iter().map(|(&role, store)| {
