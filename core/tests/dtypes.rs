@@ -57,8 +57,11 @@ fn every_code_of_sixteen_bits_decodes_as_numpy_has_it() {
         let canonical = |v: f32| if v.is_nan() { f32::from_bits(0x7fc0_0000) } else { v };
         let bytes: Vec<u8> =
             decoded(Dtype::find(name).expect("a dtype")).into_iter().flat_map(|v| canonical(v).to_le_bytes()).collect();
-        let ours: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(ours, String::from_utf8(oracle(&format!("{name}.decode.sha256"))).expect("text").trim(), "{name}");
+        assert_eq!(
+            sha256(&bytes),
+            String::from_utf8(oracle(&format!("{name}.decode.sha256"))).expect("text").trim(),
+            "{name}"
+        );
     }
 }
 
@@ -92,6 +95,29 @@ fn encoding_agrees_on_every_exponent_and_upper_mantissa() {
             }
             assert_eq!(ours, theirs, "{name} of {w:e}");
         }
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn whole_numbers_round_clip_and_decode_as_numpy_has_it() {
+    let oracle: serde_json::Value = serde_json::from_slice(&oracle("whole.json")).expect("JSON");
+    for (name, expected) in oracle.as_object().expect("types") {
+        let dtype = Dtype::find(name).expect("a dtype");
+        let affine = dtype.affine(Numerics::Standard, 0.37);
+        let step = if dtype.bits() == 16 { 8.0 } else { 1.0 / 16.0 };
+        let weights = (0..1 << 16).map(|i| f64::from((f64::from(i - (1 << 15)) * step * f64::from(0.37f32)) as f32));
+        let bytes = dtype.quantise(Numerics::Standard, weights, affine);
+        let codes = dtype.codes(&bytes, 1 << 16).expect("codes");
+        let width = dtype.bits().div_ceil(8);
+        let codes: Vec<u8> = codes.iter().flat_map(|code| code.to_le_bytes()[..width].to_vec()).collect();
+        assert_eq!(sha256(&codes), expected["encode"].as_str().expect("a digest"), "encoding {name}");
+        let values = (0..1u64 << dtype.bits()).map(|code| dtype.value(Numerics::Standard, code, affine) as f32);
+        let values: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
+        assert_eq!(sha256(&values), expected["decode"].as_str().expect("a digest"), "decoding {name}");
     }
 }
 

@@ -99,7 +99,7 @@ impl Lane for f32 {
         check(isa, rows, x, panels, sums);
         #[cfg(target_arch = "x86_64")]
         dispatch!(isa, rows, x, panels, sums, avx512_f32, avx2_f32);
-        plain(rows, x, panels, sums);
+        unreachable!("no tile of {rows} rows by {} panels on {isa}", panels.len());
     }
 }
 
@@ -108,20 +108,7 @@ impl Lane for f64 {
         check(isa, rows, x, panels, sums);
         #[cfg(target_arch = "x86_64")]
         dispatch!(isa, rows, x, panels, sums, avx512_f64, avx2_f64);
-        plain(rows, x, panels, sums);
-    }
-}
-
-/// The same tile without intrinsics.
-fn plain<L: Lane>(rows: usize, x: &[f64], panels: &[&[L]], sums: &mut [[f64; PANEL]]) {
-    for (p, panel) in panels.iter().enumerate() {
-        for (x, w) in x.chunks_exact(rows).zip(panel.chunks_exact(PANEL)) {
-            for (m, x) in x.iter().enumerate() {
-                for (sum, w) in sums[m * panels.len() + p].iter_mut().zip(w) {
-                    *sum += x * (*w).into();
-                }
-            }
-        }
+        unreachable!("no tile of {rows} rows by {} panels on {isa}", panels.len());
     }
 }
 
@@ -235,46 +222,10 @@ pub(super) fn digits(
         }
         return;
     }
+    #[cfg(target_arch = "x86_64")]
     for (words, totals) in weights.iter().zip(totals) {
-        #[cfg(target_arch = "x86_64")]
-        if isa != Isa::Scalar {
-            // SAFETY: the instruction set was detected and the slices measured.
-            unsafe { x86::digits_avx2(count, digits, bits, table, words, totals) };
-            continue;
-        }
-        plain_digits(count, digits, bits, table, words, totals);
-    }
-}
-
-/// The same without intrinsics, one panel at a time.
-fn plain_digits(
-    count: usize,
-    digits: &[[i8; 4]],
-    bits: usize,
-    table: &[u8; 16],
-    words: &[u8],
-    totals: &mut [[i64; PANEL]; MAX_DIGITS],
-) {
-    let (per_byte, mask) = (8 / bits, u8::MAX >> (8 - bits));
-    let mut sums = [[0i32; PANEL]; MAX_DIGITS];
-    for (words, digits) in words.as_chunks::<{ 4 * PANEL }>().0.iter().zip(digits.chunks_exact(count * per_byte)) {
-        for (step, digits) in digits.chunks_exact(count).enumerate() {
-            let mut numbers = [[0i32; PANEL]; 4];
-            for (i, byte) in words.iter().enumerate() {
-                let code = byte >> (step * bits) & mask;
-                numbers[i % 4][i / 4] = i32::from(if bits < 8 { table[usize::from(code & 15)] } else { code });
-            }
-            for (sums, digit) in sums.iter_mut().zip(digits) {
-                for (numbers, digit) in numbers.iter().zip(digit) {
-                    for (sum, number) in sums.iter_mut().zip(numbers) {
-                        *sum += i32::from(*digit) * number;
-                    }
-                }
-            }
-        }
-    }
-    for (totals, sums) in totals.iter_mut().zip(&sums) {
-        totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += i64::from(*sum));
+        // SAFETY: both vector instruction sets include AVX2; the slices were measured.
+        unsafe { x86::digits_avx2(count, digits, bits, table, words, totals) };
     }
 }
 
