@@ -17,6 +17,8 @@ use crate::dtype::power_of_two;
 
 /// The most digits that a row is cut into.
 pub(super) const MAX_DIGITS: usize = 7;
+/// Bits that they hold: balanced digits reach a little less far than a two's complement number.
+const REACH: i32 = 8 * MAX_DIGITS as i32 - 2;
 
 /// A finite single as `m * 2^(e - 149)` with a signed whole m of at most 24 bits.
 fn parts(x: f32) -> (i64, u32) {
@@ -24,6 +26,13 @@ fn parts(x: f32) -> (i64, u32) {
     let (biased, fraction) = (bits >> 23 & 0xff, i64::from(bits & 0x7f_ffff));
     let (m, e) = if biased == 0 { (fraction, 0) } else { (fraction | 0x80_0000, biased - 1) };
     (if x.is_sign_negative() { -m } else { m }, e)
+}
+
+/// The places of the lowest bit of a finite single that is not 0, and of the one above its
+/// highest, counted from 2^-149.
+fn span(x: f32) -> (i32, i32) {
+    let (m, e) = parts(x);
+    (e as i32 + m.trailing_zeros() as i32, e as i32 + 64 - m.unsigned_abs().leading_zeros() as i32)
 }
 
 /// Wide accumulators of whole multiples of 2^-149. Terms whose exponents share their upper bits
@@ -106,32 +115,44 @@ impl Whole {
     /// A row as the sum of as few rows as hold its numbers: each takes those of the rest that do
     /// not reach too far below the largest. `None` when a number is not finite.
     pub(super) fn windows(x: &[f32]) -> Option<Vec<Self>> {
-        // Balanced digits reach a little less far than a two's complement number.
-        const REACH: i32 = 8 * MAX_DIGITS as i32 - 2;
-        let mut rest: Vec<(usize, i64, i32, i32)> = Vec::with_capacity(x.len());
-        for (k, &x) in x.iter().enumerate() {
-            if !x.is_finite() {
-                return None;
-            }
-            let (m, e) = parts(x);
-            if m != 0 {
-                let (low, high) = (m.trailing_zeros() as i32, 64 - m.unsigned_abs().leading_zeros() as i32);
-                rest.push((k, m >> low, e as i32 + low, e as i32 + high));
-            }
-        }
         let mut windows = Vec::new();
-        while windows.is_empty() || !rest.is_empty() {
-            let top = rest.iter().map(|&(.., high)| high).max().unwrap_or(0);
-            let is_near = |&(_, _, low, _): &(usize, i64, i32, i32)| low >= top - REACH;
-            let low = rest.iter().filter(|term| is_near(term)).map(|&(_, _, low, _)| low).min().unwrap_or(0);
-            let mut numbers = vec![0; x.len()];
-            rest.iter().filter(|term| is_near(term)).for_each(|&(k, m, e, _)| numbers[k] = m << (e - low));
-            rest.retain(|term| !is_near(term));
-            let digits = if top == low { 0 } else { ((top - low) as usize + 2).div_ceil(8) };
-            let fits = 8 * digits + 9 + (usize::BITS - x.len().leading_zeros()) as usize <= 62;
-            windows.push(Self { exponent: low - 149, numbers, digits, fits });
+        let mut rest = x.to_vec();
+        loop {
+            let (mut low, mut high) = (i32::MAX, i32::MIN);
+            for &x in &rest {
+                if !x.is_finite() {
+                    return None;
+                }
+                if x != 0.0 {
+                    let (bottom, top) = span(x);
+                    (low, high) = (low.min(bottom), high.max(top));
+                }
+            }
+            if low > high {
+                (low, high) = (0, 0);
+            }
+            if high - low <= REACH {
+                windows.push(Self::of(&rest, low, high));
+                return Some(windows);
+            }
+            let is_near = |x: f32| x != 0.0 && span(x).0 >= high - REACH;
+            let near: Vec<f32> = rest.iter().map(|&x| if is_near(x) { x } else { 0.0 }).collect();
+            let low = near.iter().filter(|x| **x != 0.0).map(|&x| span(x).0).min().unwrap_or(high);
+            windows.push(Self::of(&near, low, high));
+            rest.iter_mut().filter(|x| is_near(**x)).for_each(|x| *x = 0.0);
         }
-        Some(windows)
+    }
+
+    /// Numbers whose bits lie from `low` to `high`, in units of 2^-149.
+    fn of(x: &[f32], low: i32, high: i32) -> Self {
+        let whole = |&x: &f32| match parts(x) {
+            (0, _) => 0,
+            (m, e) if (e as i32) < low => m >> (low - e as i32),
+            (m, e) => m << (e as i32 - low),
+        };
+        let digits = if high == low { 0 } else { ((high - low) as usize + 2).div_ceil(8) };
+        let fits = 8 * digits + 9 + (usize::BITS - x.len().leading_zeros()) as usize <= 62;
+        Self { exponent: low - 149, numbers: x.iter().map(whole).collect(), digits, fits }
     }
 
     /// The sum of the row with the numbers of an output: what [`sum`] gives.
