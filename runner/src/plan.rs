@@ -172,6 +172,8 @@ pub struct Case {
     pub kind: Kind,
     /// The expected failure, if a rule speaks of this case.
     pub expect: Option<Expect>,
+    /// A digest of what the manifest says of the model, shared by its cases.
+    said: Arc<str>,
 }
 
 impl Case {
@@ -196,8 +198,7 @@ impl Case {
     /// case only while this is the same.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let model = self.model();
-        let said = (&model.layers, &model.inputs, &model.reads, &model.skips, self.storage(), self.kind);
+        let said = (&self.said, self.storage(), self.kind);
         let mut digest = loom_bedrocks::npz::sha256(format!("{said:?}").as_bytes());
         digest.truncate(12);
         digest
@@ -303,9 +304,12 @@ fn of_model(
     cases: &mut Vec<Case>,
 ) -> Result<(), String> {
     let model = &manifest.models[index];
+    let said = format!("{:?}", (&model.layers, &model.inputs, &model.reads, &model.skips));
+    let said: Arc<str> = loom_bedrocks::npz::sha256(said.as_bytes()).into();
     let mut add = |check: &str, axes: &dyn fmt::Display, planet, stored, kind| {
         let id = format!("{}/{}/{check}/{axes}", manifest.bedrock, model.id());
-        cases.push(Case { id, manifest: Arc::clone(manifest), model: index, planet, stored, kind, expect: None });
+        let (manifest, said) = (Arc::clone(manifest), Arc::clone(&said));
+        cases.push(Case { id, manifest, model: index, planet, stored, kind, expect: None, said });
     };
     let planets = model.planets(manifest);
     for planet in &planets {

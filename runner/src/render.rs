@@ -1,5 +1,6 @@
 //! From a lane's report to PROGRESS.md. Pure: same report, same bytes.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use loom_bedrocks::BEDROCKS;
@@ -186,7 +187,7 @@ fn bedrock(text: &mut String, report: &LaneReport, manifest: &Manifest) {
         );
     }
     text.push('\n');
-    let mut bands: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+    let mut bands: BTreeMap<&str, usize> = BTreeMap::new();
     rows.iter().for_each(|row| *bands.entry(&row.band).or_default() += 1);
     let bands: Vec<String> = bands.iter().map(|(band, n)| format!("{band} ({n} cases)")).collect();
     let _ = writeln!(text, "Bands: {}.\n", bands.join("; "));
@@ -220,14 +221,24 @@ fn bedrock(text: &mut String, report: &LaneReport, manifest: &Manifest) {
     }
 }
 
-/// Rows of one check in one dtype and profile.
-pub(crate) fn stored<'a>(
-    rows: &'a [Row],
-    check: &'a str,
-    stored: Stored,
-) -> impl Iterator<Item = &'a Row> + Clone + use<'a> {
-    let key = stored.to_string();
-    rows.iter().filter(move |row| row.parts()[2] == check && row.parts()[3] == key)
+/// Rows by check and by what follows it in their ids, which is the dtype and profile but in parity.
+pub(crate) struct ByStored<'a>(BTreeMap<&'a str, BTreeMap<&'a str, Vec<&'a Row>>>);
+
+impl<'a> ByStored<'a> {
+    pub(crate) fn new(rows: &'a [Row]) -> Self {
+        let mut by: BTreeMap<&str, BTreeMap<&str, Vec<&Row>>> = BTreeMap::new();
+        for row in rows {
+            let [.., check, rest] = row.parts();
+            by.entry(check).or_default().entry(rest).or_default().push(row);
+        }
+        Self(by)
+    }
+
+    /// Rows of one check in one dtype and profile.
+    pub(crate) fn rows(&self, check: &str, stored: Stored) -> &[&'a Row] {
+        let rows = self.0.get(check).and_then(|of| of.get(stored.to_string().as_str()));
+        rows.map_or(&[], Vec::as_slice)
+    }
 }
 
 const DTYPES: &str = "\
@@ -245,6 +256,7 @@ cores against the scalar core, every bit; snapshot: the blessed digest.
 
 /// The matrix of bedrocks and dtypes, for each profile.
 fn dtypes(text: &mut String, report: &LaneReport) {
+    let by = &ByStored::new(&report.rows);
     text.push_str("## Dtypes\n\n");
     text.push_str(DTYPES);
     for numerics in Numerics::ALL.into_iter().rev() {
@@ -262,20 +274,20 @@ fn dtypes(text: &mut String, report: &LaneReport) {
         text.push_str("---|---|\n");
         for &dtype in Dtype::ALL {
             let key = Stored { dtype, numerics };
-            let all = Tally::of(stored(&report.rows, "fidelity", key));
+            let all = Tally::of(by.rows("fidelity", key).iter().copied());
             let noise = dtype.noise(numerics).map_or("—".into(), ratio);
             let _ = write!(text, "| {dtype} | {noise} |");
             for bedrock in BEDROCKS {
-                let mine = stored(&report.rows, "fidelity", key).filter(|row| row.parts()[0] == bedrock);
+                let mine = by.rows("fidelity", key).iter().copied().filter(|row| row.parts()[0] == bedrock);
                 let _ = write!(text, " {} |", fidelity(&Tally::of(mine)));
             }
-            let check = |check| Tally::of(stored(&report.rows, check, key)).labels();
+            let check = |check| Tally::of(by.rows(check, key).iter().copied()).labels();
             let cosine = if all.total() == 0 { "—".into() } else { format!("{:.4}", all.cosine) };
             let _ = writeln!(text, " {} | {cosine} | {} | {} |", all.room(), check("kernel"), check("snapshot"));
         }
         text.push('\n');
     }
-    bits(text, report);
+    bits(text, by);
 }
 
 /// EXACT, or the largest NMSE, or what is red.
@@ -301,7 +313,7 @@ pub fn ratio(value: f64) -> String {
 }
 
 /// Bits of each weight, smallest and largest among a bedrock's models.
-fn bits(text: &mut String, report: &LaneReport) {
+fn bits(text: &mut String, by: &ByStored<'_>) {
     text.push_str("### Bits for each weight\n\nPacked codes of all weights over their number, scales not counted: smallest and largest among a bedrock's models, in the\nstandard profile.\n\n| dtype |");
     BEDROCKS.iter().for_each(|bedrock| text.push_str(&format!(" {bedrock} |")));
     text.push_str("\n|---|");
@@ -310,7 +322,7 @@ fn bits(text: &mut String, report: &LaneReport) {
     for &dtype in Dtype::ALL {
         let _ = write!(text, "| {dtype} |");
         for bedrock in BEDROCKS {
-            let rows = stored(&report.rows, "fidelity", Stored { dtype, numerics: Numerics::Standard });
+            let rows = by.rows("fidelity", Stored { dtype, numerics: Numerics::Standard }).iter();
             let bits = rows.filter(|row| row.parts()[0] == bedrock).filter_map(|row| row.bits);
             let (least, most) = bits.fold((f64::INFINITY, 0.0f64), |(a, b), bits| (a.min(bits), b.max(bits)));
             let _ = match (least, most) {

@@ -12,7 +12,7 @@ use loom_core::{Dtype, Numerics, Vectors};
 use crate::compare::{Comparison, WorstWeight};
 use crate::judge::{Label, Observation, Verdict};
 use crate::plan::{BandSource, Case, Check, Kind, Stored};
-use crate::render::{Tally, fidelity, small, stored};
+use crate::render::{ByStored, Tally, fidelity, small};
 use crate::report::Row;
 
 /// A bar on a terminal, nothing in a pipe.
@@ -70,12 +70,11 @@ pub fn summary(rows: &[Row], colour: bool) -> String {
 /// A row for each dtype: the largest NMSE and least headroom in each profile, then kernel and
 /// snapshot; without those two (1), or without headroom as well (2).
 fn dtypes(rows: &[Row], colour: bool, left_out: usize) -> Table {
+    let by = ByStored::new(rows);
     let profiles: Vec<Numerics> = Numerics::ALL
         .into_iter()
         .rev()
-        .filter(|&numerics| {
-            Dtype::ALL.iter().any(|&dtype| stored(rows, "fidelity", Stored { dtype, numerics }).next().is_some())
-        })
+        .filter(|&numerics| Dtype::ALL.iter().any(|&dtype| !by.rows("fidelity", Stored { dtype, numerics }).is_empty()))
         .collect();
     let mut headers = vec!["dtype".to_string()];
     for numerics in &profiles {
@@ -90,7 +89,7 @@ fn dtypes(rows: &[Row], colour: bool, left_out: usize) -> Table {
         let mut cells = vec![Cell::new(dtype)];
         let mut any = false;
         for &numerics in &profiles {
-            let tally = Tally::of(stored(rows, "fidelity", Stored { dtype, numerics }));
+            let tally = Tally::of(by.rows("fidelity", Stored { dtype, numerics }).iter().copied());
             any |= tally.total() > 0;
             cells.push(
                 painted(fidelity(&tally).replace("**", ""), tally.red > 0, colour).set_alignment(CellAlignment::Right),
@@ -100,7 +99,7 @@ fn dtypes(rows: &[Row], colour: bool, left_out: usize) -> Table {
             }
         }
         for check in &checks {
-            let both = profiles.iter().flat_map(|&numerics| stored(rows, check, Stored { dtype, numerics }));
+            let both = profiles.iter().flat_map(|&numerics| by.rows(check, Stored { dtype, numerics }).iter().copied());
             let tally = Tally::of(both);
             cells.push(painted(plain(&tally), tally.red > 0, colour));
         }

@@ -379,6 +379,11 @@ fn unknown_names() {
     );
     project.refuses(&["--bedrock", "dense", "--shard", "3/2"], 2, &["3/2", "I ≤ N"]);
     project.refuses(&["--isa", "sse9"], 2, &["sse9", "avx512"]);
+    project.refuses(&["--dtype", "int3"], 2, &["unknown dtype \"int3\"", "did you mean"]);
+    project.refuses(&["--numerics", "std"], 2, &["unknown numerics profile", "loom, standard"]);
+    project.refuses(&["--bedrock", "dense", "--dtype", "int4", "--planet", "jax"], 2, &["holds no case"]);
+    let bench = &["bench", "kernels", "--dtype", "int4", "--python", "no-such-python"];
+    project.refuses(bench, 1, &["no-such-python", "--python or BEDROCK_PYTHON"]);
 }
 
 #[test]
