@@ -258,7 +258,7 @@ impl WeightStore {
     pub fn codes(&self) -> impl Iterator<Item = u64> + '_ {
         self.runs().flat_map(|(start, n)| {
             let mut run = vec![0; n];
-            self.unpack(start, &mut run);
+            unpack(self.dtype.bits(), &self.bytes, start, n, |i, code| run[i] = code);
             run
         })
     }
@@ -295,11 +295,6 @@ impl WeightStore {
         let mut value = [0.0];
         self.decode(index, &mut value);
         value[0]
-    }
-
-    /// The codes from `start` on, as many as `out` holds.
-    pub(crate) fn unpack(&self, start: usize, out: &mut [u64]) {
-        unpack(self.dtype.bits(), &self.bytes, start, out.len(), |i, code| out[i] = code);
     }
 
     /// Decodes the weights from `start` on, as many as `out` holds: the reference for kernels of

@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 use rayon::prelude::*;
 
 use super::exact::{self, Fixed, Whole};
-use super::panels::{Block, PANEL, STEP};
+use super::panels::{Block, Narrow, PANEL, STEP};
 use super::simd::{self, MAX_PANELS};
 use super::{Cpu, Isa, Panels, Threads};
 use crate::dtype::{Affine, Rule};
@@ -190,22 +190,18 @@ impl<E> Job<'_, E> {
     where
         E: Fn(usize, f64) -> T,
     {
-        match (self.panels, self.w.narrow()) {
-            (None, None) => self.scalar(row, from, width, out),
-            (None, Some(store)) => self.exact_scalar(store, row, from, width, out),
-            (Some(panels), Some(store)) => {
-                for (i, out) in out.chunks_mut(ROWS * width).enumerate() {
-                    self.exact(panels, store, row + i * ROWS, from, width, out);
-                }
-            }
-            (Some(panels), None) => {
-                for (i, out) in out.chunks_mut(ROWS * width).enumerate() {
-                    if panels.is_wide() {
-                        self.vector::<f64, T>(panels, row + i * ROWS, from, width, out);
-                    } else {
-                        self.vector::<f32, T>(panels, row + i * ROWS, from, width, out);
-                    }
-                }
+        let Some(panels) = self.panels else {
+            return match self.w.narrow() {
+                None => self.scalar(row, from, width, out),
+                Some(store) => self.exact_scalar(store, row, from, width, out),
+            };
+        };
+        for (i, out) in out.chunks_mut(ROWS * width).enumerate() {
+            let row = row + i * ROWS;
+            match (panels.narrow(), self.w.narrow()) {
+                (Some(narrow), Some(store)) => self.exact(narrow, store, row, from, width, out),
+                _ if panels.is_wide() => self.vector::<f64, T>(panels, row, from, width, out),
+                _ => self.vector::<f32, T>(panels, row, from, width, out),
             }
         }
     }
@@ -246,11 +242,10 @@ impl<E> Job<'_, E> {
     }
 
     /// Weights of [`Rule::Narrow`] types for at most [`ROWS`] rows.
-    fn exact<T>(&self, panels: &Panels, store: &WeightStore, row: usize, from: usize, width: usize, out: &mut [T])
+    fn exact<T>(&self, narrow: &Narrow, store: &WeightStore, row: usize, from: usize, width: usize, out: &mut [T])
     where
         E: Fn(usize, f64) -> T,
     {
-        let Some(narrow) = panels.narrow() else { return };
         let last = (from + width).div_ceil(PANEL);
         let fixed = |r| Fixed::new(self.x.row(row + r), narrow.bits);
         let rows: Vec<Option<Fixed>> = (0..out.len() / width).map(fixed).collect();

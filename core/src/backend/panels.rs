@@ -1,8 +1,9 @@
 //! Weights re-packed for the vector paths: blocks of [`PANEL`] outputs, interleaved over k.
 //!
 //! Codes stay codes: a panel holds as many bits for each weight as the store does (outputs are
-//! filled up to [`PANEL`], codes of fewer than eight bits to whole words), and a kernel decodes a few hundred steps of k at a time into a buffer that stays in the first
-//! cache. Only f32 and f64 weights, which are their own codes, are used in place.
+//! filled up to [`PANEL`], codes of fewer than eight bits to whole words), and a kernel decodes a
+//! few hundred steps of k at a time into a buffer that stays in the first cache. Only f32 and f64
+//! weights, which are their own codes, are used in place.
 
 use std::ops::Range;
 
@@ -129,13 +130,12 @@ impl Panels {
         let whole = |decode: Decode| {
             let bytes = match size {
                 1 => interleaved(outs, depth, |o, row| each(o, &mut |k, code| row[k] = code as u8)),
-                2 => flat(interleaved(outs, depth, |o, row| {
-                    each(o, &mut |k, code| row[k] = (code as u16).to_le_bytes())
-                })),
-                4 => flat(interleaved(outs, depth, |o, row| {
-                    each(o, &mut |k, code| row[k] = (code as u32).to_le_bytes())
-                })),
-                _ => flat(interleaved(outs, depth, |o, row| each(o, &mut |k, code| row[k] = code.to_le_bytes()))),
+                2 => interleaved(outs, depth, |o, row| each(o, &mut |k, code| row[k] = (code as u16).to_le_bytes()))
+                    .into_flattened(),
+                4 => interleaved(outs, depth, |o, row| each(o, &mut |k, code| row[k] = (code as u32).to_le_bytes()))
+                    .into_flattened(),
+                _ => interleaved(outs, depth, |o, row| each(o, &mut |k, code| row[k] = code.to_le_bytes()))
+                    .into_flattened(),
             };
             Data::Codes { bytes, decode }
         };
@@ -186,11 +186,6 @@ impl Panels {
     }
 }
 
-/// The bytes of little-endian codes.
-fn flat<const N: usize>(codes: Vec<[u8; N]>) -> Vec<u8> {
-    codes.into_flattened()
-}
-
 /// Codes of at most eight bits in words of 32, and how many words an output has.
 fn words(store: &WeightStore, field: impl Fn(u64) -> u32) -> (usize, Vec<u8>) {
     let ((outs, depth), bits) = (store.extents(), store.dtype().bits());
@@ -200,7 +195,7 @@ fn words(store: &WeightStore, field: impl Fn(u64) -> u32) -> (usize, Vec<u8>) {
         unpack(bits, store.bytes(), o * depth, depth, |k, code| row[k / codes] |= field(code) << (k % codes * bits));
         words.iter_mut().zip(row).for_each(|(word, codes)| *word = codes.to_le_bytes());
     });
-    (depth.div_ceil(codes), flat(words))
+    (depth.div_ceil(codes), words.into_flattened())
 }
 
 /// Weights of one panel over a range of k: in place, or decoded into `buffer`.
