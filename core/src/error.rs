@@ -1,6 +1,7 @@
 //! Everything that can go wrong in the core, with data in every variant.
 
 use crate::dtype::{Dtype, Numerics};
+use crate::format::Fault;
 use crate::grid::Coord;
 use crate::store::Role;
 
@@ -94,6 +95,16 @@ pub enum Error {
         /// What was found and what was expected.
         what: String,
     },
+    /// A checkpoint is not what its format says, or cannot be written in it.
+    #[error("{place}: {what}")]
+    Format {
+        /// What class of fault it is.
+        fault: Fault,
+        /// A byte offset, JSON position, path or key.
+        place: String,
+        /// What was found, what was expected, and what to do.
+        what: String,
+    },
     /// Weights were given for a path that no layer has.
     #[error("weights were given for {path:?}, but no layer has that path")]
     StrayWeights {
@@ -120,6 +131,9 @@ pub enum Error {
 /// What can be wrong with one layer.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Problem {
+    /// The layer's weights were left in the file.
+    #[error("its weights were not loaded; load this layer too")]
+    NotLoaded,
     /// The configuration contradicts itself.
     #[error("{0}")]
     Config(String),

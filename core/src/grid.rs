@@ -8,7 +8,7 @@
 //! A [`Network`] never changes once built. What survives a call (key/value caches, the
 //! history and the replacements of metacognition) lives in a [`State`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -158,6 +158,16 @@ impl Network {
     /// superfluous or has the wrong shape, or remote links run in a circle;
     /// [`Error::StrayWeights`] when weights are left over.
     pub fn build(spec: NetworkSpec, weights: &mut WeightTable) -> Result<Self> {
+        Self::build_with(spec, weights, None)
+    }
+
+    /// As [`Network::build`], with the weights of some layers of the grid alone; running one of
+    /// the others is an error. `None` means all.
+    pub(crate) fn build_with(
+        spec: NetworkSpec,
+        weights: &mut WeightTable,
+        loaded: Option<&BTreeSet<usize>>,
+    ) -> Result<Self> {
         let extents = [spec.depth, spec.rows, spec.cols, spec.layers_per_cell];
         let bad_extent = Error::GridExtent {
             depth: spec.depth,
@@ -188,7 +198,8 @@ impl Network {
         for (index, i) in order.into_iter().flatten().enumerate() {
             let cell = &spec.cells[i];
             let path = format!("layers.{index}");
-            let layer = Layer::build(&spec, cell.layer.clone(), cell.at, path, &mut sites, weights)?;
+            let absent = loaded.is_some_and(|loaded| !loaded.contains(&index));
+            let layer = Layer::build(&spec, cell.layer.clone(), cell.at, path, absent, &mut sites, weights)?;
             cells.push(Cell { disabled: cell.disabled, input: cell.input, skip: cell.skip, layer });
         }
         if let Some(path) = weights.keys().next() {

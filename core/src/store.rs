@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{MatRef, Panels};
 use crate::dtype::{Affine, Dtype, Magnitudes, Numerics, Rule, unpack};
 use crate::error::{Error, Result};
+use crate::format::flat::is_apart;
 use crate::tensor::element_count;
 
 macro_rules! roles {
@@ -99,6 +101,21 @@ pub struct Storage {
     pub vectors: Vectors,
 }
 
+impl Storage {
+    /// One store in this type. `shared` is the map of the whole layer, which `loom` asks for.
+    pub(crate) fn morph(&self, role: Role, store: &WeightStore, shared: Option<Affine>) -> Result<WeightStore> {
+        let Storage { dtype, numerics, vectors } = *self;
+        match shared {
+            Some(_) if is_apart(role) => store.morph(Dtype::Float32, numerics),
+            Some(affine) => store.quantised(dtype, numerics, affine),
+            None if role.is_vector() && vectors == Vectors::Float32 && dtype != Dtype::Float64 => {
+                store.morph(Dtype::Float32, numerics)
+            }
+            None => store.morph(dtype, numerics),
+        }
+    }
+}
+
 /// What [`Storage`] does with gains, shifts and biases under `standard`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -127,7 +144,7 @@ pub struct WeightStore {
     numerics: Numerics,
     shape: Vec<usize>,
     scales: Scales,
-    bytes: Arc<[u8]>,
+    bytes: Bytes,
     panels: Arc<OnceLock<Panels>>,
 }
 
@@ -138,8 +155,8 @@ impl WeightStore {
     /// [`Error::Shape`] when the product of `shape` is not the number of elements,
     /// [`Error::NonFinite`] when one of them is NaN or infinite.
     pub fn f32(shape: Vec<usize>, data: Vec<f32>) -> Result<Self> {
-        let bytes = data.iter().flat_map(|v| v.to_le_bytes()).collect();
-        Self::plain(Dtype::Float32, shape, data.len(), bytes)
+        let bytes: Vec<u8> = data.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self::plain(Dtype::Float32, shape, bytes.into())
     }
 
     /// Takes f64 weights in row-major order.
@@ -147,11 +164,12 @@ impl WeightStore {
     /// # Errors
     /// As [`WeightStore::f32`].
     pub fn f64(shape: Vec<usize>, data: Vec<f64>) -> Result<Self> {
-        let bytes = data.iter().flat_map(|v| v.to_le_bytes()).collect();
-        Self::plain(Dtype::Float64, shape, data.len(), bytes)
+        let bytes: Vec<u8> = data.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self::plain(Dtype::Float64, shape, bytes.into())
     }
 
-    fn plain(dtype: Dtype, shape: Vec<usize>, elements: usize, bytes: Vec<u8>) -> Result<Self> {
+    pub(crate) fn plain(dtype: Dtype, shape: Vec<usize>, bytes: Bytes) -> Result<Self> {
+        let elements = bytes.len() / (dtype.bits() / 8);
         if element_count(&shape) != Some(elements) {
             return Err(Error::Shape { shape, elements });
         }
@@ -170,9 +188,9 @@ impl WeightStore {
         numerics: Numerics,
         shape: Vec<usize>,
         scales: Scales,
-        bytes: impl Into<Arc<[u8]>>,
+        bytes: impl Into<Bytes>,
     ) -> Result<Self> {
-        let bytes: Arc<[u8]> = bytes.into();
+        let bytes: Bytes = bytes.into();
         let needed = element_count(&shape).and_then(|n| dtype.packed_len(n));
         if needed != Some(bytes.len()) {
             return Err(Error::Packed { dtype, shape, needed, given: bytes.len() });
@@ -239,6 +257,11 @@ impl WeightStore {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The packed codes, shared with the store.
+    pub(crate) fn shared_bytes(&self) -> Bytes {
+        self.bytes.clone()
     }
 
     /// The number of weights.

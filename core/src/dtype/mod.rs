@@ -372,7 +372,7 @@ impl fmt::Display for Dtype {
 }
 
 /// Packs codes of `bits` bits.
-fn pack(bits: usize, codes: impl Iterator<Item = u64>) -> Vec<u8> {
+pub(crate) fn pack(bits: usize, codes: impl Iterator<Item = u64>) -> Vec<u8> {
     let mut bytes = Vec::new();
     if bits >= 8 {
         for code in codes {

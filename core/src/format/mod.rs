@@ -1,4 +1,52 @@
-//! File formats. Readers of foreign input live here and only here.
+//! Checkpoints. Readers of foreign input live here and only here.
+//!
+//! A [`Checkpoint`] is what every format reads into and is written from: JSON and `.entity`
+//! version 1, which are the original's to the byte, and `.entity` version 2, which is ours
+//! (`docs/entity-v2.md`). It keeps what a file says; [`Checkpoint::network`] makes a network of it,
+//! [`Checkpoint::of`] is the way back:
+//!
+//! ```
+//! use loom_core::format::{Checkpoint, Format, Reading, Unheld};
+//! # use loom_core::{Network, NetworkSpec, Role, WeightStore, Weights};
+//! # let dense = serde_json::from_str(r#"{"dense": {"input_dim": 2, "output_dim": 1, "bias": false}}"#)?;
+//! # let weights = Weights::from([(Role::Weight, WeightStore::f32(vec![1, 2], vec![3.0, 4.0])?)]);
+//! # let network = Network::build(NetworkSpec::stack(vec![dense]), &mut [("layers.0".into(), weights)].into())?;
+//! let bytes = Checkpoint::of(&network)?.to_bytes(Format::V1, Unheld::Refuse)?;
+//! let checkpoint = Checkpoint::parse(bytes.clone(), Reading::Strict)?;
+//! assert_eq!(checkpoint.to_bytes(Format::V1, Unheld::Refuse)?, bytes);
+//! let same = checkpoint.network()?;
+//! # assert_eq!(same.stores().len(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Hostile input: all lengths are checked against the file and the topology before anything is
+//! allocated; a file of n bytes takes at most 64 n bytes and 64 MiB, or 256 n where sections are
+//! compressed. Files are replaced as a whole.
 
-pub mod dialect;
+mod checkpoint;
+mod fault;
+mod file;
 pub mod flat;
+mod json;
+mod loss;
+mod parse;
+mod q4;
+mod record;
+mod source;
+mod text;
+pub mod topology;
+mod transformer;
+mod tree;
+mod v1;
+mod v2;
+mod zstd;
+
+pub use checkpoint::{Blob, BlobId, Checkpoint, Coding, Decoder, Dims, Encoding, Part};
+pub use fault::Fault;
+pub use file::{FORMATS, Format, Open, Unheld, load, save};
+pub use parse::Reading;
+pub use q4::encode as q4_0;
+pub use record::{Key, Record, Step, activation_name, kind_name};
+pub use source::Access;
+pub use topology::{LayerPath, Topology};
+pub use transformer::Transformer;

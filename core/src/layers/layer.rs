@@ -7,11 +7,11 @@ use rayon::prelude::*;
 
 use super::{LayerSpec, RoleShape};
 use crate::backend::{Cpu, MatRef, Rows, Threads, matmul};
-use crate::dtype::{Dtype, Magnitudes, Numerics};
+use crate::dtype::{Magnitudes, Numerics};
 use crate::error::{Error, Problem, Result};
 use crate::format::flat;
 use crate::grid::{Coord, Network, NetworkSpec, State, WeightTable};
-use crate::store::{Role, Storage, Vectors, WeightStore, Weights};
+use crate::store::{Role, Storage, WeightStore, Weights};
 use crate::tensor::Tensor;
 
 /// A layer with its weights and the layers inside it.
@@ -22,6 +22,8 @@ pub struct Layer {
     pub(super) path: String,
     pub(super) spec: LayerSpec,
     pub(super) weights: Weights,
+    /// Whether its weights were left in a file, so that it cannot run.
+    pub(super) absent: bool,
     pub(super) children: Vec<Child>,
 }
 
@@ -40,17 +42,19 @@ pub(crate) enum ChildBody {
 }
 
 impl Layer {
-    /// Builds a layer and those inside it; `sites` counts the layers built so far.
+    /// Builds a layer and those inside it; `sites` counts the layers built so far. Without
+    /// weights where they were left in a file (`absent`).
     pub(crate) fn build(
         network: &NetworkSpec,
         spec: LayerSpec,
         at: Coord,
         path: String,
+        absent: bool,
         sites: &mut usize,
         table: &mut WeightTable,
     ) -> Result<Self> {
         let weights = table.remove(&path).unwrap_or_default();
-        let mut layer = Self { site: *sites, at, path, spec, weights, children: Vec::new() };
+        let mut layer = Self { site: *sites, at, path, spec, weights, absent, children: Vec::new() };
         *sites += 1;
         layer.spec.check().map_err(|what| layer.error(Problem::Config(what)))?;
         layer.check_weights()?;
@@ -59,7 +63,7 @@ impl Layer {
                 match (child.layer, child.link) {
                     (Some(spec), None) => {
                         let path = format!("{}.{name}", layer.path);
-                        ChildBody::Own(Self::build(network, spec, at, path, sites, table)?)
+                        ChildBody::Own(Self::build(network, spec, at, path, absent, sites, table)?)
                     }
                     (None, Some(target)) if network.index(target).is_some() => ChildBody::Link(target),
                     (None, Some(target)) => {
@@ -77,7 +81,7 @@ impl Layer {
     }
 
     fn check_weights(&self) -> Result<()> {
-        let roles = self.spec.roles();
+        let roles = if self.absent { Vec::new() } else { self.spec.roles() };
         for RoleShape { role, shape } in &roles {
             let expected = shape.clone();
             match self.weights.get(role) {
@@ -116,6 +120,12 @@ impl Layer {
         &self.path
     }
 
+    /// Whether its weights are in memory, or were left in a file.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        !self.absent
+    }
+
     /// The stores, by role.
     #[must_use]
     pub fn weights(&self) -> &Weights {
@@ -124,26 +134,18 @@ impl Layer {
 
     /// The layer's weights in another type. Under `loom` one scale serves all of them.
     pub(crate) fn morphed(&self, storage: &Storage) -> Result<Weights> {
-        let Storage { dtype, numerics, vectors } = *storage;
-        let shared = match numerics {
+        let shared = match storage.numerics {
+            _ if self.absent => None,
             Numerics::Standard => None,
             Numerics::Loom => {
-                let flat = flat::pack(&self.spec, &self.weights);
+                let flat = flat::pack_weights(&self.spec, &self.weights);
                 let flat = flat.map_err(|what| self.error(Problem::Config(what)))?;
-                Some(dtype.choose(numerics, &Magnitudes::of(flat)))
+                Some(storage.dtype.choose(storage.numerics, &Magnitudes::of(flat)))
             }
-        };
-        let morph = |role: Role, store: &WeightStore| match shared {
-            Some(_) if flat::is_apart(role) => store.morph(Dtype::Float32, numerics),
-            Some(affine) => store.quantised(dtype, numerics, affine),
-            None if role.is_vector() && vectors == Vectors::Float32 && dtype != Dtype::Float64 => {
-                store.morph(Dtype::Float32, numerics)
-            }
-            None => store.morph(dtype, numerics),
         };
         let morphed = self.weights.iter().map(|(&role, store)| {
             let wrong = |source| self.error(Problem::Store { role, source: Box::new(source) });
-            Ok((role, morph(role, store).map_err(wrong)?))
+            Ok((role, storage.morph(role, store, shared).map_err(wrong)?))
         });
         morphed.collect()
     }
@@ -224,6 +226,9 @@ impl Run<'_> {
     pub(crate) fn layer(&mut self, layer: &Layer, x: &Tensor, skip: Option<&Tensor>) -> Result<Tensor> {
         let replaced = self.state.replaced.get(&layer.site).map(Arc::clone);
         let layer = replaced.as_deref().unwrap_or(layer);
+        if layer.absent && !layer.spec.roles().is_empty() {
+            return Err(layer.error(Problem::NotLoaded));
+        }
         layer.spec.family().forward(self, layer, x, skip)
     }
 

@@ -229,10 +229,15 @@ impl Family for MetacognitionSpec {
             let wrong = |what: String| -> Error { layer.error(Problem::Rule { rule: i, what }) };
             let target = rule.target(network, observed);
             let target = target.ok_or_else(|| wrong("its target lies outside the grid".into()))?;
+            if target.absent {
+                return Err(target.error(Problem::NotLoaded));
+            }
             let current = run.state.replaced.get(&target.site).map(Arc::clone);
             let (spec, weights) = rule.command.replacement(current.as_deref().unwrap_or(target)).map_err(wrong)?;
             let (site, at, path) = (target.site, target.at, target.path.clone());
-            run.state.replaced.insert(site, Arc::new(Layer { site, at, path, spec, weights, children: Vec::new() }));
+            run.state
+                .replaced
+                .insert(site, Arc::new(Layer { site, at, path, spec, weights, absent: false, children: Vec::new() }));
             fired = true;
         }
         match before {

@@ -52,7 +52,8 @@ pub struct MhaSpec {
     /// Features of a head; absent means `d_model / num_heads`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_dim: Option<usize>,
-    /// Positions of a sequence; absent means the second last axis of the input.
+    /// Positions of a sequence in an input that does not show them: one whose last axis is not
+    /// `d_model`. Otherwise they are its second last axis. Absent means 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq_length: Option<usize>,
     /// Whether a position sees only itself and earlier ones.
@@ -115,10 +116,9 @@ impl MhaSpec {
 
     /// Batch elements and positions of an input.
     fn layout(&self, layer: &Layer, x: &Tensor) -> Result<(usize, usize)> {
-        let seq = match (self.seq_length, x.shape()) {
-            (Some(seq), _) => seq,
-            (None, [.., seq, d]) if *d == self.d_model => *seq,
-            (None, _) => 1,
+        let seq = match x.shape() {
+            [.., seq, d] if *d == self.d_model => *seq,
+            _ => self.seq_length.unwrap_or(1),
         };
         Ok((layer.units(x, "sequences", seq * self.d_model)?, seq))
     }

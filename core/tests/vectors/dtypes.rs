@@ -8,7 +8,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use loom_core::format::{dialect, flat};
+use loom_core::format::{flat, topology};
 use loom_core::layers::QkNorm;
 use loom_core::{
     Cpu, Dtype, Layer, Magnitudes, Network, Numerics, Scales, State, Storage, Tensor, Vectors, WeightTable, Weights,
@@ -75,15 +75,19 @@ fn network(folder: &Path, item: &Value, tally: &mut Tally) -> Result<(), String>
         let outcome = codes(&network, &take_weights(recorded)).map_or_else(Outcome::Fail, |()| Outcome::Pass);
         tally.note(&format!("codes of {id}"), outcome);
     }
-    let quirk = match (text(&item["kind"]), dtype(text(&item["dtype"]))) {
+    tally.note(&format!("forward of {id}"), judge(forward(&network, &item["forward"]), forward_quirk(item)));
+    Ok(())
+}
+
+/// The quirk that an item's recorded output depends on.
+pub(crate) fn forward_quirk(item: &Value) -> &'static [&'static str] {
+    match (text(&item["kind"]), dtype(text(&item["dtype"]))) {
         ("convt1" | "convt2" | "convt3", Ok(dtype)) if !matches!(dtype, Dtype::Float32 | Dtype::Float64) => {
             &["convtransposed-zero-for-storage-types"][..]
         }
         ("kmeans", Ok(dtype)) if dtype.bits() >= 8 && dtype.name().contains("int") => &["kmeans-int-uniform"],
         _ => &[],
-    };
-    tally.note(&format!("forward of {id}"), judge(forward(&network, &item["forward"]), quirk));
-    Ok(())
+    }
 }
 
 fn forward(network: &Network, recorded: &Value) -> Result<f64, String> {
@@ -141,7 +145,7 @@ fn take_weights(document: &mut Value) -> BTreeMap<String, Native> {
 /// the item mixes them.
 fn build(master: &mut Value, item: &Value) -> Result<Network, String> {
     let natives = take_weights(master);
-    let spec = dialect::parse(&master.to_string(), |_| QkNorm::None).map_err(|e| e.to_string())?;
+    let spec = topology::parse(&master.to_string(), |_| QkNorm::None).map_err(|e| e.to_string())?;
     let mut table = WeightTable::new();
     for (path, native) in &natives {
         let layer = find(&spec, path).ok_or_else(|| format!("no layer at {path}"))?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use loom_core::format::{dialect, flat};
+use loom_core::format::{flat, topology};
 use loom_core::layers::{QkNorm, RmsNormSpec, SequentialSpec};
 use loom_core::{CellSpec, ChildSpec, Cpu, LayerSpec, Network, NetworkSpec, Role, State, WeightStore, WeightTable};
 use serde_json::Value;
@@ -34,7 +34,7 @@ fn forward(vector: &Value) -> Result<f64, String> {
         (Some(gain), head) if gain.len() == head => QkNorm::Shared,
         (Some(_), _) => QkNorm::PerHead,
     };
-    let mut spec = dialect::parse(&vector["network"].to_string(), qk_norm).map_err(|e| e.to_string())?;
+    let mut spec = topology::parse(&vector["network"].to_string(), qk_norm).map_err(|e| e.to_string())?;
     let mut table = WeightTable::new();
     for entry in weights {
         let path = text(&entry["path"]);

@@ -2,13 +2,15 @@
 //!
 //! The folder is named by `LOOM_VECTORS` (default `golden/loom-0.80`). `layers` runs the
 //! forward vectors in f32; `dtypes` the quantiser and decode vectors, the forwards and native
-//! codes of every layer kind in every type, and training in storage types.
+//! codes of every layer kind in every type, and training in storage types; `entity` every
+//! checkpoint, and the damaged ones.
 //!
 //! A vector that depends on a defect of the original is skipped by the name of that quirk, and
 //! its output must then differ, so that a skip cannot hide a pass.
 
 mod common;
 mod dtypes;
+mod entity;
 mod layers;
 mod training;
 
@@ -20,7 +22,7 @@ use common::Tally;
 /// A group of vectors.
 type Group = fn(&Path) -> Result<Tally, String>;
 
-const GROUPS: [(&str, Group); 2] = [("layers", layers::run), ("dtypes", dtypes::run)];
+const GROUPS: [(&str, Group); 3] = [("layers", layers::run), ("dtypes", dtypes::run), ("entity", entity::run)];
 
 fn main() -> ExitCode {
     // nextest lists tests before it runs them; each group is one test.

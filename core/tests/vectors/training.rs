@@ -5,7 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use loom_core::format::dialect;
+use loom_core::format::topology;
 use loom_core::layers::QkNorm;
 use loom_core::{Affine, Cpu, Dtype, Magnitudes, Network, NetworkSpec, Numerics, Role, State, Tensor, WeightStore};
 use serde_json::Value;
@@ -88,7 +88,7 @@ pub(crate) fn native_update(vector: &Value) -> Result<(), String> {
 /// Five epochs of two dense layers.
 pub(crate) fn train(vector: &Value) -> Result<(), String> {
     let dtype = dtype(text(&vector["dtype"]))?;
-    let spec = dialect::parse(&vector["network"].to_string(), |_| QkNorm::None).map_err(|e| e.to_string())?;
+    let spec = topology::parse(&vector["network"].to_string(), |_| QkNorm::None).map_err(|e| e.to_string())?;
     let recorded = &vector["train"];
     let config = &recorded["config"];
     let number = |key: &str| config[key].as_f64().unwrap_or(0.0) as f32;

@@ -1,0 +1,917 @@
+//! A checkpoint in memory: what every format reads into and is written from.
+//!
+//! A [`Checkpoint`] keeps the topology as the file has it and the weights as packed codes, most
+//! of which may still lie in the file. [`Checkpoint::network`] makes a network of it and
+//! [`Checkpoint::of`] is the way back. What version 1 has no field for is kept all the same;
+//! writing says so.
+
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rayon::prelude::*;
+
+use super::fault::{Fault, ensure};
+use super::flat::{Layout, is_apart};
+use super::q4;
+use super::record::{Key, Record, Shape, Value};
+use super::source::Section;
+use super::topology::{Has, LayerPath, Topology, set_dtype};
+use crate::dtype::{Affine, Dtype, Magnitudes, Numerics};
+use crate::error::{Error, Problem, Result};
+use crate::grid::{Network, WeightTable};
+use crate::layers::{LayerKind, QkNorm};
+use crate::store::{Role, Scales, Storage, WeightStore, Weights};
+
+/// What the bytes of a blob are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Packed codes of a dtype.
+    Codes(Dtype, Numerics),
+    /// Blocks of 32 four-bit codes with a scale each.
+    Q4_0,
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Encoding::Codes(dtype, _) => dtype.fmt(f),
+            Encoding::Q4_0 => f.write_str("Q4_0"),
+        }
+    }
+}
+
+/// How the bytes of a blob become weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Coding {
+    /// What the bytes are.
+    pub encoding: Encoding,
+    /// The scale of the whole blob; 0 where a file has none.
+    pub scale: f32,
+    /// The code of weight 0.
+    pub zero_point: u64,
+}
+
+impl Coding {
+    /// Plain float32.
+    pub(super) const F32: Coding =
+        Coding { encoding: Encoding::Codes(Dtype::Float32, Numerics::Loom), scale: 1.0, zero_point: 0 };
+
+    pub(super) fn loom(dtype: Dtype, scale: f32) -> Self {
+        let affine = dtype.affine(Numerics::Loom, scale);
+        Self { encoding: Encoding::Codes(dtype, Numerics::Loom), scale, zero_point: affine.zero_point }
+    }
+
+    fn of_store(store: &WeightStore) -> Self {
+        let Scales::Tensor(Affine { scale, zero_point }) = store.scales();
+        Self { encoding: Encoding::Codes(store.dtype(), store.numerics()), scale, zero_point }
+    }
+
+    pub(super) fn affine(&self) -> Affine {
+        Affine { scale: self.scale, zero_point: self.zero_point }
+    }
+}
+
+/// What a blob is for its layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// All weights of the layer, as version 1 and JSON have them.
+    Array,
+    /// The same as float32, to be stored in the layer's dtype.
+    Master,
+    /// A matrix of a transformer, by the original's key.
+    Q4(u32),
+    /// The biases beside such matrices, float32.
+    Biases,
+    /// One role.
+    Role(Role),
+}
+
+/// What a blob is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BlobId {
+    /// Weights of a layer.
+    Layer(LayerPath, Part),
+    /// The embeddings of a transformer.
+    Embeddings,
+    /// Its head.
+    LmHead,
+    /// Its final norm.
+    FinalNorm,
+}
+
+impl fmt::Display for BlobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BlobId::Layer(path, Part::Array | Part::Master) => path.fmt(f),
+            BlobId::Layer(path, Part::Q4(key)) => write!(f, "{path}.q4_0.{key}"),
+            BlobId::Layer(path, Part::Biases) => write!(f, "{path}.biases"),
+            BlobId::Layer(path, Part::Role(role)) => write!(f, "{path}.{role}"),
+            BlobId::Embeddings => f.write_str("transformer.embeddings"),
+            BlobId::LmHead => f.write_str("transformer.lm_head"),
+            BlobId::FinalNorm => f.write_str("transformer.final_norm"),
+        }
+    }
+}
+
+/// The matrices of a transformer that Q4_0 packs, by the original's keys.
+pub(super) const Q4_KEYS: [(u32, LayerKind, Role); 7] = [
+    (100, LayerKind::SwiGlu, Role::GateWeight),
+    (101, LayerKind::SwiGlu, Role::UpWeight),
+    (102, LayerKind::SwiGlu, Role::DownWeight),
+    (200, LayerKind::Mha, Role::QWeight),
+    (201, LayerKind::Mha, Role::KWeight),
+    (202, LayerKind::Mha, Role::VWeight),
+    (203, LayerKind::Mha, Role::OWeight),
+];
+
+/// One blob: how it is coded, and where its bytes are.
+#[derive(Clone, Debug)]
+pub struct Blob {
+    pub(super) coding: Coding,
+    pub(super) section: Arc<Section>,
+    /// Its bytes among those of the section.
+    pub(super) range: Range<usize>,
+}
+
+impl Blob {
+    pub(super) fn memory(coding: Coding, bytes: Bytes) -> Self {
+        let range = 0..bytes.len();
+        Self { coding, section: Arc::new(Section::memory(bytes)), range }
+    }
+
+    /// How it is coded.
+    #[must_use]
+    pub fn coding(&self) -> Coding {
+        self.coding
+    }
+
+    /// The number of its bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    /// Whether it has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.range.is_empty()
+    }
+
+    pub(super) fn read(&self, id: &BlobId) -> Result<Bytes> {
+        Ok(self.section.read(id)?.slice(self.range.clone()))
+    }
+}
+
+macro_rules! sections {
+    ($(#[$doc:meta])* $name:ident { $($field:ident $shape:ident $required:literal $field_doc:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct $name { $(#[doc = $field_doc] pub $field: sections!(@type $shape),)* }
+
+        impl $name {
+            /// Names, shapes, and whether files always have the key.
+            pub(super) const KEYS: &'static [(&'static str, Shape, bool)] =
+                &[$((stringify!($field), Shape::$shape, $required),)*];
+
+            pub(super) fn values(&self) -> Vec<Option<Value>> {
+                vec![$(sections!(@value self.$field, $shape),)*]
+            }
+
+            pub(super) fn set(&mut self, index: usize, value: Value) {
+                let mut at = 0..;
+                $(if at.next() == Some(index) { sections!(@set self.$field, value, $shape) })*
+            }
+        }
+    };
+    (@type Int) => { u64 };
+    (@type Float) => { f64 };
+    (@type Bool) => { bool };
+    (@type Text) => { String };
+    (@value $field:expr, Int) => { Some(Value::Int(i64::try_from($field).unwrap_or(i64::MAX))).filter(|_| $field != 0) };
+    (@value $field:expr, Float) => { Some(Value::Float($field)).filter(|_| $field != 0.0) };
+    (@value $field:expr, Bool) => { $field.then_some(Value::Set) };
+    (@value $field:expr, Text) => { Some(Value::Text($field.as_str().into())).filter(|_| !$field.is_empty()) };
+    (@set $field:expr, $value:ident, Int) => { if let Value::Int(v) = &$value { $field = u64::try_from(*v).unwrap_or(0) } };
+    (@set $field:expr, $value:ident, Float) => { if let Value::Float(v) = &$value { $field = *v } };
+    (@set $field:expr, $value:ident, Bool) => { $field = matches!(&$value, Value::Set) };
+    (@set $field:expr, $value:ident, Text) => { if let Value::Text(v) = &$value { $field = v.to_string() } };
+}
+
+sections! {
+    /// What a transformer section says, beside its sizes.
+    Decoder {
+        architecture Text true "For example `llama_style_decoder`.",
+        hidden_size Int true "Features of a position.",
+        vocab_size Int true "Rows of the embeddings.",
+        lm_head_tied Bool false "Whether the head is the embeddings.",
+        has_final_norm Bool false "Whether a norm follows the last block.",
+        weight_dtype Text false "The type that the matrices were stored in.",
+    }
+}
+
+sections! {
+    /// The sizes of a transformer.
+    Dims {
+        num_layers Int true "Blocks.",
+        num_heads Int true "Query heads.",
+        num_kv_heads Int true "Key/value heads.",
+        head_dim Int true "Features of a head.",
+        query_dim Int false "Features of all query heads; 0 means heads times `head_dim`.",
+        kv_dim Int false "Features of all key/value heads; 0 means heads times `head_dim`.",
+        intermediate_size Int true "Features between the projections of the feed-forward block.",
+        rms_norm_eps Float false "Epsilon of the norms.",
+        rope_freq_base Float false "Base of the rotation frequencies.",
+        activation Text false "For example `Silu`.",
+    }
+}
+
+/// A checkpoint.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    pub(super) topology: Topology,
+    pub(super) decoder: Option<(Decoder, Option<Dims>)>,
+    pub(super) blobs: BTreeMap<BlobId, Blob>,
+}
+
+/// A role of a layer as it is stored.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) role: Role,
+    pub(super) shape: Vec<usize>,
+    pub(super) coding: Coding,
+    pub(super) bytes: Bytes,
+}
+
+impl Stored {
+    fn store(&self) -> Result<WeightStore> {
+        match self.coding.encoding {
+            Encoding::Codes(dtype, numerics) => {
+                let scales = Scales::Tensor(self.coding.affine());
+                WeightStore::packed(dtype, numerics, self.shape.clone(), scales, self.bytes.clone())
+            }
+            Encoding::Q4_0 => {
+                let n = self.shape.iter().product();
+                WeightStore::f32(self.shape.clone(), q4::decode(self.role.name(), &self.bytes, n)?)
+            }
+        }
+    }
+}
+
+impl Checkpoint {
+    /// A network's topology and weights. Nothing is copied.
+    ///
+    /// # Errors
+    /// [`Error::Format`] when layers were left in another file, [`Error::Document`] when a rule of
+    /// metacognition cannot be written.
+    pub fn of(network: &Network) -> Result<Self> {
+        let mut topology = Topology::of_spec(network.spec())?;
+        let paths: BTreeMap<String, LayerPath> =
+            topology.walk().into_iter().map(|(path, _)| (path.to_string(), path)).collect();
+        let mut blobs = BTreeMap::new();
+        let mut dtypes = BTreeMap::new();
+        if let Some(layer) = network.layers().find(|layer| !layer.is_loaded()) {
+            return Err(Fault::Missing.at(layer.path(), "its weights were not loaded; load this layer too"));
+        }
+        for (path, role, store) in network.stores() {
+            let Some(path) = paths.get(path) else { continue };
+            let coding = Coding::of_store(store);
+            if !is_apart(role) && (!role.is_vector() || !dtypes.contains_key(path)) {
+                dtypes.insert(path.clone(), store.dtype());
+            }
+            blobs.insert(BlobId::Layer(path.clone(), Part::Role(role)), Blob::memory(coding, store.shared_bytes()));
+        }
+        for (path, dtype) in dtypes {
+            topology.change(&path, &mut |record| record.dtype = dtype);
+        }
+        Ok(Self { topology, decoder: None, blobs })
+    }
+
+    /// The topology.
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// What the transformer section says, where there is one.
+    #[must_use]
+    pub fn decoder(&self) -> Option<(&Decoder, Option<&Dims>)> {
+        self.decoder.as_ref().map(|(decoder, dims)| (decoder, dims.as_ref()))
+    }
+
+    /// The blobs in the order in which this crate writes them.
+    pub fn blobs(&self) -> impl Iterator<Item = (&BlobId, &Blob)> {
+        self.blobs.iter()
+    }
+
+    /// The bytes of a blob.
+    ///
+    /// # Errors
+    /// [`Error::Format`] when the file cannot be read, or the blob has changed since it was written.
+    pub fn bytes(&self, id: &BlobId) -> Result<Bytes> {
+        let blob = self.blobs.get(id).ok_or_else(|| Fault::Missing.at(id, "there is no such blob"))?;
+        blob.read(id)
+    }
+
+    /// The one blob of a layer of the grid as version 1 and JSON have it, how it is coded, and
+    /// whether it is packed in the layer's dtype (otherwise it is a float32 master).
+    ///
+    /// # Errors
+    /// [`Error::Format`] when the layer has no such blob, as with Q4_0, or as [`Checkpoint::bytes`].
+    pub fn layer_blob(&self, index: usize) -> Result<(Bytes, Coding, bool)> {
+        let id = |part| BlobId::Layer(LayerPath::top(index), part);
+        for (part, native) in [(Part::Array, true), (Part::Master, false)] {
+            if let Some(blob) = self.blobs.get(&id(part)) {
+                return Ok((blob.read(&id(part))?, blob.coding, native));
+            }
+        }
+        let path = LayerPath::top(index);
+        let record = self.topology.find(&path);
+        let record = record.ok_or_else(|| Fault::Missing.at(&path, "there is no such layer"))?;
+        let (coding, bytes) = self.array(&path, record)?;
+        Ok((bytes, coding, true))
+    }
+
+    /// Reads every section, in parallel, so that all digests and unused bits are checked and
+    /// nothing is left in the file.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::bytes`], for the first blob that fails.
+    pub fn load(&mut self) -> Result<()> {
+        self.load_of(&|_| true)
+    }
+
+    fn load_of(&mut self, wanted: &(dyn Fn(&BlobId) -> bool + Sync)) -> Result<()> {
+        let mut sections: BTreeMap<*const Section, (&BlobId, Arc<Section>)> = BTreeMap::new();
+        for (id, blob) in self.blobs.iter().filter(|(id, _)| wanted(id)) {
+            sections.entry(Arc::as_ptr(&blob.section)).or_insert((id, Arc::clone(&blob.section)));
+        }
+        let mut sections: Vec<_> = sections.into_values().collect();
+        sections.sort_by_key(|(id, _)| *id);
+        let read = |(id, section): &(&BlobId, Arc<Section>)| {
+            Ok((Arc::as_ptr(section) as usize, Arc::new(Section::memory(section.read(id)?))))
+        };
+        let loaded: Result<Vec<_>> = sections.par_iter().map(read).collect();
+        let loaded: BTreeMap<usize, Arc<Section>> = loaded?.into_iter().collect();
+        let mut fresh = Vec::new();
+        for (id, blob) in &mut self.blobs {
+            if let Some(section) = loaded.get(&(Arc::as_ptr(&blob.section) as usize)) {
+                blob.section = Arc::clone(section);
+                fresh.push(id.clone());
+            }
+        }
+        fresh.iter().try_for_each(|id| self.check_tail(id))
+    }
+
+    /// `Err` when unused bits of a blob's last byte are not zero.
+    fn check_tail(&self, id: &BlobId) -> Result<()> {
+        let (BlobId::Layer(path, part), Some(blob)) = (id, self.blobs.get(id)) else { return Ok(()) };
+        let (Encoding::Codes(dtype, _), Some(record)) = (blob.coding.encoding, self.topology.find(path)) else {
+            return Ok(());
+        };
+        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
+        let n = match part {
+            Part::Array => layout.count(),
+            Part::Role(role) => {
+                let shape = record.role_shape(*role, &layout, blob).map_err(|what| Fault::Length.at(id, what))?;
+                shape.iter().product()
+            }
+            Part::Master | Part::Q4(_) | Part::Biases => return Ok(()),
+        };
+        let unused = (8 * blob.len()).saturating_sub(n * dtype.bits());
+        let last = blob.read(id)?.last().copied().unwrap_or(0);
+        ensure(unused == 0 || u32::from(last) & ((1 << unused) - 1) == 0, || {
+            Fault::Tail.at(id, format!("the last {unused} bits of its last byte {last:#04x} are unused and must be 0"))
+        })
+    }
+
+    /// The network, with the weights of every layer.
+    ///
+    /// # Errors
+    /// [`Error::Format`], [`Error::Document`] or [`Error::Layer`] for what is wrong with the file,
+    /// a layer, or a weight.
+    pub fn network(&self) -> Result<Network> {
+        self.network_of(None)
+    }
+
+    /// The network with the weights of some layers of the grid, and of all layers inside them.
+    /// Running one of the others is an error; their weights stay in the file.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::network`]; [`Error::Format`] when there is no such layer.
+    pub fn network_with(&self, layers: &BTreeSet<usize>) -> Result<Network> {
+        if let Some(index) = layers.iter().find(|&&index| index >= self.topology.layers.len()) {
+            let last = self.topology.layers.len() - 1;
+            return Err(
+                Fault::Path.at(format!("layers.{index}"), format!("there is no such layer; the last is {last}"))
+            );
+        }
+        self.network_of(Some(layers))
+    }
+
+    fn network_of(&self, layers: Option<&BTreeSet<usize>>) -> Result<Network> {
+        let wanted = |path: &LayerPath| layers.is_none_or(|layers| layers.contains(&path.index));
+        let mut checkpoint = self.clone();
+        checkpoint.load_of(&|id| matches!(id, BlobId::Layer(path, _) if wanted(path)))?;
+        let spec = checkpoint.topology.spec(&|path| checkpoint.has(path))?;
+        let walk = checkpoint.topology.walk();
+        let weights = |(path, record): &(LayerPath, &Record)| {
+            let mut weights = Weights::new();
+            for stored in checkpoint.stored(path, record)? {
+                let store = stored.store().map_err(|source| match source {
+                    Error::Format { .. } => source,
+                    source => Error::Layer {
+                        at: spec.cells[path.index].at,
+                        path: path.to_string(),
+                        kind: record.kind.name(),
+                        problem: Box::new(Problem::Store { role: stored.role, source: Box::new(source) }),
+                    },
+                })?;
+                weights.insert(stored.role, store);
+            }
+            Ok((path.to_string(), weights))
+        };
+        let some: Vec<_> = walk.into_iter().filter(|(path, _)| wanted(path)).collect();
+        let table: Result<Vec<_>> = some.par_iter().map(weights).collect();
+        let mut table: WeightTable = table?.into_iter().filter(|(_, weights)| !weights.is_empty()).collect();
+        Network::build_with(spec, &mut table, layers)
+    }
+
+    /// The same checkpoint with its weights stored in another type: what [`Network::morph`] does,
+    /// for a file. Under `loom` the weights become masters, which are stored when written.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] when a weight is beyond the range of the type, and as [`Checkpoint::network`].
+    pub fn morphed(&self, storage: &Storage) -> Result<Self> {
+        let mut morphed = self.clone();
+        set_dtype(&mut morphed.topology, storage.dtype);
+        for (path, record) in self.topology.walk() {
+            let id = BlobId::Layer(path.clone(), Part::Master);
+            if let (Some(blob), Numerics::Loom) = (morphed.blobs.get_mut(&id), storage.numerics) {
+                blob.coding = Coding::loom(storage.dtype, blob.coding.scale);
+                continue;
+            }
+            let stored = self.stored(&path, record)?;
+            if stored.is_empty() {
+                continue;
+            }
+            let apart = |stored: &Stored| is_apart(stored.role) || is_bridged(record, stored.role);
+            morphed.blobs.retain(|id, _| !matches!(id, BlobId::Layer(known, _) if *known == path));
+            let mut put = |part, blob| morphed.blobs.insert(BlobId::Layer(path.clone(), part), blob);
+            let plain = |stored: &Stored| -> Result<Blob> {
+                let store = stored.store()?.morph(Dtype::Float32, storage.numerics)?;
+                Ok(Blob::memory(Coding::F32, store.shared_bytes()))
+            };
+            if storage.numerics == Numerics::Loom && !stored.iter().any(|s| has_no_place(record, s.role)) {
+                let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(&path, what))?;
+                let mut parts = Vec::new();
+                for RoleShapeRef { role, n } in RoleShapeRef::all(&layout) {
+                    let bytes = match stored.iter().find(|stored| stored.role == role) {
+                        Some(stored) => plain(stored)?.read(&BlobId::Layer(path.clone(), Part::Role(role)))?,
+                        None => Bytes::from(vec![0; 4 * n]),
+                    };
+                    parts.push(bytes);
+                }
+                let coding = Coding::loom(storage.dtype, 1.0);
+                put(Part::Master, Blob::memory(coding, layout.join(32, &parts)));
+                for stored in stored.iter().filter(|stored| apart(stored)) {
+                    put(Part::Role(stored.role), plain(stored)?);
+                }
+                continue;
+            }
+            for stored in &stored {
+                let store = storage.morph(stored.role, &stored.store()?, None)?;
+                put(Part::Role(stored.role), Blob::memory(Coding::of_store(&store), store.shared_bytes()));
+            }
+        }
+        Ok(morphed)
+    }
+
+    /// What the original holds after it has loaded this checkpoint: its defaults filled in, the
+    /// dtype of each blob in its layer, and what it does not read forgotten.
+    #[must_use]
+    pub fn as_loom(&self) -> Self {
+        let mut loom = self.clone();
+        for record in &mut loom.topology.layers {
+            Arc::make_mut(record).filled_in();
+        }
+        loom.name_dtypes();
+        loom
+    }
+
+    /// Puts the dtype of each blob into its layer.
+    pub(super) fn name_dtypes(&mut self) {
+        for (id, blob) in &self.blobs {
+            let dtype = match (id, blob.coding.encoding) {
+                (BlobId::Layer(_, Part::Array), Encoding::Codes(dtype, _)) => dtype,
+                (BlobId::Layer(_, Part::Q4(_)), _) => Dtype::Int4,
+                _ => continue,
+            };
+            if let BlobId::Layer(path, _) = id {
+                self.topology.change(path, &mut |record| record.dtype = dtype);
+            }
+        }
+    }
+
+    /// The blobs of one layer, not of those inside it.
+    pub(super) fn layer_blobs(&self, path: &LayerPath) -> impl Iterator<Item = (&BlobId, &Blob)> + use<'_> {
+        let path = path.clone();
+        let from = BlobId::Layer(path.clone(), Part::Array);
+        let of = move |(id, _): &(&BlobId, &Blob)| matches!(id, BlobId::Layer(known, _) if *known == path);
+        self.blobs.range(from..).take_while(of)
+    }
+
+    /// The parts of one layer.
+    pub(super) fn parts(&self, path: &LayerPath) -> impl Iterator<Item = Part> + use<'_> {
+        self.layer_blobs(path).filter_map(|(id, _)| match id {
+            BlobId::Layer(_, part) => Some(*part),
+            _ => None,
+        })
+    }
+
+    /// A role of a layer as float32.
+    ///
+    /// # Errors
+    /// [`Error::Format`] with the fault [`Fault::Loss`] when float32 does not hold its numbers.
+    pub(super) fn float32(&self, path: &LayerPath, record: &Record, role: Role) -> Result<Bytes> {
+        let id = BlobId::Layer(path.clone(), Part::Role(role));
+        let stored = self.stored(path, record)?.into_iter().find(|stored| stored.role == role);
+        let stored = stored.ok_or_else(|| Fault::Missing.at(&id, "there are no such weights"))?;
+        if stored.coding.encoding == Coding::F32.encoding {
+            return Ok(stored.bytes);
+        }
+        let store = stored.store()?;
+        let lost = store.iter().position(|w| f64::from(w as f32) != w);
+        ensure(lost.is_none(), || {
+            Fault::Loss.at(&id, format!("element {} is no float32 number", lost.unwrap_or_default()))
+        })?;
+        Ok(store.morph(Dtype::Float32, Numerics::Loom)?.shared_bytes())
+    }
+
+    /// The roles that a layer has weights for.
+    fn has(&self, path: &LayerPath) -> Has {
+        let Some(record) = self.topology.find(path) else { return Has::default() };
+        let blob = |part| self.blobs.get(&BlobId::Layer(path.clone(), part));
+        let has = |role| blob(Part::Role(role)).is_some();
+        let gain = blob(Part::Role(Role::QNorm)).map(Blob::len);
+        let qk_norm = match gain {
+            None => QkNorm::None,
+            Some(bytes) if bytes == 4 * record.head_width() => QkNorm::Shared,
+            Some(_) => QkNorm::PerHead,
+        };
+        let whole = blob(Part::Array).is_some() || blob(Part::Master).is_some();
+        let bias = match record.kind {
+            _ if whole && record.kind != LayerKind::Dense => None,
+            LayerKind::Mha => Some(has(Role::QBias) || blob(Part::Biases).is_some()),
+            LayerKind::SwiGlu => Some(has(Role::GateBias) || blob(Part::Biases).is_some()),
+            LayerKind::LayerNorm => Some(has(Role::Beta)),
+            _ => Some(has(Role::Bias)),
+        };
+        Has { qk_norm, bias }
+    }
+
+    /// Every role of a layer as it is stored; masters are stored in their layer's dtype.
+    pub(super) fn stored(&self, path: &LayerPath, record: &Record) -> Result<Vec<Stored>> {
+        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
+        let mut found = Vec::new();
+        for (id, blob) in self.layer_blobs(path) {
+            let BlobId::Layer(_, part) = id else { continue };
+            let (part, bytes) = (*part, blob.read(id)?);
+            match part {
+                Part::Array | Part::Master => {
+                    let (coding, bytes) =
+                        if part == Part::Master { baked(id, blob.coding, &bytes)? } else { (blob.coding, bytes) };
+                    let Encoding::Codes(dtype, _) = coding.encoding else {
+                        return Err(Fault::Config.at(id, "an array of codes cannot be Q4_0"));
+                    };
+                    for (role, bytes) in layout.roles.iter().zip(layout.split(dtype.bits(), &bytes)) {
+                        found.push(Stored { role: role.role, shape: role.shape.clone(), coding, bytes });
+                    }
+                }
+                Part::Q4(key) => {
+                    let role = Q4_KEYS.iter().find(|(known, ..)| *known == key).map(|(.., role)| *role);
+                    let shape = role.and_then(|role| Some((role, layout.shape(role)?)));
+                    let (role, shape) = shape.ok_or_else(|| Fault::Path.at(id, "this layer has no such matrix"))?;
+                    found.push(Stored { role, shape: shape.to_vec(), coding: blob.coding, bytes });
+                }
+                Part::Biases => {
+                    let mut start = 0;
+                    for role in layout.roles.iter().filter(|role| role.role.is_vector()) {
+                        let end = start + 4 * role.shape.iter().product::<usize>();
+                        let bytes = bytes.slice(start..end);
+                        found.push(Stored { role: role.role, shape: role.shape.clone(), coding: Coding::F32, bytes });
+                        start = end;
+                    }
+                }
+                Part::Role(role) => {
+                    let shape = record.role_shape(role, &layout, blob).map_err(|what| Fault::Length.at(id, what))?;
+                    found.push(Stored { role, shape, coding: blob.coding, bytes });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The weights of a layer as one array of version 1.
+    ///
+    /// # Errors
+    /// [`Error::Format`] with the fault [`Fault::Loss`] when one array cannot hold them.
+    pub(super) fn array(&self, path: &LayerPath, record: &Record) -> Result<(Coding, Bytes)> {
+        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
+        let stored = self.stored(path, record)?;
+        let lost = |what: String| Fault::Loss.at(path, what);
+        let first = layout.roles.iter().find_map(|role| stored.iter().find(|s| s.role == role.role));
+        let first = first.ok_or_else(|| Fault::Missing.at(path, "it has no weights"))?;
+        let roles = layout.roles.iter().map(|role| (role, stored.iter().find(|s| s.role == role.role)));
+        let equal = |coding: Coding| coding == first.coding;
+        let mut parts = Vec::new();
+        if let Some(stored) =
+            stored.iter().find(|s| s.coding.encoding == Encoding::Q4_0 && layout.shape(s.role).is_some())
+        {
+            let what = format!("its {} is Q4_0 and cannot stand in an array with the rest", stored.role);
+            return Err(lost(what));
+        }
+        let Encoding::Codes(dtype, numerics) = first.coding.encoding else { return Err(lost("it is Q4_0".into())) };
+        for (role, stored) in roles {
+            let n = role.shape.iter().product();
+            match stored {
+                Some(stored) if equal(stored.coding) => parts.push(stored.bytes.clone()),
+                Some(stored) => {
+                    let (a, b) = (describe(first), describe(stored));
+                    return Err(lost(format!("{a} and {b} cannot share the one array and scale of a layer")));
+                }
+                // The original has biases everywhere; without them they are 0.
+                None => {
+                    let affine = first.coding.affine();
+                    let zeros = dtype.quantise(numerics, std::iter::repeat_n(0.0, n), affine);
+                    if n > 0 && dtype.dequantise(numerics, &zeros, n, affine).is_ok_and(|w| w.iter().any(|w| *w != 0.0))
+                    {
+                        return Err(lost(format!(
+                            "it has no {}, and {dtype} has no code for 0 to write there",
+                            role.role
+                        )));
+                    }
+                    parts.push(zeros.into());
+                }
+            }
+        }
+        if numerics == Numerics::Standard {
+            for (role, part) in layout.roles.iter().zip(&parts) {
+                same_under_loom(role.shape.iter().product(), dtype, first.coding, part)
+                    .map_err(|what| lost(format!("{}: {what}", role.role)))?;
+            }
+        }
+        Ok((Coding::loom(dtype, first.coding.scale), layout.join(dtype.bits(), &parts)))
+    }
+
+    /// Checks that every blob is one that its layer can have, and that every layer has its
+    /// weights, before any byte of them is read.
+    pub(super) fn check_index(&self) -> Result<()> {
+        for (id, blob) in &self.blobs {
+            self.check_blob(id, blob)?;
+        }
+        for (path, record) in self.topology.walk() {
+            let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(&path, what))?;
+            if layout.count() == 0 || record.has(Key::IsRemoteLink) {
+                continue;
+            }
+            let has = |part| self.blobs.contains_key(&BlobId::Layer(path.clone(), part));
+            let (array, master) = (has(Part::Array), has(Part::Master));
+            let q4 = Q4_KEYS.iter().any(|(key, ..)| has(Part::Q4(*key)));
+            let roles = layout.roles.iter().any(|role| !is_bridged(record, role.role) && has(Part::Role(role.role)));
+            let forms = [array, master, q4, roles].into_iter().filter(|form| *form).count();
+            ensure(forms <= 1, || Fault::Duplicate.at(&path, "its weights are there in two forms"))?;
+            ensure(forms == 1, || {
+                let what = format!("it needs {} weights, and no blob has them", layout.count());
+                Fault::Missing.at(&path, what)
+            })?;
+            if roles || q4 {
+                let there = |role: Role| match q4 {
+                    true => Q4_KEYS.iter().any(|(key, _, known)| *known == role && has(Part::Q4(*key))),
+                    false => has(Part::Role(role)),
+                };
+                let (vectors, matrices): (Vec<_>, Vec<_>) = layout.roles.iter().partition(|role| role.role.is_vector());
+                let gains = |role: Role| role == Role::Gamma;
+                let missing = matrices.iter().chain(vectors.iter().filter(|role| gains(role.role)));
+                if let Some(role) = missing.into_iter().find(|role| !there(role.role)) {
+                    return Err(Fault::Missing.at(&path, format!("no blob has its {}", role.role)));
+                }
+                let shifts = || vectors.iter().filter(|role| !gains(role.role));
+                if !q4
+                    && shifts().any(|role| there(role.role))
+                    && let Some(role) = shifts().find(|role| !there(role.role))
+                {
+                    return Err(Fault::Missing.at(&path, format!("no blob has its {}, others are there", role.role)));
+                }
+            }
+            let (q, k) = (has(Part::Role(Role::QNorm)), has(Part::Role(Role::KNorm)));
+            ensure(q == k, || Fault::Missing.at(&path, "q_norm and k_norm go together, and only one is there"))?;
+        }
+        if let Some((decoder, _)) = &self.decoder {
+            let missing = [
+                (true, BlobId::Embeddings),
+                (!decoder.lm_head_tied, BlobId::LmHead),
+                (decoder.has_final_norm, BlobId::FinalNorm),
+            ];
+            for (needed, id) in missing {
+                ensure(!needed || self.blobs.contains_key(&id), || {
+                    Fault::Missing.at(&id, "the transformer section asks for this blob")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_blob(&self, id: &BlobId, blob: &Blob) -> Result<()> {
+        let BlobId::Layer(path, part) = id else {
+            let whole = blob.len().is_multiple_of(4) && !blob.is_empty();
+            ensure(self.decoder.is_some(), || Fault::Path.at(id, "there is no transformer section"))?;
+            ensure(blob.coding.encoding == Coding::F32.encoding, || Fault::Config.at(id, "it must be float32"))?;
+            return ensure(whole, || Fault::Length.at(id, format!("{} bytes are no float32 array", blob.len())));
+        };
+        let record = self.topology.find(path).ok_or_else(|| Fault::Path.at(id, "no layer has this path"))?;
+        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
+        let strange = || Fault::Path.at(id, format!("a {} layer has no such weights", record.kind.name()));
+        let expected = match part {
+            Part::Array | Part::Master if layout.count() == 0 => return Err(strange()),
+            Part::Array | Part::Master => {
+                let Encoding::Codes(dtype, _) = blob.coding.encoding else {
+                    return Err(Fault::Config.at(id, "Q4_0 is for single matrices"));
+                };
+                (if *part == Part::Master { Dtype::Float32 } else { dtype }).packed_len(layout.count())
+            }
+            Part::Q4(key) => {
+                let role = Q4_KEYS.iter().find(|(known, kind, _)| known == key && *kind == record.kind);
+                let (.., role) = role.ok_or_else(strange)?;
+                ensure(blob.coding.encoding == Encoding::Q4_0, || Fault::Config.at(id, "it must be Q4_0"))?;
+                layout.shape(*role).and_then(|shape| q4::len(shape.iter().product()))
+            }
+            Part::Biases => {
+                ensure(matches!(record.kind, LayerKind::Mha | LayerKind::SwiGlu), strange)?;
+                ensure(blob.coding.encoding == Coding::F32.encoding, || Fault::Config.at(id, "it must be float32"))?;
+                let vectors = layout.roles.iter().filter(|role| role.role.is_vector());
+                Dtype::Float32.packed_len(vectors.map(|role| role.shape.iter().product::<usize>()).sum())
+            }
+            Part::Role(role) => {
+                let Encoding::Codes(dtype, _) = blob.coding.encoding else {
+                    return Err(Fault::Config.at(id, "a role cannot be Q4_0"));
+                };
+                let shape = record.role_shape(*role, &layout, blob).map_err(|what| Fault::Length.at(id, what))?;
+                ensure(!shape.is_empty(), strange)?;
+                dtype.packed_len(shape.iter().product())
+            }
+        };
+        ensure(expected == Some(blob.len()), || {
+            let needed = expected.map_or_else(|| "too many to count".to_string(), |n| format!("{n} bytes"));
+            Fault::Length.at(id, format!("{} bytes where {needed} are needed", blob.len()))
+        })?;
+        check_coding(id, *part, &blob.coding)
+    }
+}
+
+/// Whether the biases of a layer stand apart from its array: those of a dense layer, which the
+/// original's bridge keeps.
+pub(super) fn is_bridged(record: &Record, role: Role) -> bool {
+    record.kind == LayerKind::Dense && role == Role::Bias
+}
+
+/// Whether neither the array nor a blob beside it has a place for a role.
+fn has_no_place(record: &Record, role: Role) -> bool {
+    let array = Layout::of_record(record).is_ok_and(|layout| layout.shape(role).is_some());
+    !(array || is_apart(role) || is_bridged(record, role))
+}
+
+struct RoleShapeRef {
+    role: Role,
+    n: usize,
+}
+
+impl RoleShapeRef {
+    fn all(layout: &Layout) -> impl Iterator<Item = Self> {
+        layout.roles.iter().map(|role| Self { role: role.role, n: role.shape.iter().product() })
+    }
+}
+
+impl Record {
+    /// Features of an attention head.
+    pub(super) fn head_width(&self) -> usize {
+        match self.size(Key::HeadDim) {
+            0 => self.size(Key::DModel).checked_div(self.size(Key::NumHeads)).unwrap_or(0),
+            width => width,
+        }
+    }
+
+    /// The shape of a role: of the array, or one that stands apart. Empty when the kind has none.
+    pub(super) fn role_shape(
+        &self,
+        role: Role,
+        layout: &Layout,
+        blob: &Blob,
+    ) -> std::result::Result<Vec<usize>, String> {
+        if let Some(shape) = layout.shape(role) {
+            return Ok(shape.to_vec());
+        }
+        let conv = matches!(
+            self.kind,
+            LayerKind::Cnn1
+                | LayerKind::Cnn2
+                | LayerKind::Cnn3
+                | LayerKind::ConvTransposed1
+                | LayerKind::ConvTransposed2
+                | LayerKind::ConvTransposed3
+        );
+        Ok(match (self.kind, role) {
+            (LayerKind::Dense, Role::Bias) => vec![self.size(Key::OutputHeight)],
+            (_, Role::Bias) if conv => vec![self.size(Key::Filters)],
+            (LayerKind::Mha, Role::QNorm | Role::KNorm) => {
+                let (q, kv) = Layout::attention(self)?;
+                let (width, whole) = (self.head_width(), if role == Role::QNorm { q } else { kv });
+                match blob.len() / 4 {
+                    n if n == width => vec![width],
+                    n if n == whole => vec![whole],
+                    n => return Err(format!("{n} gains where a head has {width} and all heads have {whole}")),
+                }
+            }
+            _ => Vec::new(),
+        })
+    }
+}
+
+fn describe(stored: &Stored) -> String {
+    let numerics = match stored.coding.encoding {
+        Encoding::Codes(_, Numerics::Standard) => "standard ",
+        _ => "",
+    };
+    format!("{} as {numerics}{} at scale {:e}", stored.role, stored.coding.encoding, stored.coding.scale)
+}
+
+/// Whether a type's weights depend on a scale.
+fn uses_scale(dtype: Dtype) -> bool {
+    !matches!(dtype, Dtype::Float64 | Dtype::Float32 | Dtype::Float16 | Dtype::BFloat16)
+}
+
+pub(super) fn check_coding(id: &BlobId, part: Part, coding: &Coding) -> Result<()> {
+    let Encoding::Codes(dtype, numerics) = coding.encoding else { return Ok(()) };
+    let scale = coding.scale;
+    ensure(scale.is_finite(), || Fault::Scale.at(id, format!("the scale is {scale}; it must be finite")))?;
+    let most = dtype.largest_zero_point(numerics);
+    ensure(coding.zero_point <= most, || {
+        Fault::Scale.at(id, format!("zero point {} in {dtype} ({numerics}); at most {most}", coding.zero_point))
+    })?;
+    let used = uses_scale(dtype) || (part == Part::Master && dtype != Dtype::Float32);
+    ensure(scale != 0.0 || !used, || {
+        Fault::Scale
+            .at(id, format!("the scale is 0 or missing, which makes every {dtype} weight 0; 1 is the neutral one"))
+    })
+}
+
+/// A float32 master stored in its type, as the original stores it.
+pub(super) fn baked(id: &BlobId, coding: Coding, master: &[u8]) -> Result<(Coding, Bytes)> {
+    let Encoding::Codes(dtype, numerics) = coding.encoding else { return Err(Fault::Config.at(id, "no codes")) };
+    if dtype == Dtype::Float32 {
+        return Ok((coding, Bytes::copy_from_slice(master)));
+    }
+    let coding = baked_coding(coding, dtype, master);
+    ensure(coding.scale.is_finite() && (coding.scale != 0.0 || !uses_scale(dtype)), || {
+        Fault::Scale.at(id, format!("its weights ask for a scale of {}, which no file can hold", coding.scale))
+    })?;
+    Ok((coding, dtype.quantise(numerics, singles(master), coding.affine()).into()))
+}
+
+/// How a master will be coded: a scale of 1 means one chosen for the weights.
+pub(super) fn baked_coding(coding: Coding, dtype: Dtype, master: &[u8]) -> Coding {
+    if coding.scale != 1.0 || dtype == Dtype::Float32 {
+        return coding;
+    }
+    Coding::loom(dtype, dtype.choose(Numerics::Loom, &Magnitudes::of(singles(master))).scale)
+}
+
+fn singles(bytes: &[u8]) -> impl Iterator<Item = f64> + '_ {
+    bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b)))
+}
+
+/// `Err` with the first weight that `loom` would decode to another number.
+fn same_under_loom(n: usize, dtype: Dtype, coding: Coding, bytes: &[u8]) -> std::result::Result<(), String> {
+    let loom = dtype.affine(Numerics::Loom, coding.scale);
+    let bits = dtype.bits();
+    let differs = |code: u64| {
+        let (ours, theirs) =
+            (dtype.value(Numerics::Standard, code, coding.affine()), dtype.value(Numerics::Loom, code, loom));
+        (ours.to_bits() != theirs.to_bits()).then_some((ours, theirs))
+    };
+    let table: Vec<_> = if bits <= 8 { (0..1u64 << bits).map(differs).collect() } else { Vec::new() };
+    let mut found = None;
+    crate::dtype::unpack(bits, bytes, 0, n, |i, code| {
+        if found.is_none() {
+            let difference = if bits <= 8 { table[code as usize] } else { differs(code) };
+            found = difference.map(|(ours, theirs)| {
+                format!("element {i} is {ours:e} in standard {dtype}, and would be read as {theirs:e}; choose --numerics loom")
+            });
+        }
+    });
+    found.map_or(Ok(()), Err)
+}

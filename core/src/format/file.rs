@@ -1,0 +1,207 @@
+//! Checkpoints in files: found out by their first bytes, written as a whole or not at all.
+
+#![forbid(unsafe_code)]
+
+use std::io::{BufWriter, Seek, Write};
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::checkpoint::Checkpoint;
+use super::fault::{Fault, ensure};
+use super::loss::Losses;
+use super::parse::Reading;
+use super::source::{Access, Source};
+use super::{json, v1, v2};
+use crate::error::Result;
+use crate::grid::Network;
+
+/// A format that checkpoints are written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Format {
+    /// JSON, with weights as Base64: the original's transparent lane.
+    Json,
+    /// `.entity` version 1: what the original reads and writes.
+    V1,
+    /// `.entity` version 2: smaller, checked by digests, used in place.
+    V2,
+    /// The same with sections compressed where that makes them smaller.
+    V2Zstd,
+}
+
+/// Every format, in the order of tables.
+pub const FORMATS: &[Format] = &[Format::Json, Format::V1, Format::V2, Format::V2Zstd];
+
+impl Format {
+    /// The name used in case ids and on command lines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Json => "json",
+            Format::V1 => "v1",
+            Format::V2 => "v2",
+            Format::V2Zstd => "v2-zstd",
+        }
+    }
+
+    /// Whether it holds both numerics profiles and every key, or the original's alone.
+    #[must_use]
+    pub fn is_whole(self) -> bool {
+        matches!(self, Format::V2 | Format::V2Zstd)
+    }
+}
+
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Open {
+    /// How its bytes are reached.
+    pub access: Access,
+    /// What is taken.
+    pub reading: Reading,
+}
+
+/// What becomes of that which a format has no field for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unheld {
+    /// Nothing is written, and the error names it.
+    #[default]
+    Refuse,
+    /// It is left out. Weights are never left out.
+    Drop,
+}
+
+impl Checkpoint {
+    /// Opens a checkpoint of any format. Of `.entity` only the header is read; weights are read
+    /// when they are needed.
+    ///
+    /// # Errors
+    /// [`crate::Error::Format`] with what is wrong and where.
+    pub fn open(path: &Path, open: Open) -> Result<Self> {
+        Self::of_source(&Source::open(path, open.access)?, open.reading).map(|(checkpoint, _)| checkpoint)
+    }
+
+    /// As [`Checkpoint::open`], and also says which format it is. Compression counts as none.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_format(path: &Path, open: Open) -> Result<(Self, Format)> {
+        Self::of_source(&Source::open(path, open.access)?, open.reading)
+    }
+
+    /// Reads a checkpoint of any format from memory.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn parse(bytes: impl Into<Bytes>, reading: Reading) -> Result<Self> {
+        Self::of_source(&Source::Memory(bytes.into()), reading).map(|(checkpoint, _)| checkpoint)
+    }
+
+    fn of_source(source: &Source, reading: Reading) -> Result<(Self, Format)> {
+        let len = usize::try_from(source.len()).unwrap_or(usize::MAX);
+        let start = source.read(0, len.min(64))?;
+        let text = start.iter().find(|byte| !byte.is_ascii_whitespace());
+        if matches!(text, Some(b'{' | b'[' | b'n' | 0xef)) {
+            return Ok((json::read(&source.read(0, len)?, reading)?, Format::Json));
+        }
+        ensure(len >= 10 || !v1::MAGIC.starts_with(&start[..len.min(8)]), || {
+            Fault::Truncated.at(format!("byte {len}"), "the file ends within the fixed header")
+        })?;
+        ensure(start.starts_with(v1::MAGIC), || {
+            Fault::Magic.at("byte 0", "neither an .entity, which begins with \"ENTITY\", nor a JSON checkpoint")
+        })?;
+        match u16::from_le_bytes([start[8], start[9]]) {
+            1 => Ok((v1::read(source, reading)?, Format::V1)),
+            2 => Ok((v2::read(source)?, Format::V2)),
+            other => Err(Fault::Version.at("byte 8", format!("version {other}; 1 and 2 are known"))),
+        }
+    }
+
+    /// Writes the checkpoint.
+    ///
+    /// # Errors
+    /// [`crate::Error::Format`]: the fault [`Fault::Loss`] with everything that the format has no
+    /// field for; otherwise what is wrong with the weights, or with `out`.
+    pub fn write(&self, format: Format, unheld: Unheld, out: &mut (impl Write + Seek)) -> Result<()> {
+        let mut losses = Losses::new(unheld == Unheld::Drop);
+        match format {
+            Format::Json => json::write(self, &mut losses, out),
+            Format::V1 => v1::write(self, &mut losses, out),
+            Format::V2 => v2::write(self, false, out),
+            Format::V2Zstd => v2::write(self, true, out),
+        }
+    }
+
+    /// The bytes of the checkpoint in a format.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::write`].
+    pub fn to_bytes(&self, format: Format, unheld: Unheld) -> Result<Vec<u8>> {
+        let mut out = std::io::Cursor::new(Vec::new());
+        self.write(format, unheld, &mut out)?;
+        Ok(out.into_inner())
+    }
+
+    /// Writes a file: a temporary one beside it, synced, then renamed, so that readers see the
+    /// old content or the new.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::write`].
+    pub fn save(&self, path: &Path, format: Format, unheld: Unheld) -> Result<()> {
+        replace(path, |out| self.write(format, unheld, out))
+    }
+
+    /// What of the checkpoint a format has no field for, in words; empty when it holds all.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::write`], but for what it would lose.
+    pub fn unheld(&self, format: Format) -> Result<Vec<String>> {
+        let mut losses = Losses::new(false);
+        match format {
+            Format::Json => json::plan(self, &mut losses)?,
+            Format::V1 => v1::plan(self, &mut losses).map(|_| ())?,
+            Format::V2 | Format::V2Zstd => {}
+        }
+        Ok(losses.into_found())
+    }
+}
+
+/// Saves a network.
+///
+/// # Errors
+/// As [`Checkpoint::of`] and [`Checkpoint::save`].
+pub fn save(network: &Network, path: &Path, format: Format) -> Result<()> {
+    Checkpoint::of(network)?.save(path, format, Unheld::Refuse)
+}
+
+/// Loads a network from a checkpoint of any format.
+///
+/// # Errors
+/// As [`Checkpoint::open`] and [`Checkpoint::network`].
+pub fn load(path: &Path) -> Result<Network> {
+    Checkpoint::open(path, Open::default())?.network()
+}
+
+/// Replaces a file by what `write` writes.
+pub(super) fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&mut std::fs::File>) -> Result<()>) -> Result<()> {
+    let io = |e: std::io::Error| Fault::io(&path.display().to_string(), &e);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
+    {
+        let mut out = BufWriter::with_capacity(1 << 16, file.as_file_mut());
+        write(&mut out)?;
+        out.flush().map_err(io)?;
+    }
+    file.as_file().sync_all().map_err(io)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(io)?;
+    }
+    file.persist(path).map(|_| ()).map_err(|e| io(e.error))
+}

@@ -1,0 +1,86 @@
+//! What a format has no field for: refused by name, or dropped when the caller says so.
+
+#![forbid(unsafe_code)]
+
+use std::fmt::Display;
+
+use super::fault::Fault;
+use super::record::{Key, Record};
+use super::topology::LayerPath;
+use crate::error::{Error, Result};
+
+/// Which format is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    V1,
+    Json,
+}
+
+impl Target {
+    fn name(self) -> &'static str {
+        match self {
+            Target::V1 => ".entity version 1",
+            Target::Json => "a JSON checkpoint",
+        }
+    }
+}
+
+/// What writing would lose.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Losses {
+    /// Whether it may be lost.
+    drop: bool,
+    found: Vec<String>,
+}
+
+impl Losses {
+    pub(super) fn new(drop: bool) -> Self {
+        Self { drop, found: Vec::new() }
+    }
+
+    pub(super) fn into_found(self) -> Vec<String> {
+        self.found
+    }
+
+    pub(super) fn lose(&mut self, place: impl Display, what: impl Display) {
+        self.found.push(format!("{place}: {what}"));
+    }
+
+    /// Notes the keys of a record that only version 2 has.
+    pub(super) fn record(&mut self, path: &LayerPath, record: &Record) {
+        for (key, _) in record.fields().iter().filter(|(key, _)| key.since() > 1) {
+            self.lose(path, format_args!("`{}`", key.name()));
+        }
+    }
+
+    /// Takes such keys out of a record that is about to be written.
+    pub(super) fn drop_from(&self, record: &mut Record) {
+        Key::ALL.iter().filter(|key| key.since() > 1).for_each(|key| record.remove(*key));
+    }
+
+    /// Notes an error that is no more than a loss, but cannot be dropped either: weights.
+    pub(super) fn refuse(&mut self, error: Error) -> Result<()> {
+        match error {
+            Error::Format { fault: Fault::Loss, place, what } if !self.drop => {
+                self.found.push(format!("{place}: {what}"));
+                Ok(())
+            }
+            other => Err(other),
+        }
+    }
+
+    /// `Err` when something would be lost that may not be.
+    pub(super) fn check(&self, target: Target) -> Result<()> {
+        const SHOWN: usize = 8;
+        if self.drop || self.found.is_empty() {
+            return Ok(());
+        }
+        let mut what =
+            format!("has no field for {}", self.found.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; "));
+        if self.found.len() > SHOWN {
+            what.push_str(&format!("; and {} more", self.found.len() - SHOWN));
+        }
+        what.push_str(". Write version 2, or ask for the loss to be dropped");
+        Err(Fault::Loss.at(target.name(), what))
+    }
+}

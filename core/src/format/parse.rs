@@ -1,0 +1,977 @@
+//! Reads the JSON of checkpoints: the header of `.entity` version 1, and JSON checkpoints.
+//!
+//! The strict reading takes what the original and we write, in any white space and letter case
+//! of names; everything else is an error with its place. The reading of the original takes what
+//! Loom 0.80 takes: unknown names become its defaults, unknown keys are passed over, cells that
+//! are not mentioned are filled in.
+//!
+//! Nothing is allocated beyond a small multiple of the text.
+
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::checkpoint::{Decoder, Dims};
+use super::fault::Fault;
+use super::record::{ACTIVATIONS, Key, Record, RuleRecord, SOFTMAXES, Shape, Step, Value, find_activation, find_kind};
+use crate::dtype::Dtype;
+use crate::error::Result;
+use crate::layers::{Activation, LayerKind};
+
+/// The deepest nesting of brackets that is read.
+pub(super) const DEEPEST: usize = 64;
+
+/// What a reader takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reading {
+    /// What the original and we write; anything else is an error.
+    #[default]
+    Strict,
+    /// Also what the original's network builder takes: codes in place of names, and the keys that
+    /// checkpoints do not have.
+    Builder,
+    /// What Loom 0.80 takes, with its defaults in place of what it does not understand. Lengths,
+    /// offsets and bounds are held to all the same.
+    Loom,
+}
+
+/// Which document is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// The header of an `.entity`: weights stand in blobs.
+    Entity,
+    /// A JSON checkpoint: weights stand in the layers.
+    Json,
+}
+
+/// Weights of one layer in a JSON checkpoint.
+#[derive(Clone, Debug)]
+pub(super) struct Native {
+    /// Position among the `layers`, in the document's order.
+    pub(super) top: usize,
+    pub(super) steps: Vec<Step>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) native: bool,
+    pub(super) scale: Option<f32>,
+}
+
+/// A topology as a document has it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Document {
+    /// depth, rows, cols, layers_per_cell.
+    pub(super) extents: [i64; 4],
+    pub(super) records: Vec<Record>,
+    pub(super) natives: Vec<Native>,
+}
+
+/// One entry of the blob index.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Entry {
+    pub(super) path: String,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    pub(super) dtype: String,
+    pub(super) scale: f32,
+    pub(super) native: bool,
+}
+
+/// The header of an `.entity`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Header {
+    pub(super) document: Document,
+    pub(super) decoder: Option<(Decoder, Option<Dims>)>,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// Reads a topology document.
+pub(super) fn document(text: &[u8], reading: Reading, lane: Lane) -> Result<Document> {
+    read(text, reading, lane, &|at| place_in_lines(text, at), |ctx, json| ctx.topology(json))
+}
+
+/// Reads the header of an `.entity`, which starts at byte `base` of its file.
+pub(super) fn header(text: &[u8], base: u64, reading: Reading) -> Result<Header> {
+    let place = |at: usize| format!("byte {}", base + at as u64);
+    read(text, reading, Lane::Entity, &place, |ctx, json| HeaderSeed(ctx).deserialize(json))
+}
+
+type Json<'a, 'de> = &'a mut serde_json::Deserializer<serde_json::de::SliceRead<'de>>;
+
+fn read<T>(
+    text: &[u8],
+    reading: Reading,
+    lane: Lane,
+    place: &dyn Fn(usize) -> String,
+    parse: impl for<'de> Fn(&Context, Json<'_, 'de>) -> serde_json::Result<T>,
+) -> Result<T> {
+    check_nesting(text).map_err(|at| Fault::Nesting.at(place(at), format!("brackets nest deeper than {DEEPEST}")))?;
+    let text = match std::str::from_utf8(text) {
+        Ok(text) => Cow::Borrowed(text),
+        // The original replaces what is not UTF-8.
+        Err(_) if reading == Reading::Loom => String::from_utf8_lossy(text),
+        Err(e) => return Err(Fault::Json.at(place(e.valid_up_to()), "the text is not UTF-8 here")),
+    };
+    let bytes = text.as_bytes();
+    let ctx = Context { reading, lane, fault: Cell::new(None), natives: RefCell::default() };
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let parsed = parse(&ctx, &mut json).and_then(|parsed| json.end().map(|()| parsed));
+    parsed.map_err(|e| {
+        let fault = ctx.fault.get().unwrap_or(Fault::Json);
+        let what = e.to_string();
+        let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
+        fault.at(place(offset(bytes, e.line(), e.column())), what)
+    })
+}
+
+/// The offset of a line and column as serde_json counts them.
+fn offset(text: &[u8], line: usize, column: usize) -> usize {
+    let start = text.split_inclusive(|&b| b == b'\n').take(line.saturating_sub(1)).map(<[u8]>::len).sum::<usize>();
+    (start + column.saturating_sub(1)).min(text.len())
+}
+
+fn place_in_lines(text: &[u8], at: usize) -> String {
+    let before = &text[..at.min(text.len())];
+    let line = before.iter().filter(|&&b| b == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|&&b| b != b'\n').count() + 1;
+    format!("line {line} column {column}")
+}
+
+/// `Err` with the offset where brackets outside strings nest too deep.
+fn check_nesting(text: &[u8]) -> std::result::Result<(), usize> {
+    let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
+    for (i, &byte) in text.iter().enumerate() {
+        if quoted {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => quoted = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => quoted = true,
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEEPEST {
+            return Err(i);
+        }
+    }
+    Ok(())
+}
+
+/// What every part of one reading shares.
+struct Context {
+    reading: Reading,
+    lane: Lane,
+    /// The class of the error that a seed has raised.
+    fault: Cell<Option<Fault>>,
+    natives: RefCell<Vec<Native>>,
+}
+
+impl Context {
+    fn fail<E: serde::de::Error>(&self, fault: Fault, what: impl fmt::Display) -> E {
+        self.fault.set(Some(fault));
+        E::custom(what)
+    }
+
+    /// The index of a key among `names`, as this reading matches keys; `None` passes over it.
+    fn key<E: serde::de::Error>(
+        &self,
+        key: &str,
+        names: impl Iterator<Item = &'static str> + Clone,
+        seen: &mut Vec<usize>,
+    ) -> std::result::Result<Option<usize>, E> {
+        let exact = names.clone().position(|name| name == key);
+        let found = match self.reading {
+            Reading::Loom => exact.or_else(|| names.clone().position(|name| name.eq_ignore_ascii_case(key))),
+            _ => exact,
+        };
+        match found {
+            None if self.reading == Reading::Loom => Ok(None),
+            None => Err(self.fail(Fault::Key, format!("unknown key {key:?}"))),
+            Some(i) if seen.contains(&i) && self.reading != Reading::Loom => {
+                Err(self.fail(Fault::Key, format!("key {key:?} is there twice")))
+            }
+            Some(i) => {
+                seen.push(i);
+                Ok(Some(i))
+            }
+        }
+    }
+
+    fn topology<'de, D: Deserializer<'de>>(&self, json: D) -> std::result::Result<Document, D::Error> {
+        let mut document = TopologySeed(self).deserialize(json)?;
+        document.natives = self.natives.take();
+        Ok(document)
+    }
+
+    /// The entry of a table of names that a text means.
+    fn named<T, E: serde::de::Error>(
+        &self,
+        what: &str,
+        text: &str,
+        found: Option<T>,
+        otherwise: T,
+    ) -> std::result::Result<T, E> {
+        match (found, self.reading) {
+            (Some(found), _) => Ok(found),
+            (None, Reading::Loom) => Ok(otherwise),
+            (None, _) => Err(self.fail(Fault::Name, format!("unknown {what} {text:?}"))),
+        }
+    }
+
+    fn activation<E: serde::de::Error>(&self, text: &str) -> std::result::Result<Activation, E> {
+        let code = || match (self.reading, text) {
+            (Reading::Builder, "-1") => Some(Activation::Linear),
+            (Reading::Builder, code) => {
+                let code: usize = code.parse().ok()?;
+                ACTIVATIONS.get(code).map(|(activation, _)| *activation)
+            }
+            _ => None,
+        };
+        self.named("activation", text, find_activation(text).or_else(code), Activation::Linear)
+    }
+
+    fn dtype<E: serde::de::Error>(&self, text: &str) -> std::result::Result<Dtype, E> {
+        let none = (text.is_empty() && self.reading == Reading::Builder).then_some(Dtype::Float32);
+        self.named("dtype", text, Dtype::find(text).or(none), Dtype::Float32)
+    }
+
+    fn softmax<E: serde::de::Error>(&self, text: &str) -> std::result::Result<&'static str, E> {
+        let same = |name: &&&str| match self.reading {
+            Reading::Builder => name.eq_ignore_ascii_case(text),
+            _ => **name == text,
+        };
+        let code = || (self.reading == Reading::Builder).then(|| text.parse::<usize>().ok()).flatten();
+        let found = SOFTMAXES.iter().find(same).or_else(|| SOFTMAXES.get(code()?)).copied();
+        self.named("softmax_type", text, found, SOFTMAXES[0])
+    }
+}
+
+/// A value of one shape; `None` for null, where the reading lets it leave the default.
+struct ValueSeed<'a>(&'a Context, Shape, &'a Inside<'a>);
+
+/// Where a layer stands while it is read.
+struct Inside<'a> {
+    outer: Option<(&'a Inside<'a>, Step)>,
+    top: usize,
+}
+
+impl Inside<'_> {
+    fn steps(&self) -> Vec<Step> {
+        match self.outer {
+            Some((outer, step)) => outer.steps().into_iter().chain([step]).collect(),
+            None => Vec::new(),
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
+    type Value = Option<Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> std::result::Result<Self::Value, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ValueSeed<'_> {
+    type Value = Option<Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.1 {
+            Shape::Int => "an integer",
+            Shape::Float => "a number",
+            Shape::Bool => "true or false",
+            Shape::Text => "a string",
+            Shape::Ints | Shape::Bools | Shape::Layers | Shape::Rules => "a list",
+            Shape::Layer => "a layer",
+        })
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Self::Value, E> {
+        match self.0.reading {
+            Reading::Loom => Ok(None),
+            _ => Err(self.0.fail(Fault::Json, "null where a value is needed")),
+        }
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, v: bool) -> std::result::Result<Self::Value, E> {
+        match self.1 {
+            Shape::Bool => Ok(v.then_some(Value::Set)),
+            _ => Err(E::invalid_type(serde::de::Unexpected::Bool(v), &self)),
+        }
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, v: i64) -> std::result::Result<Self::Value, E> {
+        match self.1 {
+            Shape::Int if v < 0 && self.0.reading != Reading::Loom => {
+                Err(self.0.fail(Fault::Config, format!("{v} where a size or a count is needed")))
+            }
+            Shape::Int => Ok(Some(Value::Int(v))),
+            Shape::Float => Ok(Some(Value::Float(v as f64))),
+            Shape::Text if self.0.reading == Reading::Builder => Ok(Some(Value::Text(v.to_string().into()))),
+            _ => Err(E::invalid_type(serde::de::Unexpected::Signed(v), &self)),
+        }
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, v: u64) -> std::result::Result<Self::Value, E> {
+        match (i64::try_from(v), self.1) {
+            (Err(_), Shape::Int) => Err(self.0.fail(Fault::Limit, format!("{v} is beyond any size"))),
+            (Err(_), Shape::Float) => Ok(Some(Value::Float(v as f64))),
+            (Err(_), _) => Err(E::invalid_type(serde::de::Unexpected::Unsigned(v), &self)),
+            (Ok(v), _) => self.visit_i64(v),
+        }
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, v: f64) -> std::result::Result<Self::Value, E> {
+        match self.1 {
+            Shape::Float => Ok(Some(Value::Float(v))),
+            _ => Err(E::invalid_type(serde::de::Unexpected::Float(v), &self)),
+        }
+    }
+
+    fn visit_str<E: serde::de::Error>(self, v: &str) -> std::result::Result<Self::Value, E> {
+        match self.1 {
+            Shape::Text => Ok(Some(Value::Text(v.into()))),
+            _ => Err(E::invalid_type(serde::de::Unexpected::Str(v), &self)),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Self::Value, A::Error> {
+        let ValueSeed(ctx, shape, at) = self;
+        Ok(Some(match shape {
+            Shape::Ints => {
+                let mut items = Vec::new();
+                while let Some(item) = list.next_element()? {
+                    items.push(item);
+                }
+                Value::Ints(items)
+            }
+            Shape::Bools => {
+                let mut items = Vec::new();
+                while let Some(item) = list.next_element()? {
+                    items.push(item);
+                }
+                Value::Bools(items)
+            }
+            Shape::Rules => {
+                let mut rules = Vec::new();
+                while let Some(rule) = list.next_element_seed(RuleSeed(ctx))? {
+                    rules.push(rule);
+                }
+                Value::Rules(rules)
+            }
+            _ => {
+                ctx.fault.set(Some(Fault::Json));
+                return Err(A::Error::invalid_type(serde::de::Unexpected::Seq, &ValueSeed(ctx, shape, at)));
+            }
+        }))
+    }
+}
+
+/// The branches or steps of a container.
+struct LayersSeed<'a>(&'a Context, &'a Inside<'a>, fn(usize) -> Step);
+
+impl<'de> DeserializeSeed<'de> for LayersSeed<'_> {
+    type Value = Vec<Record>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> std::result::Result<Self::Value, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for LayersSeed<'_> {
+    type Value = Vec<Record>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of layers")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Self::Value, E> {
+        match self.0.reading {
+            Reading::Loom => Ok(Vec::new()),
+            _ => Err(self.0.fail(Fault::Json, "null where a list of layers is needed")),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Self::Value, A::Error> {
+        let mut layers = Vec::new();
+        loop {
+            let at = Inside { outer: Some((self.1, (self.2)(layers.len()))), top: self.1.top };
+            match list.next_element_seed(RecordSeed(self.0, &at))? {
+                Some(layer) => layers.push(layer),
+                None => return Ok(layers),
+            }
+        }
+    }
+}
+
+struct RecordSeed<'a>(&'a Context, &'a Inside<'a>);
+
+impl<'de> DeserializeSeed<'de> for RecordSeed<'_> {
+    type Value = Record;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> std::result::Result<Self::Value, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+/// The keys of a layer that are no [`Key`].
+const FIXED: [&str; 10] = ["z", "y", "x", "l", "type", "activation", "dtype", "weights", "native", "scale"];
+
+impl<'de> Visitor<'de> for RecordSeed<'_> {
+    type Value = Record;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a layer")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Record, A::Error> {
+        let RecordSeed(ctx, at) = self;
+        let mut record = Record::new(LayerKind::Dense, Activation::Linear);
+        let mut seen = Vec::new();
+        let (mut weights, mut native, mut scale) = (None, false, None);
+        let names = FIXED.into_iter().chain(Key::ALL.iter().map(|key| key.name()));
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let Some(index) = ctx.key(&key, names.clone(), &mut seen)? else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let mut scalar = |shape| map.next_value_seed(ValueSeed(ctx, shape, at));
+            let allowed = match index {
+                7..=9 => ctx.lane == Lane::Json,
+                10.. => ctx.reading == Reading::Builder || Key::ALL[index - 10].since() == 1,
+                _ => true,
+            };
+            if !allowed {
+                if ctx.reading == Reading::Loom {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+                return Err(ctx.fail(Fault::Key, format!("key {key:?} has no place in this format")));
+            }
+            match index {
+                0..=3 => {
+                    if let Some(Value::Int(v)) = scalar(Shape::Int)? {
+                        record.at[index] = v;
+                    }
+                }
+                4..=6 => {
+                    let Some(Value::Text(text)) = scalar(Shape::Text)? else { continue };
+                    match index {
+                        4 => record.kind = ctx.named("layer type", &text, find_kind(&text), LayerKind::Dense)?,
+                        5 => record.activation = ctx.activation(&text)?,
+                        _ => record.dtype = ctx.dtype(&text)?,
+                    }
+                }
+                7 => weights = map.next_value_seed(Base64Seed(ctx))?,
+                8 => native = scalar(Shape::Bool)?.is_some(),
+                9 => {
+                    let Some(Value::Float(v)) = scalar(Shape::Float)? else { continue };
+                    scale = Some(single(ctx, v)?);
+                }
+                _ => {
+                    let key = Key::ALL[index - 10];
+                    let value = match key {
+                        Key::ParallelBranches => {
+                            Some(Value::Layers(map.next_value_seed(LayersSeed(ctx, at, Step::Branch))?))
+                        }
+                        Key::SequentialLayers => {
+                            Some(Value::Layers(map.next_value_seed(LayersSeed(ctx, at, Step::Sequential))?))
+                        }
+                        Key::MetaObservedLayer | Key::FilterGate => {
+                            let step = if key == Key::FilterGate { Step::Gate } else { Step::Observed };
+                            let inner = Inside { outer: Some((at, step)), top: at.top };
+                            map.next_value_seed(OptionalSeed(ctx, &inner))?.map(|layer| Value::Layer(Box::new(layer)))
+                        }
+                        _ => scalar(key.shape())?,
+                    };
+                    match value {
+                        Some(Value::Text(text)) if key == Key::SoftmaxType => {
+                            let name = if text.is_empty() && ctx.reading != Reading::Strict {
+                                SOFTMAXES[0]
+                            } else {
+                                ctx.softmax(&text)?
+                            };
+                            record.set_text(key, name);
+                        }
+                        Some(value) => record.set(key, value),
+                        // A false that is written out.
+                        None if key.shape() == Shape::Bool => record.remove(key),
+                        None => {}
+                    }
+                }
+            }
+        }
+        if ctx.reading == Reading::Strict && !seen.contains(&4) {
+            return Err(ctx.fail(Fault::Key, "the layer has no key \"type\""));
+        }
+        if weights.is_some() || (scale.is_some() && ctx.lane == Lane::Json) {
+            let bytes = weights.unwrap_or_default();
+            ctx.natives.borrow_mut().push(Native { top: at.top, steps: at.steps(), bytes, native, scale });
+        }
+        Ok(record)
+    }
+}
+
+/// A layer or, for readers that let it be, null.
+struct OptionalSeed<'a>(&'a Context, &'a Inside<'a>);
+
+impl<'de> DeserializeSeed<'de> for OptionalSeed<'_> {
+    type Value = Option<Record>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> std::result::Result<Self::Value, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for OptionalSeed<'_> {
+    type Value = Option<Record>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a layer")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Self::Value, E> {
+        match self.0.reading {
+            Reading::Loom => Ok(None),
+            _ => Err(self.0.fail(Fault::Json, "null where a layer is needed")),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Self::Value, A::Error> {
+        RecordSeed(self.0, self.1).visit_map(map).map(Some)
+    }
+}
+
+/// A number as a single, unless it is beyond one.
+fn single<E: serde::de::Error>(ctx: &Context, v: f64) -> std::result::Result<f32, E> {
+    match v as f32 {
+        single if single.is_finite() => Ok(single),
+        _ => Err(ctx.fail(Fault::Json, format!("{v:e} is beyond the range of float32"))),
+    }
+}
+
+struct Base64Seed<'a>(&'a Context);
+
+impl<'de> DeserializeSeed<'de> for Base64Seed<'_> {
+    type Value = Option<Vec<u8>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> std::result::Result<Self::Value, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl Visitor<'_> for Base64Seed<'_> {
+    type Value = Option<Vec<u8>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string of Base64")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Self::Value, E> {
+        match self.0.reading {
+            Reading::Loom => Ok(None),
+            _ => Err(self.0.fail(Fault::Json, "null where Base64 is needed")),
+        }
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Self::Value, E> {
+        // The original passes over line breaks.
+        let joined = text.contains(['\n', '\r']).then(|| text.replace(['\n', '\r'], ""));
+        match STANDARD.decode(joined.as_deref().unwrap_or(text)) {
+            Ok(bytes) if bytes.is_empty() => Ok(None),
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) => Err(self.0.fail(Fault::Base64, format!("weights are not Base64: {e}"))),
+        }
+    }
+}
+
+struct RuleSeed<'a>(&'a Context);
+
+impl<'de> DeserializeSeed<'de> for RuleSeed<'_> {
+    type Value = RuleRecord;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> std::result::Result<Self::Value, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RuleSeed<'_> {
+    type Value = RuleRecord;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a rule")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<RuleRecord, A::Error> {
+        const NAMES: [&str; 6] = ["Condition", "Threshold", "Command", "Param", "Cooldown", "SelfOnly"];
+        let (mut rule, mut seen) = (RuleRecord::default(), Vec::new());
+        let at = Inside { outer: None, top: 0 };
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let Some(index) = self.0.key(&key, NAMES.into_iter(), &mut seen)? else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let shape = match index {
+                0 | 4 => Shape::Int,
+                1..=3 => Shape::Float,
+                _ => Shape::Bool,
+            };
+            match (index, map.next_value_seed(ValueSeed(self.0, shape, &at))?) {
+                (0, Some(Value::Int(v))) => rule.condition = v,
+                (1, Some(Value::Float(v))) => rule.threshold = v,
+                (2, Some(Value::Float(v))) => rule.command = single(self.0, v)?,
+                (3, Some(Value::Float(v))) => rule.param = single(self.0, v)?,
+                (4, Some(Value::Int(v))) => rule.cooldown = v,
+                (5, value) => rule.self_only = value.is_some(),
+                _ => {}
+            }
+        }
+        Ok(rule)
+    }
+}
+
+struct TopologySeed<'a>(&'a Context);
+
+impl<'de> DeserializeSeed<'de> for TopologySeed<'_> {
+    type Value = Document;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> std::result::Result<Self::Value, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TopologySeed<'_> {
+    type Value = Document;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a topology")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Self::Value, E> {
+        match self.0.reading {
+            Reading::Loom => Ok(Document::default()),
+            _ => Err(self.0.fail(Fault::Json, "null where a topology is needed")),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Document, A::Error> {
+        const NAMES: [&str; 6] = ["depth", "rows", "cols", "layers_per_cell", "layers", "id"];
+        let (ctx, mut document, mut seen) = (self.0, Document::default(), Vec::new());
+        let at = Inside { outer: None, top: 0 };
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let Some(index) = ctx.key(&key, NAMES.into_iter(), &mut seen)? else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            match index {
+                4 => document.records = map.next_value_seed(TopSeed(ctx))?,
+                5 => {
+                    map.next_value_seed(ValueSeed(ctx, Shape::Text, &at))?;
+                }
+                _ => {
+                    if let Some(Value::Int(v)) = map.next_value_seed(ValueSeed(ctx, Shape::Int, &at))? {
+                        document.extents[index] = v;
+                    }
+                }
+            }
+        }
+        match (0..5).find(|i| !seen.contains(i)) {
+            Some(i) if ctx.reading != Reading::Loom => {
+                Err(ctx.fail(Fault::Key, format!("the topology has no key {:?}", NAMES[i])))
+            }
+            _ => Ok(document),
+        }
+    }
+}
+
+/// The top-level layers.
+struct TopSeed<'a>(&'a Context);
+
+impl<'de> DeserializeSeed<'de> for TopSeed<'_> {
+    type Value = Vec<Record>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> std::result::Result<Self::Value, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TopSeed<'_> {
+    type Value = Vec<Record>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of layers")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Self::Value, E> {
+        match self.0.reading {
+            Reading::Loom => Ok(Vec::new()),
+            _ => Err(self.0.fail(Fault::Json, "null where a list of layers is needed")),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Self::Value, A::Error> {
+        let mut layers = Vec::new();
+        loop {
+            let at = Inside { outer: None, top: layers.len() };
+            match list.next_element_seed(RecordSeed(self.0, &at))? {
+                Some(layer) => layers.push(layer),
+                None => return Ok(layers),
+            }
+        }
+    }
+}
+
+struct HeaderSeed<'a>(&'a Context);
+
+impl<'de> DeserializeSeed<'de> for HeaderSeed<'_> {
+    type Value = Header;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> std::result::Result<Self::Value, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for HeaderSeed<'_> {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a header")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Self::Value, E> {
+        match self.0.reading {
+            Reading::Loom => Ok(Header::default()),
+            _ => Err(self.0.fail(Fault::Json, "null where a header is needed")),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Header, A::Error> {
+        const NAMES: [&str; 4] = ["format_version", "network", "blobs", "transformer"];
+        let (ctx, mut header, mut seen) = (self.0, Header::default(), Vec::new());
+        let at = Inside { outer: None, top: 0 };
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let Some(index) = ctx.key(&key, NAMES.into_iter(), &mut seen)? else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            match index {
+                0 => match map.next_value_seed(ValueSeed(ctx, Shape::Int, &at))? {
+                    Some(Value::Int(v)) if v != 1 && ctx.reading != Reading::Loom || !(0..=65_535).contains(&v) => {
+                        return Err(ctx.fail(Fault::Version, format!("format_version is {v}; expected 1")));
+                    }
+                    _ => {}
+                },
+                1 => header.document = map.next_value_seed(TopologySeed(ctx))?,
+                2 => header.entries = map.next_value_seed(EntriesSeed(ctx))?,
+                _ => header.decoder = map.next_value_seed(DecoderSeed(ctx))?,
+            }
+        }
+        match (0..3).find(|i| !seen.contains(i)) {
+            Some(i) if ctx.reading != Reading::Loom => {
+                Err(ctx.fail(Fault::Key, format!("the header has no key {:?}", NAMES[i])))
+            }
+            _ => Ok(header),
+        }
+    }
+}
+
+struct EntriesSeed<'a>(&'a Context);
+
+impl<'de> DeserializeSeed<'de> for EntriesSeed<'_> {
+    type Value = Vec<Entry>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> std::result::Result<Self::Value, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for EntriesSeed<'_> {
+    type Value = Vec<Entry>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of blobs or null")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Self::Value, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Self::Value, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = list.next_element_seed(EntrySeed(self.0))? {
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+}
+
+struct EntrySeed<'a>(&'a Context);
+
+impl<'de> DeserializeSeed<'de> for EntrySeed<'_> {
+    type Value = Entry;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> std::result::Result<Self::Value, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for EntrySeed<'_> {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a blob")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Entry, A::Error> {
+        const NAMES: [&str; 6] = ["path", "offset", "length", "dtype", "native", "scale"];
+        let (ctx, mut entry, mut seen) = (self.0, Entry::default(), Vec::new());
+        let at = Inside { outer: None, top: 0 };
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let Some(index) = ctx.key(&key, NAMES.into_iter(), &mut seen)? else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            if matches!(index, 1 | 2) {
+                // They may use all 64 bits; their sum is checked against the file.
+                let place: u64 = map.next_value()?;
+                *(if index == 1 { &mut entry.offset } else { &mut entry.length }) = place;
+                continue;
+            }
+            let shape = match index {
+                0 | 3 => Shape::Text,
+                4 => Shape::Bool,
+                _ => Shape::Float,
+            };
+            match (index, map.next_value_seed(ValueSeed(ctx, shape, &at))?) {
+                (0, Some(Value::Text(text))) => entry.path = text.to_string(),
+                (3, Some(Value::Text(text))) => entry.dtype = text.to_string(),
+                (4, value) => entry.native = value.is_some(),
+                (5, Some(Value::Float(v))) => entry.scale = single(ctx, v)?,
+                _ => {}
+            }
+        }
+        match (0..5).find(|i| !seen.contains(i)) {
+            Some(i) if ctx.reading != Reading::Loom => {
+                Err(ctx.fail(Fault::Key, format!("the blob {:?} has no key {:?}", entry.path, NAMES[i])))
+            }
+            _ => Ok(entry),
+        }
+    }
+}
+
+struct DecoderSeed<'a>(&'a Context);
+
+impl<'de> DeserializeSeed<'de> for DecoderSeed<'_> {
+    type Value = Option<(Decoder, Option<Dims>)>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> std::result::Result<Self::Value, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for DecoderSeed<'_> {
+    type Value = Option<(Decoder, Option<Dims>)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a transformer section")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Self::Value, E> {
+        match self.0.reading {
+            Reading::Loom => Ok(None),
+            _ => Err(self.0.fail(Fault::Json, "null where a transformer section is needed")),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
+        let (ctx, mut decoder, mut dims, mut seen) = (self.0, Decoder::default(), None, Vec::new());
+        let names = Decoder::KEYS.iter().map(|(name, ..)| *name).chain(["dims"]);
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            match ctx.key(&key, names.clone(), &mut seen)? {
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+                Some(index) if index == Decoder::KEYS.len() => dims = Some(map.next_value_seed(DimsSeed(ctx))?),
+                Some(index) => ctx.section(&mut map, Decoder::KEYS[index].1, |v| decoder.set(index, v))?,
+            }
+        }
+        ctx.complete("transformer section", Decoder::KEYS, &seen)?;
+        Ok(Some((decoder, dims)))
+    }
+}
+
+struct DimsSeed<'a>(&'a Context);
+
+impl<'de> DeserializeSeed<'de> for DimsSeed<'_> {
+    type Value = Dims;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> std::result::Result<Self::Value, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for DimsSeed<'_> {
+    type Value = Dims;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the dims of a transformer")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Dims, A::Error> {
+        let (ctx, mut dims, mut seen) = (self.0, Dims::default(), Vec::new());
+        let names = Dims::KEYS.iter().map(|(name, ..)| *name);
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            match ctx.key(&key, names.clone(), &mut seen)? {
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+                Some(index) => ctx.section(&mut map, Dims::KEYS[index].1, |v| dims.set(index, v))?,
+            }
+        }
+        ctx.complete("dims", Dims::KEYS, &seen)?;
+        Ok(dims)
+    }
+}
+
+impl Context {
+    /// Reads one value of a section.
+    fn section<'de, A: MapAccess<'de>>(
+        &self,
+        map: &mut A,
+        shape: Shape,
+        set: impl FnOnce(Value),
+    ) -> std::result::Result<(), A::Error> {
+        let at = Inside { outer: None, top: 0 };
+        if let Some(value) = map.next_value_seed(ValueSeed(self, shape, &at))? {
+            set(value);
+        }
+        Ok(())
+    }
+
+    /// `Err` when a key that files always have was not seen.
+    fn complete<E: serde::de::Error>(
+        &self,
+        what: &str,
+        keys: &[(&str, Shape, bool)],
+        seen: &[usize],
+    ) -> std::result::Result<(), E> {
+        let missing = keys.iter().enumerate().find(|(i, (.., always))| *always && !seen.contains(i));
+        match missing {
+            Some((_, (name, ..))) if self.reading != Reading::Loom => {
+                Err(self.fail(Fault::Key, format!("the {what} has no key {name:?}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Zstandard sections. Reading is pure Rust; writing needs the feature `zstd`.
+
+#![forbid(unsafe_code)]
+
+use std::fmt::Display;
+use std::io::Read as _;
+
+use super::fault::{Fault, ensure};
+use crate::error::Result;
+
+/// How many times its stored length a section may expand to, so that a small file cannot ask for
+/// much memory.
+pub(super) const MOST_EXPANSION: usize = 256;
+
+/// The largest window of a frame, in bytes.
+const LARGEST_WINDOW: u64 = 1 << 27;
+
+/// Expands one frame of exactly `raw` bytes.
+pub(super) fn expand(place: &dyn Display, stored: &[u8], raw: usize) -> Result<Vec<u8>> {
+    let wrong = |what: String| Fault::Compression.at(place, what);
+    ensure(raw / MOST_EXPANSION <= stored.len(), || {
+        Fault::Limit
+            .at(place, format!("{} bytes expand to {raw}; at most {MOST_EXPANSION} times is read", stored.len()))
+    })?;
+    let mut rest = stored;
+    let window = (raw as u64).max(1 << 10).next_power_of_two().min(LARGEST_WINDOW);
+    let decoder = ruzstd::decoding::StreamingDecoder::new_with_max_window_size(&mut rest, window);
+    let mut decoder = decoder.map_err(|e| wrong(e.to_string()))?;
+    let mut bytes = vec![0; raw];
+    decoder.read_exact(&mut bytes).map_err(|e| wrong(e.to_string()))?;
+    let more = decoder.read(&mut [0]).map_err(|e| wrong(e.to_string()))?;
+    ensure(more == 0, || wrong(format!("expands to more than {raw} bytes")))?;
+    drop(decoder);
+    ensure(rest.is_empty(), || Fault::Trailing.at(place, format!("{} bytes follow the frame", rest.len())))?;
+    Ok(bytes)
+}
+
+/// One frame with its length and checksum, where that is shorter than `raw` and may be read back.
+#[cfg(feature = "zstd")]
+pub(super) fn shrink(raw: &[u8]) -> Option<Vec<u8>> {
+    const LEVEL: i32 = 9;
+    // Only an allocation can fail here; the bytes are then stored as they are.
+    let frame = zstd::bulk::compress(raw, LEVEL).ok()?;
+    (frame.len() < raw.len() && raw.len() / MOST_EXPANSION <= frame.len()).then_some(frame)
+}
+
+/// Without the feature nothing is compressed.
+#[cfg(not(feature = "zstd"))]
+pub(super) fn shrink(_: &[u8]) -> Option<Vec<u8>> {
+    None
+}
