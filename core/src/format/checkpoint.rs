@@ -15,13 +15,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::fault::{Fault, ensure};
+use super::fault::Fault;
 use super::flat::{Layout, is_apart};
-use super::q4;
-use super::record::{Key, Record, Shape, Value};
+use super::layer::{Stored, has_no_place, is_bridged};
+use super::record::{Record, Shape, Value};
 use super::source::Section;
 use super::topology::{Has, LayerPath, Topology, set_dtype};
-use crate::dtype::{Affine, Dtype, Magnitudes, Numerics};
+use crate::dtype::{Affine, Dtype, Numerics};
 use crate::error::{Error, Problem, Result};
 use crate::grid::{Network, WeightTable};
 use crate::layers::{LayerKind, QkNorm};
@@ -238,30 +238,6 @@ pub struct Checkpoint {
     pub(super) blobs: BTreeMap<BlobId, Blob>,
 }
 
-/// A role of a layer as it is stored.
-#[derive(Clone, Debug)]
-pub(super) struct Stored {
-    pub(super) role: Role,
-    pub(super) shape: Vec<usize>,
-    pub(super) coding: Coding,
-    pub(super) bytes: Bytes,
-}
-
-impl Stored {
-    fn store(&self) -> Result<WeightStore> {
-        match self.coding.encoding {
-            Encoding::Codes(dtype, numerics) => {
-                let scales = Scales::Tensor(self.coding.affine());
-                WeightStore::packed(dtype, numerics, self.shape.clone(), scales, self.bytes.clone())
-            }
-            Encoding::Q4_0 => {
-                let n = self.shape.iter().product();
-                WeightStore::f32(self.shape.clone(), q4::decode(self.role.name(), &self.bytes, n)?)
-            }
-        }
-    }
-}
-
 impl Checkpoint {
     /// A network's topology and weights. Nothing is copied.
     ///
@@ -367,28 +343,6 @@ impl Checkpoint {
         fresh.iter().try_for_each(|id| self.check_tail(id))
     }
 
-    /// `Err` when unused bits of a blob's last byte are not zero.
-    fn check_tail(&self, id: &BlobId) -> Result<()> {
-        let (BlobId::Layer(path, part), Some(blob)) = (id, self.blobs.get(id)) else { return Ok(()) };
-        let (Encoding::Codes(dtype, _), Some(record)) = (blob.coding.encoding, self.topology.find(path)) else {
-            return Ok(());
-        };
-        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
-        let n = match part {
-            Part::Array => layout.count(),
-            Part::Role(role) => {
-                let shape = record.role_shape(*role, &layout, blob).map_err(|what| Fault::Length.at(id, what))?;
-                shape.iter().product()
-            }
-            Part::Master | Part::Q4(_) | Part::Biases => return Ok(()),
-        };
-        let unused = (8 * blob.len()).saturating_sub(n * dtype.bits());
-        let last = blob.read(id)?.last().copied().unwrap_or(0);
-        ensure(unused == 0 || u32::from(last) & ((1 << unused) - 1) == 0, || {
-            Fault::Tail.at(id, format!("the last {unused} bits of its last byte {last:#04x} are unused and must be 0"))
-        })
-    }
-
     /// The network, with the weights of every layer.
     ///
     /// # Errors
@@ -469,10 +423,10 @@ impl Checkpoint {
             if storage.numerics == Numerics::Loom && !stored.iter().any(|s| has_no_place(record, s.role)) {
                 let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(&path, what))?;
                 let mut parts = Vec::new();
-                for RoleShapeRef { role, n } in RoleShapeRef::all(&layout) {
-                    let bytes = match stored.iter().find(|stored| stored.role == role) {
-                        Some(stored) => plain(stored)?.read(&BlobId::Layer(path.clone(), Part::Role(role)))?,
-                        None => Bytes::from(vec![0; 4 * n]),
+                for role in &layout.roles {
+                    let bytes = match stored.iter().find(|stored| stored.role == role.role) {
+                        Some(stored) => plain(stored)?.read(&BlobId::Layer(path.clone(), Part::Role(role.role)))?,
+                        None => Bytes::from(vec![0; 4 * role.shape.iter().product::<usize>()]),
                     };
                     parts.push(bytes);
                 }
@@ -533,25 +487,6 @@ impl Checkpoint {
         })
     }
 
-    /// A role of a layer as float32.
-    ///
-    /// # Errors
-    /// [`Error::Format`] with the fault [`Fault::Loss`] when float32 does not hold its numbers.
-    pub(super) fn float32(&self, path: &LayerPath, record: &Record, role: Role) -> Result<Bytes> {
-        let id = BlobId::Layer(path.clone(), Part::Role(role));
-        let stored = self.stored(path, record)?.into_iter().find(|stored| stored.role == role);
-        let stored = stored.ok_or_else(|| Fault::Missing.at(&id, "there are no such weights"))?;
-        if stored.coding.encoding == Coding::F32.encoding {
-            return Ok(stored.bytes);
-        }
-        let store = stored.store()?;
-        let lost = store.iter().position(|w| f64::from(w as f32) != w);
-        ensure(lost.is_none(), || {
-            Fault::Loss.at(&id, format!("element {} is no float32 number", lost.unwrap_or_default()))
-        })?;
-        Ok(store.morph(Dtype::Float32, Numerics::Loom)?.shared_bytes())
-    }
-
     /// The roles that a layer has weights for.
     fn has(&self, path: &LayerPath) -> Has {
         let Some(record) = self.topology.find(path) else { return Has::default() };
@@ -573,345 +508,4 @@ impl Checkpoint {
         };
         Has { qk_norm, bias }
     }
-
-    /// Every role of a layer as it is stored; masters are stored in their layer's dtype.
-    pub(super) fn stored(&self, path: &LayerPath, record: &Record) -> Result<Vec<Stored>> {
-        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
-        let mut found = Vec::new();
-        for (id, blob) in self.layer_blobs(path) {
-            let BlobId::Layer(_, part) = id else { continue };
-            let (part, bytes) = (*part, blob.read(id)?);
-            match part {
-                Part::Array | Part::Master => {
-                    let (coding, bytes) =
-                        if part == Part::Master { baked(id, blob.coding, &bytes)? } else { (blob.coding, bytes) };
-                    let Encoding::Codes(dtype, _) = coding.encoding else {
-                        return Err(Fault::Config.at(id, "an array of codes cannot be Q4_0"));
-                    };
-                    for (role, bytes) in layout.roles.iter().zip(layout.split(dtype.bits(), &bytes)) {
-                        found.push(Stored { role: role.role, shape: role.shape.clone(), coding, bytes });
-                    }
-                }
-                Part::Q4(key) => {
-                    let role = Q4_KEYS.iter().find(|(known, ..)| *known == key).map(|(.., role)| *role);
-                    let shape = role.and_then(|role| Some((role, layout.shape(role)?)));
-                    let (role, shape) = shape.ok_or_else(|| Fault::Path.at(id, "this layer has no such matrix"))?;
-                    found.push(Stored { role, shape: shape.to_vec(), coding: blob.coding, bytes });
-                }
-                Part::Biases => {
-                    let mut start = 0;
-                    for role in layout.roles.iter().filter(|role| role.role.is_vector()) {
-                        let end = start + 4 * role.shape.iter().product::<usize>();
-                        let bytes = bytes.slice(start..end);
-                        found.push(Stored { role: role.role, shape: role.shape.clone(), coding: Coding::F32, bytes });
-                        start = end;
-                    }
-                }
-                Part::Role(role) => {
-                    let shape = record.role_shape(role, &layout, blob).map_err(|what| Fault::Length.at(id, what))?;
-                    found.push(Stored { role, shape, coding: blob.coding, bytes });
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    /// The weights of a layer as one array of version 1.
-    ///
-    /// # Errors
-    /// [`Error::Format`] with the fault [`Fault::Loss`] when one array cannot hold them.
-    pub(super) fn array(&self, path: &LayerPath, record: &Record) -> Result<(Coding, Bytes)> {
-        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
-        let stored = self.stored(path, record)?;
-        let lost = |what: String| Fault::Loss.at(path, what);
-        let first = layout.roles.iter().find_map(|role| stored.iter().find(|s| s.role == role.role));
-        let first = first.ok_or_else(|| Fault::Missing.at(path, "it has no weights"))?;
-        let roles = layout.roles.iter().map(|role| (role, stored.iter().find(|s| s.role == role.role)));
-        let equal = |coding: Coding| coding == first.coding;
-        let mut parts = Vec::new();
-        if let Some(stored) =
-            stored.iter().find(|s| s.coding.encoding == Encoding::Q4_0 && layout.shape(s.role).is_some())
-        {
-            let what = format!("its {} is Q4_0 and cannot stand in an array with the rest", stored.role);
-            return Err(lost(what));
-        }
-        let Encoding::Codes(dtype, numerics) = first.coding.encoding else { return Err(lost("it is Q4_0".into())) };
-        for (role, stored) in roles {
-            let n = role.shape.iter().product();
-            match stored {
-                Some(stored) if equal(stored.coding) => parts.push(stored.bytes.clone()),
-                Some(stored) => {
-                    let (a, b) = (describe(first), describe(stored));
-                    return Err(lost(format!("{a} and {b} cannot share the one array and scale of a layer")));
-                }
-                // The original has biases everywhere; without them they are 0.
-                None => {
-                    let affine = first.coding.affine();
-                    let zeros = dtype.quantise(numerics, std::iter::repeat_n(0.0, n), affine);
-                    if n > 0 && dtype.dequantise(numerics, &zeros, n, affine).is_ok_and(|w| w.iter().any(|w| *w != 0.0))
-                    {
-                        return Err(lost(format!(
-                            "it has no {}, and {dtype} has no code for 0 to write there",
-                            role.role
-                        )));
-                    }
-                    parts.push(zeros.into());
-                }
-            }
-        }
-        if numerics == Numerics::Standard {
-            for (role, part) in layout.roles.iter().zip(&parts) {
-                same_under_loom(role.shape.iter().product(), dtype, first.coding, part)
-                    .map_err(|what| lost(format!("{}: {what}", role.role)))?;
-            }
-        }
-        Ok((Coding::loom(dtype, first.coding.scale), layout.join(dtype.bits(), &parts)))
-    }
-
-    /// Checks that every blob is one that its layer can have, and that every layer has its
-    /// weights, before any byte of them is read.
-    pub(super) fn check_index(&self) -> Result<()> {
-        for (id, blob) in &self.blobs {
-            self.check_blob(id, blob)?;
-        }
-        for (path, record) in self.topology.walk() {
-            let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(&path, what))?;
-            if layout.count() == 0 || record.has(Key::IsRemoteLink) {
-                continue;
-            }
-            let has = |part| self.blobs.contains_key(&BlobId::Layer(path.clone(), part));
-            let (array, master) = (has(Part::Array), has(Part::Master));
-            let q4 = Q4_KEYS.iter().any(|(key, ..)| has(Part::Q4(*key)));
-            let roles = layout.roles.iter().any(|role| !is_bridged(record, role.role) && has(Part::Role(role.role)));
-            let forms = [array, master, q4, roles].into_iter().filter(|form| *form).count();
-            ensure(forms <= 1, || Fault::Duplicate.at(&path, "its weights are there in two forms"))?;
-            ensure(forms == 1, || {
-                let what = format!("it needs {} weights, and no blob has them", layout.count());
-                Fault::Missing.at(&path, what)
-            })?;
-            if roles || q4 {
-                let there = |role: Role| match q4 {
-                    true => Q4_KEYS.iter().any(|(key, _, known)| *known == role && has(Part::Q4(*key))),
-                    false => has(Part::Role(role)),
-                };
-                let (vectors, matrices): (Vec<_>, Vec<_>) = layout.roles.iter().partition(|role| role.role.is_vector());
-                let gains = |role: Role| role == Role::Gamma;
-                let missing = matrices.iter().chain(vectors.iter().filter(|role| gains(role.role)));
-                if let Some(role) = missing.into_iter().find(|role| !there(role.role)) {
-                    return Err(Fault::Missing.at(&path, format!("no blob has its {}", role.role)));
-                }
-                let shifts = || vectors.iter().filter(|role| !gains(role.role));
-                if !q4
-                    && shifts().any(|role| there(role.role))
-                    && let Some(role) = shifts().find(|role| !there(role.role))
-                {
-                    return Err(Fault::Missing.at(&path, format!("no blob has its {}, others are there", role.role)));
-                }
-            }
-            let (q, k) = (has(Part::Role(Role::QNorm)), has(Part::Role(Role::KNorm)));
-            ensure(q == k, || Fault::Missing.at(&path, "q_norm and k_norm go together, and only one is there"))?;
-        }
-        if let Some((decoder, _)) = &self.decoder {
-            let missing = [
-                (true, BlobId::Embeddings),
-                (!decoder.lm_head_tied, BlobId::LmHead),
-                (decoder.has_final_norm, BlobId::FinalNorm),
-            ];
-            for (needed, id) in missing {
-                ensure(!needed || self.blobs.contains_key(&id), || {
-                    Fault::Missing.at(&id, "the transformer section asks for this blob")
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    fn check_blob(&self, id: &BlobId, blob: &Blob) -> Result<()> {
-        let BlobId::Layer(path, part) = id else {
-            let whole = blob.len().is_multiple_of(4) && !blob.is_empty();
-            ensure(self.decoder.is_some(), || Fault::Path.at(id, "there is no transformer section"))?;
-            ensure(blob.coding.encoding == Coding::F32.encoding, || Fault::Config.at(id, "it must be float32"))?;
-            return ensure(whole, || Fault::Length.at(id, format!("{} bytes are no float32 array", blob.len())));
-        };
-        let record = self.topology.find(path).ok_or_else(|| Fault::Path.at(id, "no layer has this path"))?;
-        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
-        let strange = || Fault::Path.at(id, format!("a {} layer has no such weights", record.kind.name()));
-        let expected = match part {
-            Part::Array | Part::Master if layout.count() == 0 => return Err(strange()),
-            Part::Array | Part::Master => {
-                let Encoding::Codes(dtype, _) = blob.coding.encoding else {
-                    return Err(Fault::Config.at(id, "Q4_0 is for single matrices"));
-                };
-                (if *part == Part::Master { Dtype::Float32 } else { dtype }).packed_len(layout.count())
-            }
-            Part::Q4(key) => {
-                let role = Q4_KEYS.iter().find(|(known, kind, _)| known == key && *kind == record.kind);
-                let (.., role) = role.ok_or_else(strange)?;
-                ensure(blob.coding.encoding == Encoding::Q4_0, || Fault::Config.at(id, "it must be Q4_0"))?;
-                layout.shape(*role).and_then(|shape| q4::len(shape.iter().product()))
-            }
-            Part::Biases => {
-                ensure(matches!(record.kind, LayerKind::Mha | LayerKind::SwiGlu), strange)?;
-                ensure(blob.coding.encoding == Coding::F32.encoding, || Fault::Config.at(id, "it must be float32"))?;
-                let vectors = layout.roles.iter().filter(|role| role.role.is_vector());
-                Dtype::Float32.packed_len(vectors.map(|role| role.shape.iter().product::<usize>()).sum())
-            }
-            Part::Role(role) => {
-                let Encoding::Codes(dtype, _) = blob.coding.encoding else {
-                    return Err(Fault::Config.at(id, "a role cannot be Q4_0"));
-                };
-                let shape = record.role_shape(*role, &layout, blob).map_err(|what| Fault::Length.at(id, what))?;
-                ensure(!shape.is_empty(), strange)?;
-                dtype.packed_len(shape.iter().product())
-            }
-        };
-        ensure(expected == Some(blob.len()), || {
-            let needed = expected.map_or_else(|| "too many to count".to_string(), |n| format!("{n} bytes"));
-            Fault::Length.at(id, format!("{} bytes where {needed} are needed", blob.len()))
-        })?;
-        check_coding(id, *part, &blob.coding)
-    }
-}
-
-/// Whether the biases of a layer stand apart from its array: those of a dense layer, which the
-/// original's bridge keeps.
-pub(super) fn is_bridged(record: &Record, role: Role) -> bool {
-    record.kind == LayerKind::Dense && role == Role::Bias
-}
-
-/// Whether neither the array nor a blob beside it has a place for a role.
-fn has_no_place(record: &Record, role: Role) -> bool {
-    let array = Layout::of_record(record).is_ok_and(|layout| layout.shape(role).is_some());
-    !(array || is_apart(role) || is_bridged(record, role))
-}
-
-struct RoleShapeRef {
-    role: Role,
-    n: usize,
-}
-
-impl RoleShapeRef {
-    fn all(layout: &Layout) -> impl Iterator<Item = Self> {
-        layout.roles.iter().map(|role| Self { role: role.role, n: role.shape.iter().product() })
-    }
-}
-
-impl Record {
-    /// Features of an attention head.
-    pub(super) fn head_width(&self) -> usize {
-        match self.size(Key::HeadDim) {
-            0 => self.size(Key::DModel).checked_div(self.size(Key::NumHeads)).unwrap_or(0),
-            width => width,
-        }
-    }
-
-    /// The shape of a role: of the array, or one that stands apart. Empty when the kind has none.
-    pub(super) fn role_shape(
-        &self,
-        role: Role,
-        layout: &Layout,
-        blob: &Blob,
-    ) -> std::result::Result<Vec<usize>, String> {
-        if let Some(shape) = layout.shape(role) {
-            return Ok(shape.to_vec());
-        }
-        let conv = matches!(
-            self.kind,
-            LayerKind::Cnn1
-                | LayerKind::Cnn2
-                | LayerKind::Cnn3
-                | LayerKind::ConvTransposed1
-                | LayerKind::ConvTransposed2
-                | LayerKind::ConvTransposed3
-        );
-        Ok(match (self.kind, role) {
-            (LayerKind::Dense, Role::Bias) => vec![self.size(Key::OutputHeight)],
-            (_, Role::Bias) if conv => vec![self.size(Key::Filters)],
-            (LayerKind::Mha, Role::QNorm | Role::KNorm) => {
-                let (q, kv) = Layout::attention(self)?;
-                let (width, whole) = (self.head_width(), if role == Role::QNorm { q } else { kv });
-                match blob.len() / 4 {
-                    n if n == width => vec![width],
-                    n if n == whole => vec![whole],
-                    n => return Err(format!("{n} gains where a head has {width} and all heads have {whole}")),
-                }
-            }
-            _ => Vec::new(),
-        })
-    }
-}
-
-fn describe(stored: &Stored) -> String {
-    let numerics = match stored.coding.encoding {
-        Encoding::Codes(_, Numerics::Standard) => "standard ",
-        _ => "",
-    };
-    format!("{} as {numerics}{} at scale {:e}", stored.role, stored.coding.encoding, stored.coding.scale)
-}
-
-/// Whether a type's weights depend on a scale.
-fn uses_scale(dtype: Dtype) -> bool {
-    !matches!(dtype, Dtype::Float64 | Dtype::Float32 | Dtype::Float16 | Dtype::BFloat16)
-}
-
-pub(super) fn check_coding(id: &BlobId, part: Part, coding: &Coding) -> Result<()> {
-    let Encoding::Codes(dtype, numerics) = coding.encoding else { return Ok(()) };
-    let scale = coding.scale;
-    ensure(scale.is_finite(), || Fault::Scale.at(id, format!("the scale is {scale}; it must be finite")))?;
-    let most = dtype.largest_zero_point(numerics);
-    ensure(coding.zero_point <= most, || {
-        Fault::Scale.at(id, format!("zero point {} in {dtype} ({numerics}); at most {most}", coding.zero_point))
-    })?;
-    let used = uses_scale(dtype) || (part == Part::Master && dtype != Dtype::Float32);
-    ensure(scale != 0.0 || !used, || {
-        Fault::Scale
-            .at(id, format!("the scale is 0 or missing, which makes every {dtype} weight 0; 1 is the neutral one"))
-    })
-}
-
-/// A float32 master stored in its type, as the original stores it.
-pub(super) fn baked(id: &BlobId, coding: Coding, master: &[u8]) -> Result<(Coding, Bytes)> {
-    let Encoding::Codes(dtype, numerics) = coding.encoding else { return Err(Fault::Config.at(id, "no codes")) };
-    if dtype == Dtype::Float32 {
-        return Ok((coding, Bytes::copy_from_slice(master)));
-    }
-    let coding = baked_coding(coding, dtype, master);
-    ensure(coding.scale.is_finite() && (coding.scale != 0.0 || !uses_scale(dtype)), || {
-        Fault::Scale.at(id, format!("its weights ask for a scale of {}, which no file can hold", coding.scale))
-    })?;
-    Ok((coding, dtype.quantise(numerics, singles(master), coding.affine()).into()))
-}
-
-/// How a master will be coded: a scale of 1 means one chosen for the weights.
-pub(super) fn baked_coding(coding: Coding, dtype: Dtype, master: &[u8]) -> Coding {
-    if coding.scale != 1.0 || dtype == Dtype::Float32 {
-        return coding;
-    }
-    Coding::loom(dtype, dtype.choose(Numerics::Loom, &Magnitudes::of(singles(master))).scale)
-}
-
-fn singles(bytes: &[u8]) -> impl Iterator<Item = f64> + '_ {
-    bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b)))
-}
-
-/// `Err` with the first weight that `loom` would decode to another number.
-fn same_under_loom(n: usize, dtype: Dtype, coding: Coding, bytes: &[u8]) -> std::result::Result<(), String> {
-    let loom = dtype.affine(Numerics::Loom, coding.scale);
-    let bits = dtype.bits();
-    let differs = |code: u64| {
-        let (ours, theirs) =
-            (dtype.value(Numerics::Standard, code, coding.affine()), dtype.value(Numerics::Loom, code, loom));
-        (ours.to_bits() != theirs.to_bits()).then_some((ours, theirs))
-    };
-    let table: Vec<_> = if bits <= 8 { (0..1u64 << bits).map(differs).collect() } else { Vec::new() };
-    let mut found = None;
-    crate::dtype::unpack(bits, bytes, 0, n, |i, code| {
-        if found.is_none() {
-            let difference = if bits <= 8 { table[code as usize] } else { differs(code) };
-            found = difference.map(|(ours, theirs)| {
-                format!("element {i} is {ours:e} in standard {dtype}, and would be read as {theirs:e}; choose --numerics loom")
-            });
-        }
-    });
-    found.map_or(Ok(()), Err)
 }

@@ -23,20 +23,22 @@
 //! allocated; a file of n bytes takes at most 64 n bytes and 64 MiB, or 256 n where sections are
 //! compressed. Files are replaced as a whole.
 
+mod check;
 mod checkpoint;
 mod fault;
 mod file;
 pub mod flat;
 mod json;
+mod layer;
 mod loss;
 mod parse;
 mod q4;
 mod record;
 mod source;
+mod spec;
 mod text;
 pub mod topology;
 mod transformer;
-mod tree;
 mod v1;
 mod v2;
 mod zstd;
@@ -50,3 +52,5 @@ pub use record::{Key, Record, Step, activation_name, kind_name};
 pub use source::Access;
 pub use topology::{LayerPath, Topology};
 pub use transformer::Transformer;
+#[doc(hidden)]
+pub use v2::reseal;

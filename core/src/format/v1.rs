@@ -12,11 +12,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::checkpoint::{
-    Blob, BlobId, Checkpoint, Coding, Decoder, Dims, Encoding, Part, Q4_KEYS, baked_coding, is_bridged,
-};
+use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Decoder, Dims, Encoding, Part, Q4_KEYS};
 use super::fault::{Fault, ensure};
 use super::flat::{Layout, is_apart};
+use super::layer::{baked_coding, is_bridged};
 use super::loss::{Losses, Target};
 use super::parse::{self, Entry, Reading};
 use super::record::{Key, Record, Step, Value};
@@ -298,7 +297,7 @@ fn array<'a>(
             match blob.coding.encoding {
                 Encoding::Codes(dtype, _) if master => {
                     let coding = baked_coding(blob.coding, dtype, &blob.read(&id)?);
-                    super::checkpoint::check_coding(&id, Part::Array, &coding)?;
+                    super::check::check_coding(&id, Part::Array, &coding)?;
                     coding
                 }
                 _ => blob.coding,

@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::checkpoint::{Decoder, Dims};
-use super::fault::{Fault, ensure};
-use super::parse::DEEPEST;
-use super::record::{ACTIVATIONS, Key, Record, RuleRecord, SOFTMAXES, Shape, Value};
-use super::topology::{Topology, grid};
 use crate::dtype::Dtype;
 use crate::error::Result;
+use crate::format::checkpoint::{Decoder, Dims};
+use crate::format::fault::{Fault, ensure};
+use crate::format::parse::DEEPEST;
+use crate::format::record::{ACTIVATIONS, Key, Record, RuleRecord, SOFTMAXES, Shape, Value};
+use crate::format::topology::{Topology, grid};
 use crate::layers::LayerKind;
 
 /// How far back a repetition may reach.
@@ -94,8 +94,9 @@ impl Writer {
         self.bytes.push(v as u8);
     }
 
-    fn signed(&mut self, v: i64) {
-        self.varint((v << 1 ^ v >> 63) as u64);
+    /// A number that is not negative: readers refuse others.
+    fn size(&mut self, v: i64) {
+        self.varint(v as u64);
     }
 
     fn string(&mut self, text: &Arc<str>) {
@@ -119,7 +120,7 @@ impl Writer {
         self.varint(fields.len() as u64 + u64::from(placed));
         if placed {
             self.varint(POSITION);
-            record.at.iter().for_each(|&v| self.signed(v));
+            record.at.iter().for_each(|&v| self.size(v));
         }
         for (key, value) in fields {
             self.varint(*key as u64);
@@ -129,7 +130,7 @@ impl Writer {
 
     fn value(&mut self, value: &Value) {
         match value {
-            Value::Int(v) => self.signed(*v),
+            Value::Int(v) => self.size(*v),
             Value::Float(v) => self.bytes.extend_from_slice(&v.to_le_bytes()),
             Value::Set => {}
             Value::Text(v) => self.string(v),
@@ -150,11 +151,11 @@ impl Writer {
             Value::Rules(rules) => {
                 self.varint(rules.len() as u64);
                 for rule in rules {
-                    self.signed(rule.condition);
+                    self.size(rule.condition);
                     self.bytes.extend_from_slice(&rule.threshold.to_le_bytes());
                     self.bytes.extend_from_slice(&rule.command.to_le_bytes());
                     self.bytes.extend_from_slice(&rule.param.to_le_bytes());
-                    self.signed(rule.cooldown);
+                    self.size(rule.cooldown);
                     self.bytes.push(u8::from(rule.self_only));
                 }
             }
@@ -273,9 +274,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn signed(&mut self) -> Result<i64> {
+    fn size(&mut self) -> Result<i64> {
         let v = self.varint()?;
-        Ok((v >> 1) as i64 ^ -((v & 1) as i64))
+        i64::try_from(v).map_err(|_| self.wrong(Fault::Limit, format!("{v} is beyond any size")))
     }
 
     /// A number of things that take at least `bytes` bytes each, so that it can be believed.
@@ -316,7 +317,7 @@ impl<'a> Reader<'a> {
             before = Some(id);
             if id == POSITION {
                 for i in 0..4 {
-                    record.at[i] = self.signed()?;
+                    record.at[i] = self.size()?;
                 }
                 ensure(record.at != [0; 4], || self.wrong(Fault::Config, "a position of zeros is left out"))?;
                 continue;
@@ -336,7 +337,7 @@ impl<'a> Reader<'a> {
 
     fn value(&mut self, shape: Shape, depth: usize) -> Result<Value> {
         Ok(match shape {
-            Shape::Int => Value::Int(self.signed()?),
+            Shape::Int => Value::Int(self.size()?),
             Shape::Float => Value::Float(self.f64()?),
             Shape::Bool => Value::Set,
             Shape::Text => {
@@ -374,11 +375,11 @@ impl<'a> Reader<'a> {
                 let mut rules = Vec::new();
                 for _ in 0..n {
                     rules.push(RuleRecord {
-                        condition: self.signed()?,
+                        condition: self.size()?,
                         threshold: self.f64()?,
                         command: self.f32()?,
                         param: self.f32()?,
-                        cooldown: self.signed()?,
+                        cooldown: self.size()?,
                         self_only: self.flag()?,
                     });
                 }

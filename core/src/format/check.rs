@@ -1,0 +1,159 @@
+//! What a checkpoint must be before any weight of it is read: every blob belongs to a layer and
+//! has the length that the layer needs, and every layer has its weights, in one form.
+
+#![forbid(unsafe_code)]
+
+use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
+use super::fault::{Fault, ensure};
+use super::flat::Layout;
+use super::layer::{is_bridged, uses_scale};
+use super::q4;
+use super::record::Key;
+use crate::dtype::Dtype;
+use crate::error::Result;
+use crate::layers::LayerKind;
+use crate::store::Role;
+
+impl Checkpoint {
+    /// Checks that every blob is one that its layer can have, and that every layer has its
+    /// weights, before any byte of them is read.
+    pub(super) fn check_index(&self) -> Result<()> {
+        for (id, blob) in &self.blobs {
+            self.check_blob(id, blob)?;
+        }
+        for (path, record) in self.topology.walk() {
+            let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(&path, what))?;
+            if layout.count() == 0 || record.has(Key::IsRemoteLink) {
+                continue;
+            }
+            let has = |part| self.blobs.contains_key(&BlobId::Layer(path.clone(), part));
+            let (array, master) = (has(Part::Array), has(Part::Master));
+            let q4 = Q4_KEYS.iter().any(|(key, ..)| has(Part::Q4(*key)));
+            let roles = layout.roles.iter().any(|role| !is_bridged(record, role.role) && has(Part::Role(role.role)));
+            let forms = [array, master, q4, roles].into_iter().filter(|form| *form).count();
+            ensure(forms <= 1, || Fault::Duplicate.at(&path, "its weights are there in two forms"))?;
+            ensure(forms == 1, || {
+                let what = format!("it needs {} weights, and no blob has them", layout.count());
+                Fault::Missing.at(&path, what)
+            })?;
+            if roles || q4 {
+                let there = |role: Role| match q4 {
+                    true => Q4_KEYS.iter().any(|(key, _, known)| *known == role && has(Part::Q4(*key))),
+                    false => has(Part::Role(role)),
+                };
+                let (vectors, matrices): (Vec<_>, Vec<_>) = layout.roles.iter().partition(|role| role.role.is_vector());
+                let gains = |role: Role| role == Role::Gamma;
+                let missing = matrices.iter().chain(vectors.iter().filter(|role| gains(role.role)));
+                if let Some(role) = missing.into_iter().find(|role| !there(role.role)) {
+                    return Err(Fault::Missing.at(&path, format!("no blob has its {}", role.role)));
+                }
+                let shifts = || vectors.iter().filter(|role| !gains(role.role));
+                if !q4
+                    && shifts().any(|role| there(role.role))
+                    && let Some(role) = shifts().find(|role| !there(role.role))
+                {
+                    return Err(Fault::Missing.at(&path, format!("no blob has its {}, others are there", role.role)));
+                }
+            }
+            let (q, k) = (has(Part::Role(Role::QNorm)), has(Part::Role(Role::KNorm)));
+            ensure(q == k, || Fault::Missing.at(&path, "q_norm and k_norm go together, and only one is there"))?;
+        }
+        if let Some((decoder, _)) = &self.decoder {
+            let missing = [
+                (true, BlobId::Embeddings),
+                (!decoder.lm_head_tied, BlobId::LmHead),
+                (decoder.has_final_norm, BlobId::FinalNorm),
+            ];
+            for (needed, id) in missing {
+                ensure(!needed || self.blobs.contains_key(&id), || {
+                    Fault::Missing.at(&id, "the transformer section asks for this blob")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_blob(&self, id: &BlobId, blob: &Blob) -> Result<()> {
+        let BlobId::Layer(path, part) = id else {
+            let whole = blob.len().is_multiple_of(4) && !blob.is_empty();
+            ensure(self.decoder.is_some(), || Fault::Path.at(id, "there is no transformer section"))?;
+            ensure(blob.coding.encoding == Coding::F32.encoding, || Fault::Config.at(id, "it must be float32"))?;
+            return ensure(whole, || Fault::Length.at(id, format!("{} bytes are no float32 array", blob.len())));
+        };
+        let record = self.topology.find(path).ok_or_else(|| Fault::Path.at(id, "no layer has this path"))?;
+        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
+        let strange = || Fault::Path.at(id, format!("a {} layer has no such weights", record.kind.name()));
+        let expected = match part {
+            Part::Array | Part::Master if layout.count() == 0 => return Err(strange()),
+            Part::Array | Part::Master => {
+                let Encoding::Codes(dtype, _) = blob.coding.encoding else {
+                    return Err(Fault::Config.at(id, "Q4_0 is for single matrices"));
+                };
+                (if *part == Part::Master { Dtype::Float32 } else { dtype }).packed_len(layout.count())
+            }
+            Part::Q4(key) => {
+                let role = Q4_KEYS.iter().find(|(known, kind, _)| known == key && *kind == record.kind);
+                let (.., role) = role.ok_or_else(strange)?;
+                ensure(blob.coding.encoding == Encoding::Q4_0, || Fault::Config.at(id, "it must be Q4_0"))?;
+                layout.shape(*role).and_then(|shape| q4::len(shape.iter().product()))
+            }
+            Part::Biases => {
+                ensure(matches!(record.kind, LayerKind::Mha | LayerKind::SwiGlu), strange)?;
+                ensure(blob.coding.encoding == Coding::F32.encoding, || Fault::Config.at(id, "it must be float32"))?;
+                let vectors = layout.roles.iter().filter(|role| role.role.is_vector());
+                Dtype::Float32.packed_len(vectors.map(|role| role.shape.iter().product::<usize>()).sum())
+            }
+            Part::Role(role) => {
+                let Encoding::Codes(dtype, _) = blob.coding.encoding else {
+                    return Err(Fault::Config.at(id, "a role cannot be Q4_0"));
+                };
+                let shape = record.role_shape(*role, &layout, blob).map_err(|what| Fault::Length.at(id, what))?;
+                ensure(!shape.is_empty(), strange)?;
+                dtype.packed_len(shape.iter().product())
+            }
+        };
+        ensure(expected == Some(blob.len()), || {
+            let needed = expected.map_or_else(|| "too many to count".to_string(), |n| format!("{n} bytes"));
+            Fault::Length.at(id, format!("{} bytes where {needed} are needed", blob.len()))
+        })?;
+        check_coding(id, *part, &blob.coding)
+    }
+
+    /// `Err` when unused bits of a blob's last byte are not zero.
+    pub(super) fn check_tail(&self, id: &BlobId) -> Result<()> {
+        let (BlobId::Layer(path, part), Some(blob)) = (id, self.blobs.get(id)) else { return Ok(()) };
+        let (Encoding::Codes(dtype, _), Some(record)) = (blob.coding.encoding, self.topology.find(path)) else {
+            return Ok(());
+        };
+        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
+        let n = match part {
+            Part::Array => layout.count(),
+            Part::Role(role) => {
+                let shape = record.role_shape(*role, &layout, blob).map_err(|what| Fault::Length.at(id, what))?;
+                shape.iter().product()
+            }
+            Part::Master | Part::Q4(_) | Part::Biases => return Ok(()),
+        };
+        let unused = (8 * blob.len()).saturating_sub(n * dtype.bits());
+        let last = blob.read(id)?.last().copied().unwrap_or(0);
+        ensure(unused == 0 || u32::from(last) & ((1 << unused) - 1) == 0, || {
+            Fault::Tail.at(id, format!("the last {unused} bits of its last byte {last:#04x} are unused and must be 0"))
+        })
+    }
+}
+
+/// `Err` unless the scale and the zero point are ones that the type can have.
+pub(super) fn check_coding(id: &BlobId, part: Part, coding: &Coding) -> Result<()> {
+    let Encoding::Codes(dtype, numerics) = coding.encoding else { return Ok(()) };
+    let scale = coding.scale;
+    ensure(scale.is_finite(), || Fault::Scale.at(id, format!("the scale is {scale}; it must be finite")))?;
+    let most = dtype.largest_zero_point(numerics);
+    ensure(coding.zero_point <= most, || {
+        Fault::Scale.at(id, format!("zero point {} in {dtype} ({numerics}); at most {most}", coding.zero_point))
+    })?;
+    let used = uses_scale(dtype) || (part == Part::Master && dtype != Dtype::Float32);
+    ensure(scale != 0.0 || !used, || {
+        Fault::Scale
+            .at(id, format!("the scale is 0 or missing, which makes every {dtype} weight 0; 1 is the neutral one"))
+    })
+}
