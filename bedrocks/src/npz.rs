@@ -90,6 +90,14 @@ pub enum Error {
         /// The cause.
         what: String,
     },
+    /// A file of one array is not what is accepted.
+    #[error("{path}: {what}")]
+    Array {
+        /// The file.
+        path: PathBuf,
+        /// What was found, what is expected and what to do.
+        what: String,
+    },
     /// One array is not what is accepted.
     #[error("{path}: member {member}: {what}")]
     Member {
@@ -145,6 +153,22 @@ pub fn read_known(path: &Path, size: impl Fn(&str) -> Option<u64>) -> Result<Arr
         }
     }
     Ok(arrays)
+}
+
+/// Reads one `.npy` file.
+///
+/// # Errors
+/// [`Error`], when the file is missing or truncated, or holds anything but a little-endian
+/// float32 or float64 array in C order.
+pub fn read_npy(path: &Path) -> Result<Array, Error> {
+    let open = |source| Error::Open { path: path.into(), source };
+    let mut bytes = Vec::new();
+    File::open(path).map_err(open)?.take(MEMBER_CAP + 1).read_to_end(&mut bytes).map_err(open)?;
+    let wrong = |what: String| Error::Array { path: path.into(), what };
+    if bytes.len() as u64 > MEMBER_CAP {
+        return Err(wrong(format!("is longer than {MEMBER_CAP} bytes")));
+    }
+    parse(&bytes).map_err(wrong)
 }
 
 /// Reads one `.npy` document.

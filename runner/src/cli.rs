@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use loom_core::{Dtype, Isa, Numerics};
 
+use crate::entity::EntityCommand;
 use crate::manifest::unknown;
 use crate::plan::{Check, Selection};
 
@@ -190,6 +191,12 @@ pub enum Command {
         #[command(flatten)]
         folders: Folders,
     },
+    /// Checkpoints: inspect, check, convert, run and compare `.entity` and JSON files.
+    Entity {
+        /// What to do.
+        #[command(subcommand)]
+        what: EntityCommand,
+    },
     /// Measure speed; judges nothing and writes nothing.
     Bench {
         /// What to measure.
@@ -280,7 +287,7 @@ impl DtypeArg {
     }
 }
 
-fn dtype(text: &str) -> Result<DtypeArg, String> {
+pub(crate) fn dtype(text: &str) -> Result<DtypeArg, String> {
     if text.eq_ignore_ascii_case("all") {
         return Ok(DtypeArg::All);
     }
@@ -288,7 +295,7 @@ fn dtype(text: &str) -> Result<DtypeArg, String> {
     Dtype::find(text).map(DtypeArg::One).ok_or_else(|| unknown("dtype", text, names()))
 }
 
-fn numerics(text: &str) -> Result<Numerics, String> {
+pub(crate) fn numerics(text: &str) -> Result<Numerics, String> {
     let names = || Numerics::ALL.into_iter().map(Numerics::name);
     let found = Numerics::ALL.into_iter().find(|numerics| numerics.name() == text);
     found.ok_or_else(|| unknown("numerics profile", text, names()))

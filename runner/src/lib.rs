@@ -9,6 +9,7 @@ pub mod bench;
 pub mod bless;
 pub mod cli;
 pub mod compare;
+pub mod entity;
 pub mod gain;
 pub mod golden;
 pub mod judge;

@@ -15,7 +15,7 @@ use loom_runner::manifest::{self, Manifest, Manifests, unknown};
 use loom_runner::plan::{self, BandSource, Case, Check, Kind, Tolerance};
 use loom_runner::report::{self, LaneReport, Row};
 use loom_runner::run::{Config, Faithful};
-use loom_runner::{bench, bless, golden, render, run, terminal, write_atomically};
+use loom_runner::{bench, bless, entity, golden, render, run, terminal, write_atomically};
 
 /// The lane of this build.
 const LANE: &str = "cpu";
@@ -308,6 +308,11 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
             let script = script.root.join("python/bench/rivals.py");
             print(&bench::kernels(&plan, python.as_deref(), &script)?)?;
             Ok(End::Green)
+        }
+        Command::Entity { what } => {
+            let report = entity::run(&what)?;
+            print(&report.text)?;
+            Ok(if report.green { End::Green } else { End::Red })
         }
         Command::Render { folders } => {
             let places = Places::find(&folders)?;

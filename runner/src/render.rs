@@ -364,3 +364,9 @@ fn not_covered(report: &LaneReport, manifests: &[Manifest]) -> String {
     text.push_str("- Layer kinds without a bedrock (transposed convolutions, kmeans, softmax, parallel, metacognition) are held to\n  the vectors recorded from Loom 0.80 instead (`cargo test -p loom-core --test vectors`).\n");
     text
 }
+
+/// Bytes in KiB with two decimals, as size tables show them.
+#[must_use]
+pub fn kib(bytes: u64) -> String {
+    format!("{:.2} KiB", bytes as f64 / 1024.0)
+}

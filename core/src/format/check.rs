@@ -121,24 +121,37 @@ impl Checkpoint {
 
     /// `Err` when unused bits of a blob's last byte are not zero.
     pub(super) fn check_tail(&self, id: &BlobId) -> Result<()> {
-        let (BlobId::Layer(path, part), Some(blob)) = (id, self.blobs.get(id)) else { return Ok(()) };
-        let (Encoding::Codes(dtype, _), Some(record)) = (blob.coding.encoding, self.topology.find(path)) else {
+        let Some(blob) = self.blobs.get(id) else { return Ok(()) };
+        let (Encoding::Codes(dtype, _), false) = (blob.coding.encoding, matches!(id, BlobId::Layer(_, Part::Master)))
+        else {
             return Ok(());
         };
-        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
-        let n = match part {
-            Part::Array => layout.count(),
-            Part::Role(role) => {
-                let shape = record.role_shape(*role, &layout, blob).map_err(|what| Fault::Length.at(id, what))?;
-                shape.iter().product()
-            }
-            Part::Master | Part::Q4(_) | Part::Biases => return Ok(()),
-        };
-        let unused = (8 * blob.len()).saturating_sub(n * dtype.bits());
+        let unused = (8 * blob.len()).saturating_sub(self.weights(id) * dtype.bits());
         let last = blob.read(id)?.last().copied().unwrap_or(0);
         ensure(unused == 0 || u32::from(last) & ((1 << unused) - 1) == 0, || {
             Fault::Tail.at(id, format!("the last {unused} bits of its last byte {last:#04x} are unused and must be 0"))
         })
+    }
+
+    /// The number of weights in a blob; 0 when there is no such blob.
+    #[must_use]
+    pub fn weights(&self, id: &BlobId) -> usize {
+        let Some(blob) = self.blobs.get(id) else { return 0 };
+        let BlobId::Layer(path, part) = id else { return blob.len() / 4 };
+        let Some((record, layout)) = self.topology.find(path).and_then(|r| Some((r, Layout::of_record(r).ok()?)))
+        else {
+            return 0;
+        };
+        let count = |shape: &[usize]| shape.iter().product();
+        match part {
+            Part::Array | Part::Master => layout.count(),
+            Part::Biases => blob.len() / 4,
+            Part::Role(role) => record.role_shape(*role, &layout, blob).map_or(0, |shape| count(&shape)),
+            Part::Q4(key) => {
+                let role = Q4_KEYS.iter().find(|(known, ..)| known == key);
+                role.and_then(|(.., role)| layout.shape(*role)).map_or(0, count)
+            }
+        }
     }
 }
 

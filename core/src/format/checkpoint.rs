@@ -284,6 +284,11 @@ impl Checkpoint {
         self.blobs.iter()
     }
 
+    /// Whether any blob is still compressed.
+    pub(super) fn is_compressed(&self) -> bool {
+        self.blobs.values().any(|blob| blob.section.zstd)
+    }
+
     /// The bytes of a blob.
     ///
     /// # Errors
@@ -393,6 +398,16 @@ impl Checkpoint {
         let table: Result<Vec<_>> = some.par_iter().map(weights).collect();
         let mut table: WeightTable = table?.into_iter().filter(|(_, weights)| !weights.is_empty()).collect();
         Network::build_with(spec, &mut table, layers)
+    }
+
+    /// The stores of one layer, by role; masters are stored in their layer's dtype, Q4_0 becomes
+    /// float32.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::network`]; [`Error::Format`] when no layer has the path.
+    pub fn stores(&self, path: &LayerPath) -> Result<Weights> {
+        let record = self.topology.find(path).ok_or_else(|| Fault::Path.at(path, "no layer has this path"))?;
+        self.stored(path, record)?.into_iter().map(|stored| Ok((stored.role, stored.store()?))).collect()
     }
 
     /// The same checkpoint with its weights stored in another type: what [`Network::morph`] does,

@@ -86,7 +86,7 @@ impl Checkpoint {
         Self::of_source(&Source::open(path, open.access)?, open.reading).map(|(checkpoint, _)| checkpoint)
     }
 
-    /// As [`Checkpoint::open`], and also says which format it is. Compression counts as none.
+    /// As [`Checkpoint::open`], and also says which format it is.
     ///
     /// # Errors
     /// As [`Checkpoint::open`].
@@ -117,7 +117,11 @@ impl Checkpoint {
         })?;
         match u16::from_le_bytes([start[8], start[9]]) {
             1 => Ok((v1::read(source, reading)?, Format::V1)),
-            2 => Ok((v2::read(source)?, Format::V2)),
+            2 => {
+                let checkpoint = v2::read(source)?;
+                let compressed = checkpoint.is_compressed() || start[10..12] != [0, 0];
+                Ok((checkpoint, if compressed { Format::V2Zstd } else { Format::V2 }))
+            }
             other => Err(Fault::Version.at("byte 8", format!("version {other}; 1 and 2 are known"))),
         }
     }

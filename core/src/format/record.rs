@@ -203,6 +203,25 @@ impl Record {
         self.activation
     }
 
+    /// What the record says beside kind, activation and dtype, without the layers inside: keys
+    /// and values in words, in the order of files.
+    #[must_use]
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        let text = |value: &Value| {
+            Some(match value {
+                Value::Int(v) => v.to_string(),
+                Value::Float(v) => v.to_string(),
+                Value::Set => "true".into(),
+                Value::Text(v) => v.to_string(),
+                Value::Ints(v) => format!("{v:?}"),
+                Value::Bools(v) => format!("{v:?}"),
+                Value::Rules(v) => format!("{} rules", v.len()),
+                Value::Layer(_) | Value::Layers(_) => return None,
+            })
+        };
+        self.fields.iter().filter_map(|(key, value)| Some((key.name(), text(value)?))).collect()
+    }
+
     pub(crate) fn fields(&self) -> &[(Key, Value)] {
         &self.fields
     }
