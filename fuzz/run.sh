@@ -11,5 +11,5 @@ export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
 cargo build --release --target "$host" --bin "$target"
 mkdir -p "found/$target"
 # New inputs go to found/; corpus/ holds the committed ones.
-"target/$host/release/$target" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -max_len=8192 \
+"${CARGO_TARGET_DIR:-target}/$host/release/$target" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -max_len=8192 \
     "found/$target" "corpus/$target"

@@ -121,6 +121,8 @@ pub enum CheckArg {
     Kernel,
     /// Our bits against the blessed digest.
     Snapshot,
+    /// Checkpoints in every format against the network they were made of.
+    Roundtrip,
 }
 
 impl From<CheckArg> for Check {
@@ -130,6 +132,7 @@ impl From<CheckArg> for Check {
             CheckArg::Fidelity => Check::Fidelity,
             CheckArg::Kernel => Check::Kernel,
             CheckArg::Snapshot => Check::Snapshot,
+            CheckArg::Roundtrip => Check::Roundtrip,
         }
     }
 }

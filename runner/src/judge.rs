@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::compare::{Comparison, Fidelity, WorstWeight};
 use crate::manifest::{Expect, Outcome, Reference};
 use crate::plan::{Case, Kind, MARGIN, MOST_GAIN, Tolerance};
+use crate::roundtrip::Roundtrip;
 
 /// What running a case showed.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,8 @@ pub enum Observation {
     Path(String, Comparison),
     /// The shapes differ: ours, expected.
     Shape(Vec<usize>, Vec<usize>),
+    /// Checkpoints were written, read, written and run again.
+    Roundtrip(Roundtrip),
     /// A digest was compared: ours, blessed.
     Digest(String, String),
     /// The host cannot run it.
@@ -111,6 +114,8 @@ fn plain(tolerance: &Tolerance, observation: &Observation) -> (Label, Option<Str
             );
             (Label::Diff, Some(why))
         }
+        Observation::Roundtrip(Roundtrip { broken: Some(what), .. }) => (Label::Diff, Some(what.clone())),
+        Observation::Roundtrip(Roundtrip { broken: None, .. }) => (Label::Exact, None),
         Observation::Fidelity(_) => (Label::Error, Some("a fidelity observation of another check".into())),
         Observation::Path(path, c) => match plain(tolerance, &Observation::Compared(c.clone())) {
             (label, reason) if label.is_green() => (label, reason),

@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod plan;
 pub mod render;
 pub mod report;
+pub mod roundtrip;
 pub mod run;
 pub mod terminal;
 

@@ -225,6 +225,7 @@ fn too_few(manifests: &Manifests, rows: &[Row]) -> Vec<String> {
             (Check::Fidelity, manifest.min_cases.fidelity),
             (Check::Kernel, manifest.min_cases.kernel),
             (Check::Snapshot, manifest.min_cases.snapshot),
+            (Check::Roundtrip, manifest.min_cases.roundtrip),
         ];
         for (check, least) in least {
             let ran = |row: &&Row| row.parts()[0] == manifest.bedrock && row.parts()[2] == check.name();

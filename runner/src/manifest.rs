@@ -209,6 +209,8 @@ pub struct MinCases {
     pub kernel: usize,
     /// Snapshot cases.
     pub snapshot: usize,
+    /// Roundtrip cases.
+    pub roundtrip: usize,
 }
 
 /// A bedrock's manifest.

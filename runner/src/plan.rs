@@ -30,11 +30,13 @@ pub enum Check {
     Kernel,
     /// Our bits against the last blessed digest.
     Snapshot,
+    /// Written in every format, read again, run again.
+    Roundtrip,
 }
 
 impl Check {
     /// Every check.
-    pub const ALL: [Check; 4] = [Check::Parity, Check::Fidelity, Check::Kernel, Check::Snapshot];
+    pub const ALL: [Check; 5] = [Check::Parity, Check::Fidelity, Check::Kernel, Check::Snapshot, Check::Roundtrip];
 
     /// The name used in case ids.
     #[must_use]
@@ -44,6 +46,7 @@ impl Check {
             Check::Fidelity => "fidelity",
             Check::Kernel => "kernel",
             Check::Snapshot => "snapshot",
+            Check::Roundtrip => "roundtrip",
         }
     }
 }
@@ -85,6 +88,8 @@ pub enum Kind {
     Kernel,
     /// With the blessed digest, exactly.
     Snapshot,
+    /// With itself after every checkpoint format, exactly.
+    Roundtrip,
 }
 
 /// A band in numbers, with where it was found.
@@ -191,6 +196,7 @@ impl Case {
             Kind::Fidelity(_) => Check::Fidelity,
             Kind::Kernel => Check::Kernel,
             Kind::Snapshot => Check::Snapshot,
+            Kind::Roundtrip => Check::Roundtrip,
         }
     }
 
@@ -232,7 +238,7 @@ impl Case {
     pub fn tolerance(&self) -> Tolerance {
         match self.kind {
             Kind::Parity(tolerance) => tolerance,
-            Kind::Fidelity(_) | Kind::Kernel | Kind::Snapshot => Tolerance::EXACT,
+            Kind::Fidelity(_) | Kind::Kernel | Kind::Snapshot | Kind::Roundtrip => Tolerance::EXACT,
         }
     }
 }
@@ -322,6 +328,7 @@ fn of_model(
         add("fidelity", &stored, planet, stored, Kind::Fidelity(stored.dtype.noise(stored.numerics)));
         add("kernel", &stored, planet, stored, Kind::Kernel);
         add("snapshot", &stored, planet, stored, Kind::Snapshot);
+        add("roundtrip", &stored, planet, stored, Kind::Roundtrip);
     }
     Ok(())
 }
@@ -368,8 +375,11 @@ fn expect(manifest: &Manifest, cases: &mut [Case]) -> Result<(), String> {
                 && hit(&dtype, case.stored.dtype.name())
                 && hit(&numerics, case.stored.numerics.name())
             {
-                if rule.pin.is_some() && case.check() == Check::Snapshot {
-                    return Err(format!("{}.yaml: expect rule {i}: a digest has no size to pin", manifest.bedrock));
+                if rule.pin.is_some() && matches!(case.check(), Check::Snapshot | Check::Roundtrip) {
+                    return Err(format!(
+                        "{}.yaml: expect rule {i}: a digest or a file has no size to pin",
+                        manifest.bedrock
+                    ));
                 }
                 case.expect = Some(rule.clone());
                 hits += 1;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use loom_bedrocks::BEDROCKS;
 use loom_bedrocks::planets::PLANETS;
+use loom_core::format::FORMATS;
 use loom_core::{Dtype, Numerics};
 
 use crate::judge::Label;
@@ -123,6 +124,7 @@ pub fn progress(report: &LaneReport, manifests: &[Manifest]) -> String {
     text.push_str(LEGEND);
     scoreboard(&mut text, report);
     dtypes(&mut text, report);
+    checkpoints(&mut text, report);
     for manifest in manifests {
         bedrock(&mut text, report, manifest);
     }
@@ -137,7 +139,8 @@ float32 result misses the band by its own error; the list under the table says w
 the distances from the planet's float64 result: they say whose error it is. Max ULP is large where an output is near 0.
 Headroom is what the band allows over what was measured. **fidelity** compares a model whose weights are stored in a
 dtype with the same model in f32; **kernel** the vector and the multi-core paths with the scalar single core, bit for
-bit; **snapshot** our bits with the last blessed digest. The last three run in 21 dtypes and two profiles.
+bit; **snapshot** our bits with the last blessed digest; **roundtrip** a checkpoint, written in every format and read, with
+the network it was made of. The last four run in 21 dtypes and two profiles.
 
 ";
 
@@ -146,9 +149,9 @@ fn scoreboard(text: &mut String, report: &LaneReport) {
     for planet in PLANETS {
         let _ = write!(text, " {} |", planet.title);
     }
-    text.push_str(" worst \\|Δ\\| | least headroom | fidelity | kernel | snapshot |\n|---|");
+    text.push_str(" worst \\|Δ\\| | least headroom | fidelity | kernel | snapshot | roundtrip |\n|---|");
     text.push_str(&"---|".repeat(PLANETS.len()));
-    text.push_str("--:|--:|---|---|---|\n");
+    text.push_str("--:|--:|---|---|---|---|\n");
     for bedrock in BEDROCKS {
         let parity = of(report, bedrock, "parity");
         let all = Tally::of(parity.clone());
@@ -157,10 +160,10 @@ fn scoreboard(text: &mut String, report: &LaneReport) {
             let tally = Tally::of(parity.clone().filter(|row| row.parts()[3] == planet.id));
             let _ = write!(text, " {} |", tally.labels());
         }
-        let [fidelity, kernel, snapshot] =
-            ["fidelity", "kernel", "snapshot"].map(|check| Tally::of(of(report, bedrock, check)).labels());
+        let [fidelity, kernel, snapshot, roundtrip] =
+            ["fidelity", "kernel", "snapshot", "roundtrip"].map(|check| Tally::of(of(report, bedrock, check)).labels());
         let worst = if all.total() == 0 { "—".into() } else { small(all.worst) };
-        let _ = writeln!(text, " {worst} | {} | {fidelity} | {kernel} | {snapshot} |", all.room());
+        let _ = writeln!(text, " {worst} | {} | {fidelity} | {kernel} | {snapshot} | {roundtrip} |", all.room());
     }
     text.push('\n');
 }
@@ -336,6 +339,56 @@ fn bits(text: &mut String, by: &ByStored<'_>) {
     text.push('\n');
 }
 
+const CHECKPOINTS: &str = "\
+Every model in every dtype and profile, written in each format, read, written again (the same bytes) and run (the same
+bits): how many of its networks a format holds. Version 2 must hold all of them. Version 1 and JSON hold what the
+original runtime can: one dtype and scale for a layer, stored as it stores them. Where they cannot hold a network they must
+refuse to write it and say why, which the lists under the table summarise; `--drop` leaves out what is no weight.
+
+";
+
+/// How many networks each format holds, and what keeps the others out.
+fn checkpoints(text: &mut String, report: &LaneReport) {
+    text.push_str("## Checkpoints\n\n");
+    text.push_str(CHECKPOINTS);
+    text.push_str("| bedrock | profile |");
+    FORMATS.iter().for_each(|format| text.push_str(&format!(" {format} |")));
+    text.push_str("\n|---|---|");
+    text.push_str(&"--:|".repeat(FORMATS.len()));
+    text.push('\n');
+    for bedrock in BEDROCKS {
+        for numerics in Numerics::ALL {
+            let rows = of(report, bedrock, "roundtrip").filter(|row| row.id.ends_with(numerics.name()));
+            let total = rows.clone().count();
+            let _ = write!(text, "| {bedrock} | {numerics} |");
+            for format in FORMATS {
+                let holds = |row: &&Row| row.held.as_deref().is_some_and(|h| h.split(' ').any(|f| f == format.name()));
+                let _ = write!(text, " {} of {total} |", rows.clone().filter(holds).count());
+            }
+            text.push('\n');
+        }
+    }
+    text.push('\n');
+    let mut lacks: BTreeMap<String, std::collections::BTreeSet<&str>> = BTreeMap::new();
+    for row in report.rows.iter().filter(|row| row.id.ends_with(Numerics::Loom.name())) {
+        let Some(what) = &row.lacks else { continue };
+        lacks.entry(lacking(what)).or_default().insert(row.parts()[1]);
+    }
+    text.push_str("In the profile of the original, version 1 and JSON have no field for:\n\n");
+    for (what, models) in lacks {
+        let models: Vec<String> = models.into_iter().map(|model| format!("`{model}`")).collect();
+        let _ = writeln!(text, "- {what}: {}.", models.join(", "));
+    }
+    text.push('\n');
+}
+
+/// The first thing that a format has no field for, without the layer it stands in.
+fn lacking(what: &str) -> String {
+    let what = what.trim_start_matches("has no field for ");
+    let first = what.split(['.', ';']).find(|part| part.contains(": ")).unwrap_or(what);
+    first.split_once(": ").map_or(first, |(_, what)| what).to_string()
+}
+
 /// What the run did not show.
 fn not_covered(report: &LaneReport, manifests: &[Manifest]) -> String {
     let mut text = String::from("## Not covered\n\n");
@@ -360,7 +413,7 @@ fn not_covered(report: &LaneReport, manifests: &[Manifest]) -> String {
             let _ = writeln!(text, "- {} cannot express: {}.", planet.title, partly.join(", "));
         }
     }
-    text.push_str("- The GPU, checkpoints and live streaming: not built yet.\n");
+    text.push_str("- The GPU and live streaming: not built yet.\n");
     text.push_str("- Layer kinds without a bedrock (transposed convolutions, kmeans, softmax, parallel, metacognition) are held to\n  the vectors recorded from Loom 0.80 instead (`cargo test -p loom-core --test vectors`).\n");
     text
 }

@@ -41,6 +41,12 @@ pub struct Row {
     /// Bits of packed codes for each weight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bits: Option<f64>,
+    /// The checkpoint formats that hold the network, all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// What the others have no field for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacks: Option<String>,
     /// What is allowed over what was measured; absent where nothing differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headroom: Option<f64>,
@@ -93,6 +99,8 @@ impl Row {
             cosine: None,
             gain: None,
             bits: None,
+            held: None,
+            lacks: None,
             headroom: None,
             planet_error: None,
             our_error: None,
@@ -100,6 +108,10 @@ impl Row {
             fingerprint: case.fingerprint(),
             reason: verdict.reason.clone(),
         };
+        if let Observation::Roundtrip(seen) = observation {
+            row.held = Some(seen.held.iter().map(|format| format.name()).collect::<Vec<_>>().join(" "));
+            row.lacks = seen.lacks.clone();
+        }
         if let Observation::Path(_, c) = observation {
             row.elements = Some(c.shape.iter().product());
         }

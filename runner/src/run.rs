@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom_bedrocks::build;
 use loom_bedrocks::npz::{Arrays, Data, sha256_f32};
 use loom_bedrocks::relayout::output_order;
+use loom_core::format::Format;
 use loom_core::{Cpu, Isa, Network, NetworkSpec, Numerics, State, Tensor, Threads};
 
 use crate::compare::{self, Fidelity, compare};
@@ -15,6 +16,7 @@ use crate::golden::{FileId, Goldens};
 use crate::judge::{Observation, judge};
 use crate::manifest::Outcome;
 use crate::plan::{Case, Check, Kind, Tolerance};
+use crate::roundtrip::roundtrip;
 
 /// How to run.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +45,8 @@ pub trait Fault: Sync {
     fn stored(&self, network: Network) -> Network {
         network
     }
+    /// Changes the bytes of a checkpoint between writing and reading.
+    fn file(&self, _format: Format, _bytes: &mut Vec<u8>) {}
     /// Runs the network in another way.
     fn run(&self, network: &Network, inputs: &[Tensor], cpu: &Cpu) -> loom_core::Result<Tensor> {
         network.run(inputs, &mut State::default(), cpu)
@@ -237,6 +241,13 @@ impl Model<'_> {
                 Ok(Observation::Digest(sha256_f32(built.output.data()), blessed.into()))
             }
             Kind::Kernel => self.kernel(&built.network, &plain.inputs),
+            Kind::Roundtrip => {
+                let run = |network: &Network| {
+                    let y = self.fault.run(network, &plain.inputs, &self.config.cpu);
+                    y.map_err(|e| e.to_string())
+                };
+                roundtrip(&built.network, &built.output, self.fault, &run).map(Observation::Roundtrip)
+            }
         }
     }
 

@@ -82,7 +82,7 @@ fn dtypes(rows: &[Row], colour: bool, left_out: usize) -> Table {
         headers.extend((left_out < 2).then(|| "headroom".to_string()));
     }
     let ran = |check: &&str| left_out < 1 && rows.iter().any(|row| row.parts()[2] == *check);
-    let checks: Vec<&str> = ["kernel", "snapshot"].into_iter().filter(ran).collect();
+    let checks: Vec<&str> = ["kernel", "snapshot", "roundtrip"].into_iter().filter(ran).collect();
     headers.extend(checks.iter().map(|check| check.to_string()));
     let mut table = table(headers.iter().map(String::as_str).collect(), colour);
     for &dtype in Dtype::ALL {
@@ -128,7 +128,7 @@ fn board(rows: &[Row], colour: bool, left_out: usize) -> Table {
         headers.extend(["worst |Δ|", "headroom"]);
     }
     let ran = |check: &&str| rows.iter().any(|row| row.parts()[2] == *check);
-    let checks = ["fidelity", "kernel", "snapshot"]
+    let checks = ["fidelity", "kernel", "snapshot", "roundtrip"]
         .into_iter()
         .filter(|check| ran(check) && (left_out < 1 || planets.is_empty()));
     let checks: Vec<&'static str> = checks.collect();
@@ -317,6 +317,7 @@ pub fn explain(case: &Case) -> String {
             Check::Fidelity => format!("fidelity: weights in {} against the same network in f32", case.stored),
             Check::Kernel => "kernel: every fast path against the scalar single core, bit for bit".into(),
             Check::Snapshot => "snapshot: our bits against the last blessed digest".into(),
+            Check::Roundtrip => "roundtrip: written in every checkpoint format, read, written and run again".into(),
         },
     );
     line("manifest", format!("manifests/{bedrock}.yaml:{}", model.id.referenced.line()));

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use loom_bedrocks::npz::{Data, sha256_f32};
+use loom_core::format::Format;
 use loom_core::math::{pow, sin_cos};
 use loom_core::{
     Activation, Cpu, LayerSpec, Network, NetworkSpec, Result, Role, State, Tensor, WeightStore, WeightTable,
@@ -359,4 +360,34 @@ impl Fault for Panics {
 #[test]
 fn a_panic_is_fenced() {
     turns_red("dense/linear_16_4/parity/jax", &Panics, Label::Error);
+}
+
+/// Changes one byte of a checkpoint of one format, found by `place`.
+struct Bytes(Format, fn(&[u8]) -> usize);
+
+impl Fault for Bytes {
+    fn file(&self, format: Format, bytes: &mut Vec<u8>) {
+        if format == self.0 {
+            let at = (self.1)(bytes);
+            bytes[at] ^= 4;
+        }
+    }
+}
+
+#[test]
+fn a_changed_byte_of_a_checkpoint() {
+    let payload = |bytes: &[u8]| bytes.len() - 3;
+    let middle = |bytes: &[u8]| bytes.len() / 2;
+    let base64 = |bytes: &[u8]| String::from_utf8_lossy(bytes).find("\"weights\": \"").expect("weights") + 20;
+    for (format, place) in [
+        (Format::V1, payload as fn(&[u8]) -> usize),
+        (Format::V2, middle),
+        (Format::V2Zstd, middle),
+        (Format::Json, base64),
+    ] {
+        for stored in ["float32/loom", "int4/loom"] {
+            let id = format!("lstm/lstm_8_4_8/roundtrip/{stored}");
+            turns_red(&id, &Bytes(format, place), Label::Diff);
+        }
+    }
 }

@@ -126,9 +126,19 @@ fn min_cases_are_what_the_manifests_plan() {
         let count = |check: plan::Check| {
             cases.iter().filter(|case| case.manifest.bedrock == manifest.bedrock && case.check() == check).count()
         };
-        let planned = [count(plan::Check::Parity), count(plan::Check::Kernel), count(plan::Check::Snapshot)];
+        let planned = [
+            count(plan::Check::Parity),
+            count(plan::Check::Kernel),
+            count(plan::Check::Snapshot),
+            count(plan::Check::Roundtrip),
+        ];
         let least = manifest.min_cases;
-        assert_eq!([least.parity, least.kernel, least.snapshot], planned, "min_cases of {}", manifest.bedrock);
+        assert_eq!(
+            [least.parity, least.kernel, least.snapshot, least.roundtrip],
+            planned,
+            "min_cases of {}",
+            manifest.bedrock
+        );
         let reasons: Vec<&str> = manifest.expect.iter().map(|rule| rule.because.as_str()).collect();
         assert!(reasons.is_sorted(), "expect rules of {} are sorted by `because`", manifest.bedrock);
     }

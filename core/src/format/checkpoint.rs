@@ -136,12 +136,15 @@ pub struct Blob {
     pub(super) section: Arc<Section>,
     /// Its bytes among those of the section.
     pub(super) range: Range<usize>,
+    /// Its weights where they do not follow from the layer: the gains of queries and keys, one
+    /// for all heads or one for each.
+    pub(super) gains: usize,
 }
 
 impl Blob {
     pub(super) fn memory(coding: Coding, bytes: Bytes) -> Self {
         let range = 0..bytes.len();
-        Self { coding, section: Arc::new(Section::memory(bytes)), range }
+        Self { coding, section: Arc::new(Section::memory(bytes)), range, gains: 0 }
     }
 
     /// How it is coded.
@@ -160,6 +163,11 @@ impl Blob {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.range.is_empty()
+    }
+
+    /// The same with the number of its gains.
+    pub(super) fn with_gains(self, gains: usize) -> Self {
+        Self { gains, ..self }
     }
 
     pub(super) fn read(&self, id: &BlobId) -> Result<Bytes> {
@@ -259,7 +267,8 @@ impl Checkpoint {
             if !is_apart(role) && (!role.is_vector() || !dtypes.contains_key(path)) {
                 dtypes.insert(path.clone(), store.dtype());
             }
-            blobs.insert(BlobId::Layer(path.clone(), Part::Role(role)), Blob::memory(coding, store.shared_bytes()));
+            let blob = Blob::memory(coding, store.shared_bytes()).with_gains(gains(role, store.len()));
+            blobs.insert(BlobId::Layer(path.clone(), Part::Role(role)), blob);
         }
         for (path, dtype) in dtypes {
             topology.change(&path, &mut |record| record.dtype = dtype);
@@ -433,7 +442,7 @@ impl Checkpoint {
             let mut put = |part, blob| morphed.blobs.insert(BlobId::Layer(path.clone(), part), blob);
             let plain = |stored: &Stored| -> Result<Blob> {
                 let store = stored.store()?.morph(Dtype::Float32, storage.numerics)?;
-                Ok(Blob::memory(Coding::F32, store.shared_bytes()))
+                Ok(Blob::memory(Coding::F32, store.shared_bytes()).with_gains(gains(stored.role, store.len())))
             };
             if storage.numerics == Numerics::Loom && !stored.iter().any(|s| has_no_place(record, s.role)) {
                 let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(&path, what))?;
@@ -454,7 +463,8 @@ impl Checkpoint {
             }
             for stored in &stored {
                 let store = storage.morph(stored.role, &stored.store()?, None)?;
-                put(Part::Role(stored.role), Blob::memory(Coding::of_store(&store), store.shared_bytes()));
+                let blob = Blob::memory(Coding::of_store(&store), store.shared_bytes());
+                put(Part::Role(stored.role), blob.with_gains(gains(stored.role, store.len())));
             }
         }
         Ok(morphed)
@@ -507,10 +517,10 @@ impl Checkpoint {
         let Some(record) = self.topology.find(path) else { return Has::default() };
         let blob = |part| self.blobs.get(&BlobId::Layer(path.clone(), part));
         let has = |role| blob(Part::Role(role)).is_some();
-        let gain = blob(Part::Role(Role::QNorm)).map(Blob::len);
+        let gain = blob(Part::Role(Role::QNorm)).map(|blob| blob.gains);
         let qk_norm = match gain {
             None => QkNorm::None,
-            Some(bytes) if bytes == 4 * record.head_width() => QkNorm::Shared,
+            Some(gains) if gains == record.head_width() => QkNorm::Shared,
             Some(_) => QkNorm::PerHead,
         };
         let whole = blob(Part::Array).is_some() || blob(Part::Master).is_some();
@@ -523,4 +533,9 @@ impl Checkpoint {
         };
         Has { qk_norm, bias }
     }
+}
+
+/// What a blob of `n` weights keeps of their number.
+pub(super) fn gains(role: Role, n: usize) -> usize {
+    if is_apart(role) { n } else { 0 }
 }

@@ -201,7 +201,7 @@ impl Record {
             (LayerKind::Mha, Role::QNorm | Role::KNorm) => {
                 let (q, kv) = Layout::attention(self)?;
                 let (width, whole) = (self.head_width(), if role == Role::QNorm { q } else { kv });
-                match blob.len() / 4 {
+                match blob.gains {
                     n if n == width => vec![width],
                     n if n == whole => vec![whole],
                     n => return Err(format!("{n} gains where a head has {width} and all heads have {whole}")),

@@ -76,7 +76,8 @@ pub(super) fn read(source: &Source, reading: Reading) -> Result<Checkpoint> {
             zstd: false,
             digest: None,
         };
-        let blob = Blob { coding, section: Arc::new(section), range: 0..len };
+        let gains = if matches!(id, BlobId::Layer(_, Part::Role(role)) if is_apart(role)) { len / 4 } else { 0 };
+        let blob = Blob { coding, section: Arc::new(section), range: 0..len, gains };
         ensure(blobs.insert(id, blob).is_none(), || Fault::Duplicate.at(&entry.path, "two blobs have this path"))?;
     }
     let mut checkpoint = Checkpoint { topology, decoder: header.decoder, blobs };
@@ -181,6 +182,9 @@ fn identify(entry: &Entry, reading: Reading) -> Result<(BlobId, Coding)> {
             Coding::loom(dtype, if whole { entry.scale } else { 1.0 })
         }
     };
+    ensure(whole || matches!(coding.encoding, Encoding::Q4_0 | Encoding::Codes(Dtype::Float32, _)), || {
+        Fault::Config.at(&entry.path, format!("dtype {:?} where float32 is needed", entry.dtype))
+    })?;
     let expected = whole || coding.encoding == Encoding::Q4_0;
     ensure(whole || entry.native == expected, || {
         Fault::Config.at(&entry.path, format!("native is {} where {expected} is needed", entry.native))

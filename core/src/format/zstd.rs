@@ -38,7 +38,7 @@ pub(super) fn expand(place: &dyn Display, stored: &[u8], raw: usize) -> Result<V
 /// One frame with its length and checksum, where that is shorter than `raw` and may be read back.
 #[cfg(feature = "zstd")]
 pub(super) fn shrink(raw: &[u8]) -> Option<Vec<u8>> {
-    const LEVEL: i32 = 9;
+    const LEVEL: i32 = 3;
     // Only an allocation can fail here; the bytes are then stored as they are.
     let frame = zstd::bulk::compress(raw, LEVEL).ok()?;
     (frame.len() < raw.len() && raw.len() / MOST_EXPANSION <= frame.len()).then_some(frame)

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::dtype::{Dtype, Numerics};
 use crate::error::Result;
-use crate::format::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
+use crate::format::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS, gains};
 use crate::format::fault::{Fault, ensure};
 use crate::format::flat::Layout;
 use crate::format::record::{Key, Record};
@@ -178,7 +178,13 @@ fn place(source: &Source, topology: &Topology, entries: &[Entry], end: u64) -> R
         }
         let section = Arc::new(section);
         for ((id, _), (start, len)) in ids.into_iter().zip(starts.iter().zip(&lens)) {
-            let blob = Blob { coding, section: Arc::clone(&section), range: *start..start + len };
+            let gains = match (&id, owner) {
+                (BlobId::Layer(_, Part::Role(role)), Some((path, record))) => {
+                    gains(*role, entry.gains(path, record, *role)?)
+                }
+                _ => 0,
+            };
+            let blob = Blob { coding, section: Arc::clone(&section), range: *start..start + len, gains };
             ensure(!blobs.contains_key(&id), || Fault::Duplicate.at(&id, "the index has it twice"))?;
             blobs.insert(id, blob);
         }
@@ -231,14 +237,7 @@ impl Entry {
         let dtype = self.dtype(here)?;
         let len = |role: &Role| {
             let n = match role {
-                Role::QNorm | Role::KNorm => {
-                    let (q, kv) = Layout::attention(record).map_err(|what| Fault::Config.at(path, what))?;
-                    match (self.coding & PER_HEAD != 0, role) {
-                        (false, _) => record.head_width(),
-                        (true, Role::QNorm) => q,
-                        (true, _) => kv,
-                    }
-                }
+                Role::QNorm | Role::KNorm => self.gains(path, record, *role)?,
                 Role::Bias if layout.shape(Role::Bias).is_none() => match record.kind {
                     LayerKind::Dense => record.size(Key::OutputHeight),
                     _ => record.size(Key::Filters),
@@ -248,6 +247,16 @@ impl Entry {
             Ok((id(Part::Role(*role)), dtype.packed_len(n)))
         };
         roles.iter().map(len).collect()
+    }
+
+    /// How many gains a norm of queries or keys has.
+    fn gains(&self, path: &LayerPath, record: &Record, role: Role) -> Result<usize> {
+        let (q, kv) = Layout::attention(record).map_err(|what| Fault::Config.at(path, what))?;
+        Ok(match (self.coding & PER_HEAD != 0, role) {
+            (false, _) => record.head_width(),
+            (true, Role::QNorm) => q,
+            (true, _) => kv,
+        })
     }
 
     fn dtype(&self, here: &str) -> Result<Dtype> {
