@@ -278,7 +278,9 @@ impl Network {
                 (None, None) => named(0)?,
             };
             let skip = cell.skip.map(named).transpose()?;
-            current = Some(run.layer(&cell.layer, x, skip)?);
+            let y = run.layer(&cell.layer, x, skip)?;
+            run.state.widest = run.state.widest.max(x.len() + y.len());
+            current = Some(y);
         }
         match (current, inputs.first()) {
             (Some(y), _) => Ok(y),
@@ -338,6 +340,15 @@ pub struct State {
     pub(crate) replaced: BTreeMap<usize, Arc<Layer>>,
     pub(crate) meta: MetaState,
     pub(crate) calls: BTreeMap<usize, u64>,
+    widest: usize,
+}
+
+impl State {
+    /// The most elements that a layer of the grid has read and written together so far.
+    #[must_use]
+    pub fn widest(&self) -> usize {
+        self.widest
+    }
 }
 
 impl Child {

@@ -212,6 +212,13 @@ pub enum Command {
         #[command(flatten)]
         folders: Folders,
     },
+    /// Build the stacks of lucy.yaml in every dtype and write reports/sizes.md: what they take in
+    /// memory and in every checkpoint format.
+    Sizes {
+        /// Where things lie.
+        #[command(flatten)]
+        folders: Folders,
+    },
     /// Print the JSON Schema of the manifests.
     Schema,
     /// Print shell completions.

@@ -19,6 +19,7 @@ pub mod render;
 pub mod report;
 pub mod roundtrip;
 pub mod run;
+pub mod sizes;
 pub mod terminal;
 
 use std::io::Write as _;

@@ -15,6 +15,7 @@ use loom_runner::manifest::{self, Manifest, Manifests, unknown};
 use loom_runner::plan::{self, BandSource, Case, Check, Kind, Tolerance};
 use loom_runner::report::{self, LaneReport, Row};
 use loom_runner::run::{Config, Faithful};
+use loom_runner::sizes::{self, Lucy};
 use loom_runner::{bench, bless, entity, golden, render, run, terminal, write_atomically};
 
 /// The lane of this build.
@@ -323,6 +324,18 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
                 Mistake(format!("{} is not there; run `bedrock` first", report::path(&places.reports, LANE).display()))
             };
             write_progress(&places.reports, &report.ok_or_else(missing)?, &manifests.bedrocks)?;
+            Ok(End::Green)
+        }
+        Command::Sizes { folders } => {
+            let places = Places::find(&folders)?;
+            let lucy = Lucy::load(&places.manifests).map_err(Mistake)?;
+            let bar = terminal::bar(lucy.suites.len() * lucy.dtypes.len());
+            let sizes = sizes::measure(&lucy, &|| bar.inc(1)).map_err(anyhow::Error::msg)?;
+            bar.finish_and_clear();
+            let path = places.reports.join("sizes.md");
+            write_atomically(&path, sizes::render(&lucy, &sizes).as_bytes())?;
+            let rows = sizes.iter().map(Vec::len).sum::<usize>();
+            print(&format!("{}: {} stacks, {rows} rows", path.display(), sizes.len()))?;
             Ok(End::Green)
         }
         Command::Schema => {

@@ -290,7 +290,7 @@ impl Model {
 }
 
 /// Reads one YAML document strictly.
-fn parse<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, String> {
+pub(crate) fn parse<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, String> {
     let name = path.display();
     let size = std::fs::metadata(path).map_err(|e| format!("{name}: {e}"))?.len();
     if size > SIZE_CAP {
@@ -345,7 +345,7 @@ pub fn schema() -> String {
     text
 }
 
-/// Either kind of file in the manifests folder.
+/// Any kind of file in the manifests folder.
 #[derive(JsonSchema)]
 #[serde(untagged)]
 #[schemars(title = "Planet Bridging manifest")]
@@ -353,4 +353,5 @@ pub fn schema() -> String {
 enum SchemaRoot {
     Manifest(Box<Manifest>),
     Defaults(Defaults),
+    Lucy(Box<crate::sizes::Lucy>),
 }

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use super::fault::Fault;
 use super::flat::{Layout, is_apart};
 use super::layer::{Stored, has_no_place, is_bridged};
-use super::record::{Record, Shape, Value};
+use super::record::{Key, Record, Shape, Value};
 use super::source::Section;
 use super::topology::{Has, LayerPath, Topology, set_dtype};
 use crate::dtype::{Affine, Dtype, Numerics};
@@ -425,12 +425,22 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Layer`] when a weight is beyond the range of the type, and as [`Checkpoint::network`].
     pub fn morphed(&self, storage: &Storage) -> Result<Self> {
+        self.morphed_at(storage, 1.0)
+    }
+
+    /// As [`Checkpoint::morphed`], by a scale of the caller's under `loom`. The original takes a
+    /// scale of 1 for none and chooses one; so does this.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::morphed`].
+    pub fn morphed_at(&self, storage: &Storage, scale: f32) -> Result<Self> {
         let mut morphed = self.clone();
         set_dtype(&mut morphed.topology, storage.dtype);
         for (path, record) in self.topology.walk() {
             let id = BlobId::Layer(path.clone(), Part::Master);
             if let (Some(blob), Numerics::Loom) = (morphed.blobs.get_mut(&id), storage.numerics) {
-                blob.coding = Coding::loom(storage.dtype, blob.coding.scale);
+                let own = if scale == 1.0 { blob.coding.scale } else { scale };
+                blob.coding = Coding::loom(storage.dtype, own);
                 continue;
             }
             let stored = self.stored(&path, record)?;
@@ -454,7 +464,7 @@ impl Checkpoint {
                     };
                     parts.push(bytes);
                 }
-                let coding = Coding::loom(storage.dtype, 1.0);
+                let coding = Coding::loom(storage.dtype, scale);
                 put(Part::Master, Blob::memory(coding, layout.join(32, &parts)));
                 for stored in stored.iter().filter(|stored| apart(stored)) {
                     put(Part::Role(stored.role), plain(stored)?);
@@ -468,6 +478,15 @@ impl Checkpoint {
             }
         }
         Ok(morphed)
+    }
+
+    /// Marks every layer as the original's training does, which takes the size from its host's
+    /// caches. Nothing here reads it.
+    pub fn set_tile_size(&mut self, size: usize) {
+        self.topology.visit_mut(&mut |record| {
+            record.set_flag(Key::UseTiling, true);
+            record.set_size(Key::TileSize, size);
+        });
     }
 
     /// What the original holds after it has loaded this checkpoint: its defaults filled in, the

@@ -63,7 +63,7 @@ fn prepare(checkpoint: &Checkpoint, losses: &mut Losses) -> Result<(Topology, BT
             let BlobId::Layer(_, part) = id else { continue };
             match (part, blob.coding().encoding) {
                 (Part::Role(role), _) if layout.shape(*role).is_none() => {
-                    losses.lose(id, "weights outside the layer's array");
+                    losses.lose(id, format_args!("the {role} of a {} layer", record.kind.name()));
                 }
                 (_, Encoding::Q4_0) => dtype = Some(Dtype::Float32),
                 (_, Encoding::Codes(found, _)) => dtype = dtype.or(Some(found)),

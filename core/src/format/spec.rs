@@ -78,7 +78,7 @@ impl Record {
                 activation,
             }),
             LayerKind::Softmax => LayerSpec::Softmax(self.softmax().map_err(wrong)?),
-            LayerKind::Residual => LayerSpec::Residual(ResidualSpec {}),
+            LayerKind::Residual => LayerSpec::Residual(ResidualSpec { dim: Some(input).filter(|&dim| dim > 0) }),
             LayerKind::Parallel => {
                 let gate = self.child(Step::Gate).map(|gate| gate.spec(&path.inner(Step::Gate), has)).transpose()?;
                 LayerSpec::Parallel(ParallelSpec {
@@ -119,12 +119,10 @@ impl Record {
                 let head = s.head_dim.unwrap_or(s.d_model / s.num_heads.max(1));
                 let query = s.num_heads.saturating_mul(head);
                 sizes(&[
-                    (Key::InputHeight, s.d_model),
-                    (Key::OutputHeight, s.d_model),
                     (Key::NumHeads, s.num_heads),
                     (Key::NumKvHeads, s.num_kv_heads.unwrap_or(s.num_heads)),
                     (Key::HeadDim, head),
-                    (Key::QueryDim, query),
+                    (Key::QueryDim, if query == s.d_model { 0 } else { query }),
                     (Key::DModel, s.d_model),
                     (Key::SeqLength, s.seq_length.unwrap_or(0)),
                     (Key::Window, s.window.unwrap_or(0)),
@@ -183,7 +181,10 @@ impl Record {
                 }
             }
             LayerSpec::Softmax(s) => record.set_softmax(s),
-            LayerSpec::Residual(ResidualSpec {}) => {}
+            LayerSpec::Residual(s) => {
+                let dim = s.dim.unwrap_or(0);
+                sizes(&[(Key::InputHeight, dim), (Key::OutputHeight, dim)]);
+            }
             LayerSpec::Parallel(s) => {
                 record.set(Key::ParallelBranches, Value::Layers(records(&s.branches, path, Step::Branch)?));
                 record.set_text(Key::CombineMode, combine_name(s.combine));

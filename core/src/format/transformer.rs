@@ -135,7 +135,7 @@ impl Checkpoint {
         let plain = self.network()?;
         let mut steps = Vec::new();
         let mut table = WeightTable::new();
-        let residual = || ChildSpec::from(LayerSpec::Residual(ResidualSpec {}));
+        let residual = || ChildSpec::from(LayerSpec::Residual(ResidualSpec::default()));
         let layers: Vec<_> = plain.layers().collect();
         for (i, pair) in layers.chunks_exact(2).enumerate() {
             let inner = SequentialSpec { steps: pair.iter().map(|layer| layer.spec().clone().into()).collect() };

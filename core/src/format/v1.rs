@@ -261,7 +261,7 @@ pub(super) fn plan<'a>(checkpoint: &'a Checkpoint, losses: &mut Losses) -> Resul
                     blob.path = format!("bridge.dense.{}.biases", path.index);
                     bridged.push(blob);
                 }
-                _ => losses.lose(&id, format!("the {role} of a {} layer here", record.kind.name())),
+                _ => losses.lose(&id, format!("the {role} of a {} layer", record.kind.name())),
             }
         }
     }

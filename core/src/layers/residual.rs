@@ -10,10 +10,14 @@ use super::{Family, Layer, Run};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
-/// Configuration of a residual layer: it has none.
+/// Configuration of a residual layer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ResidualSpec {}
+pub struct ResidualSpec {
+    /// Features of a row. The sum does not depend on it; files of the original say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dim: Option<usize>,
+}
 
 impl Family for ResidualSpec {
     fn forward(&self, _: &mut Run<'_>, _: &Layer, x: &Tensor, skip: Option<&Tensor>) -> Result<Tensor> {
