@@ -4,6 +4,8 @@
 //! machine's speed drifts; medians are shown. A product is one forward of a dense layer
 //! without bias. Nothing here judges: speed has no verdict.
 
+pub mod io;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -73,7 +75,12 @@ impl Rivals {
     /// Seconds of one product, unless the library is not installed.
     fn run(&mut self, name: &str, shape: [usize; 3], dtype: Dtype) -> anyhow::Result<Option<f64>> {
         let [rows, outs, depth] = shape;
-        writeln!(self.ask, "{name} {rows} {outs} {depth} {}", dtype as u8)?;
+        self.ask_for(&format!("{name} {rows} {outs} {depth} {}", dtype as u8))
+    }
+
+    /// Seconds of what a line asks for.
+    fn ask_for(&mut self, line: &str) -> anyhow::Result<Option<f64>> {
+        writeln!(self.ask, "{line}")?;
         self.ask.flush()?;
         Ok(serde_json::from_str(&self.line()?)?)
     }

@@ -233,6 +233,29 @@ pub enum Command {
 /// What `bedrock bench` measures.
 #[derive(Debug, Subcommand)]
 pub enum Bench {
+    /// Saving and loading checkpoints beside the crate safetensors and the original runtime
+    /// (welvet) where a Python that has it is given; and the memory that saving takes.
+    Io {
+        /// Dense layers.
+        #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+        layers: u16,
+        /// Extent of their square matrices.
+        #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u16).range(1..=16384))]
+        size: u16,
+        /// Timed pairs of each measurement.
+        #[arg(long, value_name = "N", default_value_t = 11, value_parser = clap::value_parser!(u16).range(1..))]
+        pairs: u16,
+        /// Where files are written and removed again [default: /dev/shm where there is one,
+        /// otherwise the temporary folder].
+        #[arg(long, value_name = "DIR")]
+        folder: Option<PathBuf>,
+        /// The Python that has welvet installed; without it safetensors stands alone.
+        #[arg(long, value_name = "FILE", env = "BEDROCK_PYTHON")]
+        python: Option<PathBuf>,
+        /// Do one thing and print the peak memory.
+        #[arg(long, hide = true)]
+        job: Option<String>,
+    },
     /// The matrix kernel in every dtype, beside NumPy, PyTorch and the original runtime
     /// (welvet) where a Python that has them is given.
     Kernels {

@@ -316,6 +316,25 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
             print(&report.text)?;
             Ok(if report.green { End::Green } else { End::Red })
         }
+        Command::Bench { what: Bench::Io { layers, size, pairs, folder, python, job } } => {
+            let shm = Path::new("/dev/shm");
+            let default = || if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() };
+            let plan = bench::io::Plan {
+                layers: layers.into(),
+                size: size.into(),
+                pairs: pairs.into(),
+                folder: folder.unwrap_or_else(default),
+            };
+            let text = match job {
+                Some(job) => bench::io::job(&plan, &job)?,
+                None => {
+                    let root = Places::find(&Folders { manifests: None, golden: None, reports: None })?.root;
+                    bench::io::io(&plan, python.as_deref(), &root.join("python/bench/checkpoints.py"))?
+                }
+            };
+            print(&text)?;
+            Ok(End::Green)
+        }
         Command::Render { folders } => {
             let places = Places::find(&folders)?;
             let manifests = places.load(&[])?;

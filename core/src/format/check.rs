@@ -8,7 +8,8 @@ use super::fault::{Fault, ensure};
 use super::flat::Layout;
 use super::layer::{is_bridged, uses_scale};
 use super::q4;
-use super::record::Key;
+use super::record::{Key, Record};
+use super::topology::LayerPath;
 use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::layers::LayerKind;
@@ -22,41 +23,7 @@ impl Checkpoint {
             self.check_blob(id, blob)?;
         }
         for (path, record) in self.topology.walk() {
-            let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(&path, what))?;
-            if layout.count() == 0 || record.has(Key::IsRemoteLink) {
-                continue;
-            }
-            let has = |part| self.blobs.contains_key(&BlobId::Layer(path.clone(), part));
-            let (array, master) = (has(Part::Array), has(Part::Master));
-            let q4 = Q4_KEYS.iter().any(|(key, ..)| has(Part::Q4(*key)));
-            let roles = layout.roles.iter().any(|role| !is_bridged(record, role.role) && has(Part::Role(role.role)));
-            let forms = [array, master, q4, roles].into_iter().filter(|form| *form).count();
-            ensure(forms <= 1, || Fault::Duplicate.at(&path, "its weights are there in two forms"))?;
-            ensure(forms == 1, || {
-                let what = format!("it needs {} weights, and no blob has them", layout.count());
-                Fault::Missing.at(&path, what)
-            })?;
-            if roles || q4 {
-                let there = |role: Role| match q4 {
-                    true => Q4_KEYS.iter().any(|(key, _, known)| *known == role && has(Part::Q4(*key))),
-                    false => has(Part::Role(role)),
-                };
-                let (vectors, matrices): (Vec<_>, Vec<_>) = layout.roles.iter().partition(|role| role.role.is_vector());
-                let gains = |role: Role| role == Role::Gamma;
-                let missing = matrices.iter().chain(vectors.iter().filter(|role| gains(role.role)));
-                if let Some(role) = missing.into_iter().find(|role| !there(role.role)) {
-                    return Err(Fault::Missing.at(&path, format!("no blob has its {}", role.role)));
-                }
-                let shifts = || vectors.iter().filter(|role| !gains(role.role));
-                if !q4
-                    && shifts().any(|role| there(role.role))
-                    && let Some(role) = shifts().find(|role| !there(role.role))
-                {
-                    return Err(Fault::Missing.at(&path, format!("no blob has its {}, others are there", role.role)));
-                }
-            }
-            let (q, k) = (has(Part::Role(Role::QNorm)), has(Part::Role(Role::KNorm)));
-            ensure(q == k, || Fault::Missing.at(&path, "q_norm and k_norm go together, and only one is there"))?;
+            self.check_layer(&path, record)?;
         }
         if let Some((decoder, _)) = &self.decoder {
             let missing = [
@@ -73,7 +40,47 @@ impl Checkpoint {
         Ok(())
     }
 
-    fn check_blob(&self, id: &BlobId, blob: &Blob) -> Result<()> {
+    /// Checks that a layer has its weights, in one form.
+    pub(super) fn check_layer(&self, path: &LayerPath, record: &Record) -> Result<()> {
+        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
+        if layout.count() == 0 || record.has(Key::IsRemoteLink) {
+            return Ok(());
+        }
+        let has = |part| self.blobs.contains_key(&BlobId::Layer(path.clone(), part));
+        let (array, master) = (has(Part::Array), has(Part::Master));
+        let q4 = Q4_KEYS.iter().any(|(key, ..)| has(Part::Q4(*key)));
+        let roles = layout.roles.iter().any(|role| !is_bridged(record, role.role) && has(Part::Role(role.role)));
+        let forms = [array, master, q4, roles].into_iter().filter(|form| *form).count();
+        ensure(forms <= 1, || Fault::Duplicate.at(path, "its weights are there in two forms"))?;
+        ensure(forms == 1, || {
+            let what = format!("it needs {} weights, and no blob has them", layout.count());
+            Fault::Missing.at(path, what)
+        })?;
+        if roles || q4 {
+            let there = |role: Role| match q4 {
+                true => Q4_KEYS.iter().any(|(key, _, known)| *known == role && has(Part::Q4(*key))),
+                false => has(Part::Role(role)),
+            };
+            let (vectors, matrices): (Vec<_>, Vec<_>) = layout.roles.iter().partition(|role| role.role.is_vector());
+            let gains = |role: Role| role == Role::Gamma;
+            let missing = matrices.iter().chain(vectors.iter().filter(|role| gains(role.role)));
+            if let Some(role) = missing.into_iter().find(|role| !there(role.role)) {
+                return Err(Fault::Missing.at(path, format!("no blob has its {}", role.role)));
+            }
+            let shifts = || vectors.iter().filter(|role| !gains(role.role));
+            if !q4
+                && shifts().any(|role| there(role.role))
+                && let Some(role) = shifts().find(|role| !there(role.role))
+            {
+                return Err(Fault::Missing.at(path, format!("no blob has its {}, others are there", role.role)));
+            }
+        }
+        let (q, k) = (has(Part::Role(Role::QNorm)), has(Part::Role(Role::KNorm)));
+        ensure(q == k, || Fault::Missing.at(path, "q_norm and k_norm go together, and only one is there"))?;
+        Ok(())
+    }
+
+    pub(super) fn check_blob(&self, id: &BlobId, blob: &Blob) -> Result<()> {
         let BlobId::Layer(path, part) = id else {
             let whole = blob.len().is_multiple_of(4) && !blob.is_empty();
             ensure(self.decoder.is_some(), || Fault::Path.at(id, "there is no transformer section"))?;

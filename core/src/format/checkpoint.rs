@@ -253,27 +253,37 @@ impl Checkpoint {
     /// [`Error::Format`] when layers were left in another file, [`Error::Document`] when a rule of
     /// metacognition cannot be written.
     pub fn of(network: &Network) -> Result<Self> {
-        let mut topology = Topology::of_spec(network.spec())?;
+        let topology = Topology::of_spec(network.spec())?;
         let paths: BTreeMap<String, LayerPath> =
             topology.walk().into_iter().map(|(path, _)| (path.to_string(), path)).collect();
-        let mut blobs = BTreeMap::new();
-        let mut dtypes = BTreeMap::new();
         if let Some(layer) = network.layers().find(|layer| !layer.is_loaded()) {
             return Err(Fault::Missing.at(layer.path(), "its weights were not loaded; load this layer too"));
         }
+        let mut tables: BTreeMap<&str, Weights> = BTreeMap::new();
         for (path, role, store) in network.stores() {
-            let Some(path) = paths.get(path) else { continue };
-            let coding = Coding::of_store(store);
-            if !is_apart(role) && (!role.is_vector() || !dtypes.contains_key(path)) {
-                dtypes.insert(path.clone(), store.dtype());
+            tables.entry(path).or_default().insert(role, store.clone());
+        }
+        let mut checkpoint = Self { topology, decoder: None, blobs: BTreeMap::new() };
+        for (path, weights) in tables {
+            if let Some(path) = paths.get(path) {
+                checkpoint.put(path, weights);
             }
-            let blob = Blob::memory(coding, store.shared_bytes()).with_gains(gains(role, store.len()));
-            blobs.insert(BlobId::Layer(path.clone(), Part::Role(role)), blob);
         }
-        for (path, dtype) in dtypes {
-            topology.change(&path, &mut |record| record.dtype = dtype);
+        Ok(checkpoint)
+    }
+
+    /// Takes the weights of a layer, whose record then names the dtype of its matrices.
+    pub(super) fn put(&mut self, path: &LayerPath, weights: Weights) {
+        let ours = || weights.iter().filter(|(role, _)| !is_apart(**role));
+        let main = ours().find(|(role, _)| !role.is_vector()).or_else(|| ours().next());
+        if let Some(dtype) = main.map(|(_, store)| store.dtype()) {
+            self.topology.change(path, &mut |record| record.dtype = dtype);
         }
-        Ok(Self { topology, decoder: None, blobs })
+        for (role, store) in weights {
+            let blob =
+                Blob::memory(Coding::of_store(&store), store.shared_bytes()).with_gains(gains(role, store.len()));
+            self.blobs.insert(BlobId::Layer(path.clone(), Part::Role(role)), blob);
+        }
     }
 
     /// The topology.

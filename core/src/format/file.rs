@@ -2,8 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::io::{BufWriter, Seek, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
@@ -12,9 +13,10 @@ use super::fault::{Fault, ensure};
 use super::loss::Losses;
 use super::parse::Reading;
 use super::source::{Access, Source};
+use super::topology::{LayerPath, Topology};
 use super::{json, v1, v2};
 use crate::error::Result;
-use crate::grid::Network;
+use crate::grid::{Network, NetworkSpec, WeightTable};
 
 /// A format that checkpoints are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -191,16 +193,109 @@ pub fn load(path: &Path) -> Result<Network> {
     Checkpoint::open(path, Open::default())?.network()
 }
 
-/// Replaces a file by what `write` writes.
-pub(super) fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&mut std::fs::File>) -> Result<()>) -> Result<()> {
-    let io = |e: std::io::Error| Fault::io(&path.display().to_string(), &e);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
-    {
-        let mut out = BufWriter::with_capacity(1 << 16, file.as_file_mut());
-        write(&mut out)?;
-        out.flush().map_err(io)?;
+/// A file of version 2 that is written layer by layer, so that no more than one is in memory. It
+/// appears under its name when it is finished.
+///
+/// ```
+/// # use loom_core::{NetworkSpec, Role, WeightStore, Weights, format::{Stream, load}};
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("a.entity");
+/// # let dense = serde_json::from_str(r#"{"dense": {"input_dim": 2, "output_dim": 2, "bias": false}}"#)?;
+/// let spec = NetworkSpec::stack(vec![dense]);
+/// let mut stream = Stream::create(&path, &spec, false)?;
+/// let weight = WeightStore::f32(vec![2, 2], vec![1.0, 2.0, 3.0, 4.0])?;
+/// stream.push(&mut [("layers.0".to_string(), Weights::from([(Role::Weight, weight)]))].into())?;
+/// stream.finish()?;
+/// assert_eq!(load(&path)?.stores().len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Stream {
+    path: PathBuf,
+    output: v2::Output<BufWriter<tempfile::NamedTempFile>>,
+    /// The topology, and the weights of the layer that is being written.
+    checkpoint: Checkpoint,
+    nodes: Vec<(u32, LayerPath)>,
+    next: usize,
+}
+
+impl Stream {
+    /// Starts a file for a network of this topology.
+    ///
+    /// # Errors
+    /// [`crate::Error::Format`] when no file can be made beside `path`, [`crate::Error::Document`]
+    /// when a rule of metacognition cannot be written.
+    pub fn create(path: &Path, spec: &NetworkSpec, compress: bool) -> Result<Self> {
+        let topology = Topology::of_spec(spec)?;
+        let nodes = v2::nodes(&topology).into_iter().map(|(node, path, _)| (node, path)).collect();
+        let file = temporary(path)?;
+        let output = v2::Output::new(BufWriter::with_capacity(BUFFER, file), compress)?;
+        let checkpoint = Checkpoint { topology, decoder: None, blobs: BTreeMap::new() };
+        Ok(Self { path: path.into(), output, checkpoint, nodes, next: 0 })
     }
+
+    /// Writes the next layer of the grid and those inside it, taking their weights out of
+    /// `weights` by path; what belongs to other layers stays there.
+    ///
+    /// # Errors
+    /// [`crate::Error::Format`] when weights are missing or of another shape, when the grid has
+    /// no further layer, or when the file cannot be written.
+    pub fn push(&mut self, weights: &mut WeightTable) -> Result<()> {
+        let Some((_, first)) = self.nodes.get(self.next) else {
+            return Err(Fault::Grid.at(self.path.display(), "every layer of the grid is written already"));
+        };
+        let index = first.index;
+        let of_layer = self.nodes[self.next..].iter().take_while(|(_, path)| path.index == index).count();
+        let nodes = &self.nodes[self.next..self.next + of_layer];
+        for (_, path) in nodes {
+            self.checkpoint.put(path, weights.remove(&path.to_string()).unwrap_or_default());
+        }
+        let checkpoint = &self.checkpoint;
+        checkpoint.blobs.iter().try_for_each(|(id, blob)| checkpoint.check_blob(id, blob))?;
+        let records =
+            nodes.iter().filter_map(|(node, path)| Some((*node, path.clone(), checkpoint.topology.find(path)?)));
+        let records: Vec<_> = records.collect();
+        records.iter().try_for_each(|(_, path, record)| checkpoint.check_layer(path, record))?;
+        self.output.layers(checkpoint, &records)?;
+        self.checkpoint.blobs.clear();
+        self.next += of_layer;
+        Ok(())
+    }
+
+    /// Writes topology and index, and puts the file in its place.
+    ///
+    /// # Errors
+    /// [`crate::Error::Format`] when layers are missing, or the file cannot be written.
+    pub fn finish(self) -> Result<()> {
+        if let Some((_, path)) = self.nodes.get(self.next) {
+            return Err(Fault::Missing.at(path, "the file is finished before this layer was written"));
+        }
+        let out = self.output.finish(&self.checkpoint.topology, &self.checkpoint, self.nodes.len() as u32)?;
+        let file = out.into_inner().map_err(|e| Fault::io("writing", e.error()))?;
+        persist(file, &self.path)
+    }
+}
+
+/// Bytes that are gathered before they are written.
+const BUFFER: usize = 1 << 16;
+
+/// Replaces a file by what `write` writes.
+fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&mut std::fs::File>) -> Result<()>) -> Result<()> {
+    let mut file = temporary(path)?;
+    {
+        let mut out = BufWriter::with_capacity(BUFFER, file.as_file_mut());
+        write(&mut out)?;
+        out.flush().map_err(|e| Fault::io(&path.display().to_string(), &e))?;
+    }
+    persist(file, path)
+}
+
+fn temporary(path: &Path) -> Result<tempfile::NamedTempFile> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tempfile::NamedTempFile::new_in(folder).map_err(|e| Fault::io(&path.display().to_string(), &e))
+}
+
+fn persist(file: tempfile::NamedTempFile, path: &Path) -> Result<()> {
+    let io = |e: std::io::Error| Fault::io(&path.display().to_string(), &e);
     file.as_file().sync_all().map_err(io)?;
     #[cfg(unix)]
     {

@@ -45,7 +45,7 @@ mod zstd;
 
 pub use checkpoint::{Blob, BlobId, Checkpoint, Coding, Decoder, Dims, Encoding, Part};
 pub use fault::Fault;
-pub use file::{FORMATS, Format, Open, Unheld, load, save};
+pub use file::{FORMATS, Format, Open, Stream, Unheld, load, save};
 pub use parse::Reading;
 pub use q4::encode as q4_0;
 pub use record::{Key, Record, Step, activation_name, kind_name};

@@ -145,26 +145,28 @@ fn place_in_lines(text: &[u8], at: usize) -> String {
 
 /// `Err` with the offset where brackets outside strings nest too deep.
 fn check_nesting(text: &[u8]) -> std::result::Result<(), usize> {
-    let (mut depth, mut quoted, mut escaped) = (0usize, false, false);
-    for (i, &byte) in text.iter().enumerate() {
-        if quoted {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => quoted = false,
-                _ => {}
-            }
-            continue;
-        }
+    let (mut depth, mut at) = (0usize, 0);
+    while let Some(&byte) = text.get(at) {
         match byte {
-            b'"' => quoted = true,
+            b'"' => {
+                at += 1;
+                // Strings may be long: weights are.
+                while let Some(end) = memchr::memchr2(b'"', b'\\', text.get(at..).unwrap_or_default()) {
+                    at += end;
+                    if text[at] == b'"' {
+                        break;
+                    }
+                    at += 2;
+                }
+            }
             b'[' | b'{' => depth += 1,
             b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
         if depth > DEEPEST {
-            return Err(i);
+            return Err(at);
         }
+        at += 1;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! Described for strangers in `docs/entity-v2.md`. In short: 96 bytes of fixed header; sections,
 //! each with the blobs of one layer that share a coding; the topology; the index, in columns.
-//! Every byte is under a BLAKE3 digest, and offsets follow from lengths, so that blobs can
+//! Every byte is under a digest, and offsets follow from lengths, so that blobs can
 //! neither overlap nor leave gaps.
 
 #![forbid(unsafe_code)]
@@ -19,7 +19,7 @@ use crate::store::Role;
 pub(super) use read::read;
 #[doc(hidden)]
 pub use read::reseal;
-pub(super) use write::write;
+pub(super) use write::{Output, nodes, write};
 
 /// Bytes of the fixed header.
 pub(super) const FIXED: usize = 96;

@@ -231,7 +231,8 @@ impl Visitor<'_> for Base64Seed<'_> {
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Self::Value, E> {
         // The original passes over line breaks.
-        let joined = text.contains(['\n', '\r']).then(|| text.replace(['\n', '\r'], ""));
+        let broken = memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_some();
+        let joined = broken.then(|| text.replace(['\n', '\r'], ""));
         match STANDARD.decode(joined.as_deref().unwrap_or(text)) {
             Ok(bytes) if bytes.is_empty() => Ok(None),
             Ok(bytes) => Ok(Some(bytes)),

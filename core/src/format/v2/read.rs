@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 use super::{
     ALIGNMENT, BIASES, EMBEDDINGS, ENTRY, Entry, FINAL_NORM, FIXED, INDEX_ZSTD, LM_HEAD, PER_HEAD, Q4_0, SECTION_ZSTD,
@@ -58,10 +59,10 @@ pub(in crate::format) fn read(source: &Source) -> Result<Checkpoint> {
         })?;
     }
     let tables = source.read(meta, (topology_len + index_len) as usize)?;
-    let mut hasher = blake3::Hasher::new();
+    let mut hasher = Sha256::new();
     hasher.update(&fixed[..64]);
     hasher.update(&tables);
-    ensure(hasher.finalize().as_bytes()[..] == fixed[64..96], || {
+    ensure(hasher.finalize()[..] == fixed[64..96], || {
         Fault::Digest.at("byte 64", "header, topology or index have changed since they were written")
     })?;
     let (topology, index) = tables.split_at(topology_len as usize);
@@ -306,10 +307,10 @@ pub fn reseal(file: &mut [u8]) -> bool {
         file[table.start + 20 * n + 8 * i..][..8].copy_from_slice(&digest);
         position = end;
     }
-    let mut hasher = blake3::Hasher::new();
+    let mut hasher = Sha256::new();
     hasher.update(&file[..64]);
     hasher.update(&file[meta..table.end]);
     let digest = hasher.finalize();
-    file[64..FIXED].copy_from_slice(digest.as_bytes());
+    file[64..FIXED].copy_from_slice(&digest);
     true
 }

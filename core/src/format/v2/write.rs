@@ -3,9 +3,11 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
+use std::hash::Hasher as _;
 use std::io::{Seek, SeekFrom, Write};
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 use super::{
     ALIGNMENT, BIASES, EMBEDDINGS, ENTRY, Entry, FINAL_NORM, FIXED, INDEX_ZSTD, LM_HEAD, PER_HEAD, Q4_0, SECTION_ZSTD,
@@ -31,7 +33,7 @@ pub(in crate::format) fn write<W: Write + Seek>(checkpoint: &Checkpoint, compres
     let mut output = Output::new(out, compress)?;
     let layers: Vec<_> = nodes(&checkpoint.topology);
     output.layers(checkpoint, &layers)?;
-    output.finish(&checkpoint.topology, checkpoint, layers.len() as u32)
+    output.finish(&checkpoint.topology, checkpoint, layers.len() as u32).map(|_| ())
 }
 
 /// Every layer with its number.
@@ -150,16 +152,16 @@ impl Content {
 
 /// Writes sections as they come, then the topology and the index; then the fixed header, for
 /// which the output is rewound.
-pub(in crate::format) struct Output<'a, W: Write + Seek> {
-    out: &'a mut W,
+pub(in crate::format) struct Output<W: Write + Seek> {
+    out: W,
     start: u64,
     position: u64,
     compress: bool,
     entries: Vec<Entry>,
 }
 
-impl<'a, W: Write + Seek> Output<'a, W> {
-    pub(in crate::format) fn new(out: &'a mut W, compress: bool) -> Result<Self> {
+impl<W: Write + Seek> Output<W> {
+    pub(in crate::format) fn new(mut out: W, compress: bool) -> Result<Self> {
         let io = |e: std::io::Error| Fault::io("writing", &e);
         let start = out.stream_position().map_err(io)?;
         out.write_all(&[0; FIXED]).map_err(io)?;
@@ -174,11 +176,9 @@ impl<'a, W: Write + Seek> Output<'a, W> {
         entry.stored = all.iter().map(|piece| piece.len() as u64).sum();
         // The digest is made while the bytes are on their way.
         let hash = || {
-            let mut hasher = blake3::Hasher::new();
-            all.iter().for_each(|piece| {
-                hasher.update(piece);
-            });
-            hasher.finalize()
+            let mut hasher = twox_hash::XxHash3_64::new();
+            all.iter().for_each(|piece| hasher.write(piece));
+            hasher.finish().to_le_bytes()
         };
         let mut write = || all.iter().try_for_each(|piece| self.out.write_all(piece));
         let (digest, written) = if entry.stored < WORTH_A_THREAD {
@@ -192,7 +192,7 @@ impl<'a, W: Write + Seek> Output<'a, W> {
             })
         };
         written.map_err(io)?;
-        entry.digest.copy_from_slice(&digest.as_bytes()[..8]);
+        entry.digest = digest;
         self.position += entry.stored;
         self.entries.push(entry);
         Ok(())
@@ -226,7 +226,7 @@ impl<'a, W: Write + Seek> Output<'a, W> {
         Ok(())
     }
 
-    pub(in crate::format) fn finish(mut self, topology: &Topology, checkpoint: &Checkpoint, nodes: u32) -> Result<()> {
+    pub(in crate::format) fn finish(mut self, topology: &Topology, checkpoint: &Checkpoint, nodes: u32) -> Result<W> {
         self.globals(checkpoint, nodes)?;
         let io = |e: std::io::Error| Fault::io("writing", &e);
         let squeeze = |raw: Vec<u8>, flag: u16| match self.compress.then(|| zstd::shrink(&raw)).flatten() {
@@ -247,17 +247,16 @@ impl<'a, W: Write + Seek> Output<'a, W> {
         }
         fixed.extend_from_slice(&self.position.to_le_bytes());
         fixed.extend_from_slice(&end.to_le_bytes());
-        let mut hasher = blake3::Hasher::new();
-        [&fixed, &topology, &index].into_iter().for_each(|part| {
-            hasher.update(part);
-        });
-        fixed.extend_from_slice(hasher.finalize().as_bytes());
+        let mut hasher = Sha256::new();
+        [&fixed, &topology, &index].into_iter().for_each(|part| hasher.update(part));
+        let digest = hasher.finalize();
+        fixed.extend_from_slice(&digest);
         self.out.write_all(&topology).map_err(io)?;
         self.out.write_all(&index).map_err(io)?;
         self.out.seek(SeekFrom::Start(self.start)).map_err(io)?;
         self.out.write_all(&fixed).map_err(io)?;
         self.out.seek(SeekFrom::Start(self.start + end)).map_err(io)?;
-        Ok(())
+        Ok(self.out)
     }
 }
 
