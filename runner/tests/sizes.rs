@@ -41,7 +41,10 @@ fn as_the_original_and_smaller() {
             }
             assert!(v2 < v1 && zstd <= v2, "{at}: {v1} {v2} {zstd}");
             let topology = 1.0 - native / v1;
-            assert!(topology < 0.9 || v1 / v2 >= 4.0, "{at}: {topology:.2} of version 1 is topology, v2 is {v2} of {v1}");
+            assert!(
+                topology < 0.9 || v1 / v2 >= 4.0,
+                "{at}: {topology:.2} of version 1 is topology, v2 is {v2} of {v1}"
+            );
             savings.push(sizes.saving());
             if suite.id == "dense_3" {
                 assert!(v2 - native <= 6.0 * 1024.0, "{at}: header of {} bytes", v2 - native);
