@@ -374,7 +374,7 @@ fn checkpoints(text: &mut String, report: &LaneReport) {
         let Some(what) = &row.lacks else { continue };
         lacks.entry(lacking(what)).or_default().insert(row.parts()[1]);
     }
-    text.push_str("In the profile of the original, version 1 and JSON have no field for:\n\n");
+    text.push_str("What keeps networks of the original's profile out of JSON or version 1 (the latter does hold biases of dense layers that\nstand in the grid, and norms of queries and keys):\n\n");
     for (what, models) in lacks {
         let models: Vec<String> = models.into_iter().map(|model| format!("`{model}`")).collect();
         let _ = writeln!(text, "- {what}: {}.", models.join(", "));

@@ -269,7 +269,9 @@ fn same_under_loom(n: usize, dtype: Dtype, coding: Coding, bytes: &[u8]) -> std:
         if found.is_none() {
             let difference = if bits <= 8 { table[code as usize] } else { differs(code) };
             found = difference.map(|(ours, theirs)| {
-                format!("element {i} is {ours:e} in standard {dtype}, and would be read as {theirs:e}; store it under loom")
+                format!(
+                    "element {i} is {ours:e} in standard {dtype}, and would be read as {theirs:e}; store it under loom"
+                )
             });
         }
     });
