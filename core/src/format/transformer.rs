@@ -88,7 +88,10 @@ impl Checkpoint {
                 Some(WeightStore::plain(Dtype::Float32, vec![hidden], bytes)?)
             }
         };
-        let decoder = self.with_sizes(dims).stack(dims, final_norm.as_ref())?;
+        let sized = self.with_sizes(dims);
+        // Other sizes need other blobs.
+        sized.check_index()?;
+        let decoder = sized.stack(dims, final_norm.as_ref())?;
         Ok(Transformer { decoder, embeddings, head, final_norm })
     }
 
