@@ -67,7 +67,7 @@ pub struct ConvertArgs {
     /// Compress what gets smaller by it; v2 only.
     #[arg(long)]
     zstd: bool,
-    /// Leave out what the format has no field for, in place of refusing. Weights are never left out.
+    /// Leave out what the format has no field for, in place of refusing, and list it.
     #[arg(long)]
     drop: bool,
     /// Read what Loom 0.80 reads, with its defaults for names that are not known.

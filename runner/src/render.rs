@@ -343,7 +343,7 @@ const CHECKPOINTS: &str = "\
 Every model in every dtype and profile, written in each format, read, written again (the same bytes) and run (the same
 bits): how many of its networks a format holds. Version 2 must hold all of them. Version 1 and JSON hold what the
 original runtime can: one dtype and scale for a layer, stored as it stores them. Where they cannot hold a network they must
-refuse to write it and say why, which the lists under the table summarise; `--drop` leaves out what is no weight.
+refuse to write it and say why, which the lists under the table summarise; `bedrock entity convert --drop` leaves it out.
 
 ";
 

@@ -35,8 +35,8 @@ fn the_schema_is_what_the_types_say() {
 
 #[test]
 fn every_bedrock_has_a_manifest_and_every_manifest_a_bedrock() {
-    let expected: BTreeSet<String> =
-        BEDROCKS.iter().map(|id| format!("{id}.yaml")).chain(["_defaults.yaml".into(), "schema.json".into()]).collect();
+    let others = ["_defaults.yaml", "lucy.yaml", "schema.json"].map(String::from);
+    let expected: BTreeSet<String> = BEDROCKS.iter().map(|id| format!("{id}.yaml")).chain(others).collect();
     let found: BTreeSet<String> = files(&root().join("manifests"))
         .iter()
         .filter_map(|path| path.file_name()?.to_str().map(String::from))

@@ -18,9 +18,10 @@ use rayon::prelude::*;
 use super::fault::Fault;
 use super::flat::{Layout, is_apart};
 use super::layer::{Stored, has_no_place, is_bridged};
-use super::record::{Key, Record, Shape, Value};
+use super::record::{Key, Record};
 use super::source::Section;
 use super::topology::{Has, LayerPath, Topology, set_dtype};
+use super::transformer::{Decoder, Dims};
 use crate::dtype::{Affine, Dtype, Numerics};
 use crate::error::{Error, Problem, Result};
 use crate::grid::{Network, WeightTable};
@@ -172,69 +173,6 @@ impl Blob {
 
     pub(super) fn read(&self, id: &BlobId) -> Result<Bytes> {
         Ok(self.section.read(id)?.slice(self.range.clone()))
-    }
-}
-
-macro_rules! sections {
-    ($(#[$doc:meta])* $name:ident { $($field:ident $shape:ident $required:literal $field_doc:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq)]
-        pub struct $name { $(#[doc = $field_doc] pub $field: sections!(@type $shape),)* }
-
-        impl $name {
-            /// Names, shapes, and whether files always have the key.
-            pub(super) const KEYS: &'static [(&'static str, Shape, bool)] =
-                &[$((stringify!($field), Shape::$shape, $required),)*];
-
-            pub(super) fn values(&self) -> Vec<Option<Value>> {
-                vec![$(sections!(@value self.$field, $shape),)*]
-            }
-
-            pub(super) fn set(&mut self, index: usize, value: Value) {
-                let mut at = 0..;
-                $(if at.next() == Some(index) { sections!(@set self.$field, value, $shape) })*
-            }
-        }
-    };
-    (@type Int) => { u64 };
-    (@type Float) => { f64 };
-    (@type Bool) => { bool };
-    (@type Text) => { String };
-    (@value $field:expr, Int) => { Some(Value::Int(i64::try_from($field).unwrap_or(i64::MAX))).filter(|_| $field != 0) };
-    (@value $field:expr, Float) => { Some(Value::Float($field)).filter(|_| $field != 0.0) };
-    (@value $field:expr, Bool) => { $field.then_some(Value::Set) };
-    (@value $field:expr, Text) => { Some(Value::Text($field.as_str().into())).filter(|_| !$field.is_empty()) };
-    (@set $field:expr, $value:ident, Int) => { if let Value::Int(v) = &$value { $field = u64::try_from(*v).unwrap_or(0) } };
-    (@set $field:expr, $value:ident, Float) => { if let Value::Float(v) = &$value { $field = *v } };
-    (@set $field:expr, $value:ident, Bool) => { $field = matches!(&$value, Value::Set) };
-    (@set $field:expr, $value:ident, Text) => { if let Value::Text(v) = &$value { $field = v.to_string() } };
-}
-
-sections! {
-    /// What a transformer section says, beside its sizes.
-    Decoder {
-        architecture Text true "For example `llama_style_decoder`.",
-        hidden_size Int true "Features of a position.",
-        vocab_size Int true "Rows of the embeddings.",
-        lm_head_tied Bool false "Whether the head is the embeddings.",
-        has_final_norm Bool false "Whether a norm follows the last block.",
-        weight_dtype Text false "The type that the matrices were stored in.",
-    }
-}
-
-sections! {
-    /// The sizes of a transformer.
-    Dims {
-        num_layers Int true "Blocks.",
-        num_heads Int true "Query heads.",
-        num_kv_heads Int true "Key/value heads.",
-        head_dim Int true "Features of a head.",
-        query_dim Int false "Features of all query heads; 0 means heads times `head_dim`.",
-        kv_dim Int false "Features of all key/value heads; 0 means heads times `head_dim`.",
-        intermediate_size Int true "Features between the projections of the feed-forward block.",
-        rms_norm_eps Float false "Epsilon of the norms.",
-        rope_freq_base Float false "Base of the rotation frequencies.",
-        activation Text false "For example `Silu`.",
     }
 }
 

@@ -74,7 +74,8 @@ pub enum Unheld {
     /// Nothing is written, and the error names it.
     #[default]
     Refuse,
-    /// It is left out. Weights are never left out.
+    /// It is left out: keys, and weights that stand beside a layer's array, such as a bias of a
+    /// convolution. Arrays themselves are never left out.
     Drop,
 }
 

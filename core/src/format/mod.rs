@@ -43,7 +43,7 @@ mod v1;
 mod v2;
 mod zstd;
 
-pub use checkpoint::{Blob, BlobId, Checkpoint, Coding, Decoder, Dims, Encoding, Part};
+pub use checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part};
 pub use fault::Fault;
 pub use file::{FORMATS, Format, Open, Stream, Unheld, load, save};
 pub use parse::Reading;
@@ -51,6 +51,6 @@ pub use q4::encode as q4_0;
 pub use record::{Key, Record, Step, activation_name, kind_name};
 pub use source::Access;
 pub use topology::{LayerPath, Topology};
-pub use transformer::Transformer;
+pub use transformer::{Decoder, Dims, Transformer};
 #[doc(hidden)]
 pub use v2::reseal;

@@ -19,9 +19,9 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::checkpoint::{Decoder, Dims};
 use super::fault::Fault;
 use super::record::{ACTIVATIONS, Record, SOFTMAXES, Shape, Step, Value, find_activation};
+use super::transformer::{Decoder, Dims};
 use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::layers::Activation;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rayon::prelude::*;
 
-use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Decoder, Dims, Encoding, Part, Q4_KEYS};
+use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use super::fault::{Fault, ensure};
 use super::flat::{Layout, is_apart};
 use super::layer::{baked_coding, is_bridged};
@@ -22,6 +22,7 @@ use super::record::{Key, Record, Step, Value};
 use super::source::{Section, Source};
 use super::text::{Extra, Place, Style, Writer};
 use super::topology::{LayerPath, Topology, position};
+use super::transformer::{Decoder, Dims};
 use crate::dtype::{Dtype, Numerics};
 use crate::error::Result;
 use crate::layers::LayerKind;

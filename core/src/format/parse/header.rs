@@ -10,9 +10,9 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::record::single;
 use super::{Context, Entry, Header, Inside, Reading, TopologySeed, ValueSeed};
-use crate::format::checkpoint::{Decoder, Dims};
 use crate::format::fault::Fault;
 use crate::format::record::{Shape, Value};
+use crate::format::transformer::{Decoder, Dims};
 
 /// The whole header.
 pub(super) struct HeaderSeed<'a>(pub(super) &'a Context);

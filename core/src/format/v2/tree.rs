@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use crate::dtype::Dtype;
 use crate::error::Result;
-use crate::format::checkpoint::{Decoder, Dims};
 use crate::format::fault::{Fault, ensure};
 use crate::format::parse::DEEPEST;
 use crate::format::record::{ACTIVATIONS, Key, Record, RuleRecord, SOFTMAXES, Shape, Value};
 use crate::format::topology::{Topology, grid};
+use crate::format::transformer::{Decoder, Dims};
 use crate::layers::LayerKind;
 
 /// How far back a repetition may reach.
