@@ -354,3 +354,21 @@ fn layers_left_in_the_file_cannot_run() {
     assert!(Checkpoint::of(&partly).is_err());
     assert!(checkpoint.network_with(&[3].into()).is_err());
 }
+
+#[test]
+fn a_dtype_changes_no_bias_that_is_not_there() {
+    use loom_core::{Numerics, Storage, Vectors};
+    let rnn: LayerSpec =
+        serde_json::from_str(r#"{"rnn": {"input_size": 2, "hidden_size": 2, "seq_length": 1, "bias": false}}"#)
+            .expect("a layer");
+    let store = |v: f32| WeightStore::f32(vec![2, 2], vec![v, -v, 2.0 * v, v]).expect("finite");
+    let weights = Weights::from([(Role::InputWeight, store(0.3)), (Role::RecurrentWeight, store(-0.1))]);
+    let mut table = [("layers.0".to_string(), weights)].into();
+    let network = Network::build(NetworkSpec::stack(vec![rnn]), &mut table).expect("a network");
+    // The one type that has no code for 0.
+    let storage = Storage { dtype: Dtype::Binary, numerics: Numerics::Loom, vectors: Vectors::Stored };
+    let by_file = Checkpoint::of(&network).expect("a checkpoint").morphed(&storage).expect("in range");
+    let by_network = Checkpoint::of(&network.morph(&storage).expect("in range")).expect("a checkpoint");
+    let [a, b] = [by_file, by_network].map(|c| c.to_bytes(Format::V2, Unheld::Refuse).expect("held"));
+    assert_eq!(a, b);
+}

@@ -22,7 +22,7 @@ use super::record::{Key, Record};
 use super::source::Section;
 use super::topology::{Has, LayerPath, Topology, set_dtype};
 use super::transformer::{Decoder, Dims};
-use crate::dtype::{Affine, Dtype, Numerics};
+use crate::dtype::{Affine, Dtype, Magnitudes, Numerics};
 use crate::error::{Error, Problem, Result};
 use crate::grid::{Network, WeightTable};
 use crate::layers::{LayerKind, QkNorm};
@@ -384,6 +384,9 @@ impl Checkpoint {
     pub fn morphed_at(&self, storage: &Storage, scale: f32) -> Result<Self> {
         let mut morphed = self.clone();
         set_dtype(&mut morphed.topology, storage.dtype);
+        if let Some((decoder, _)) = &mut morphed.decoder {
+            decoder.weight_dtype = storage.dtype.name().into();
+        }
         for (path, record) in self.topology.walk() {
             let id = BlobId::Layer(path.clone(), Part::Master);
             if let (Some(blob), Numerics::Loom) = (morphed.blobs.get_mut(&id), storage.numerics) {
@@ -396,21 +399,23 @@ impl Checkpoint {
                 continue;
             }
             let apart = |stored: &Stored| is_apart(stored.role) || is_bridged(record, stored.role);
-            morphed.blobs.retain(|id, _| !matches!(id, BlobId::Layer(known, _) if *known == path));
+            let old: Vec<BlobId> = self.layer_blobs(&path).map(|(id, _)| id.clone()).collect();
+            old.iter().for_each(|id| {
+                morphed.blobs.remove(id);
+            });
             let mut put = |part, blob| morphed.blobs.insert(BlobId::Layer(path.clone(), part), blob);
             let plain = |stored: &Stored| -> Result<Blob> {
                 let store = stored.store()?.morph(Dtype::Float32, storage.numerics)?;
                 Ok(Blob::memory(Coding::F32, store.shared_bytes()).with_gains(gains(stored.role, store.len())))
             };
-            if storage.numerics == Numerics::Loom && !stored.iter().any(|s| has_no_place(record, s.role)) {
-                let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(&path, what))?;
+            let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(&path, what))?;
+            let of = |role: Role| stored.iter().find(|stored| stored.role == role);
+            let roles: Vec<Role> = layout.roles.iter().map(|role| role.role).collect();
+            let whole = roles.iter().all(|role| of(*role).is_some());
+            if storage.numerics == Numerics::Loom && whole && !stored.iter().any(|s| has_no_place(record, s.role)) {
                 let mut parts = Vec::new();
-                for role in &layout.roles {
-                    let bytes = match stored.iter().find(|stored| stored.role == role.role) {
-                        Some(stored) => plain(stored)?.read(&BlobId::Layer(path.clone(), Part::Role(role.role)))?,
-                        None => Bytes::from(vec![0; 4 * role.shape.iter().product::<usize>()]),
-                    };
-                    parts.push(bytes);
+                for role in roles.iter().filter_map(|role| of(*role)) {
+                    parts.push(plain(role)?.read(&BlobId::Layer(path.clone(), Part::Role(role.role)))?);
                 }
                 let coding = Coding::loom(storage.dtype, scale);
                 put(Part::Master, Blob::memory(coding, layout.join(32, &parts)));
@@ -419,8 +424,18 @@ impl Checkpoint {
                 }
                 continue;
             }
+            let shared = match storage.numerics {
+                Numerics::Standard => None,
+                // All that the layer has shares one scale, as in its array.
+                Numerics::Loom => {
+                    let ours: Result<Vec<_>> = stored.iter().filter(|s| !is_apart(s.role)).map(Stored::store).collect();
+                    let chosen =
+                        storage.dtype.choose(Numerics::Loom, &Magnitudes::of(ours?.iter().flat_map(WeightStore::iter)));
+                    Some(if scale == 1.0 { chosen } else { storage.dtype.affine(Numerics::Loom, scale) })
+                }
+            };
             for stored in &stored {
-                let store = storage.morph(stored.role, &stored.store()?, None)?;
+                let store = storage.morph(stored.role, &stored.store()?, shared)?;
                 let blob = Blob::memory(Coding::of_store(&store), store.shared_bytes());
                 put(Part::Role(stored.role), blob.with_gains(gains(stored.role, store.len())));
             }
