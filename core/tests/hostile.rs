@@ -356,6 +356,19 @@ fn layers_left_in_the_file_cannot_run() {
 }
 
 #[test]
+fn what_readers_would_not_believe_is_not_written() {
+    let layer: LayerSpec = serde_json::from_str(r#"{"residual": {}}"#).expect("a layer");
+    let of = |n| {
+        let network = Network::build(NetworkSpec::stack(vec![layer.clone(); n]), &mut WeightTable::new());
+        Checkpoint::of(&network.expect("a network")).expect("a checkpoint")
+    };
+    let held = of(65_000).to_bytes(Format::V2, Unheld::Refuse).expect("held");
+    assert!(held.len() < 200 && read(&held).is_ok());
+    let error = of(70_000).to_bytes(Format::V2, Unheld::Refuse).expect_err("too many");
+    assert!(matches!(error, Error::Format { fault: Fault::Limit, .. }), "{error}");
+}
+
+#[test]
 fn a_dtype_changes_no_bias_that_is_not_there() {
     use loom_core::{Numerics, Storage, Vectors};
     let rnn: LayerSpec =

@@ -16,11 +16,11 @@ use super::{
 use crate::dtype::Numerics;
 use crate::error::Result;
 use crate::format::checkpoint::{BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
-use crate::format::fault::Fault;
+use crate::format::fault::{Fault, ensure};
 use crate::format::flat::Layout;
 use crate::format::layer::Stored;
 use crate::format::record::Record;
-use crate::format::topology::{LayerPath, Topology};
+use crate::format::topology::{FREE_LAYERS, LayerPath, Topology};
 use crate::format::v1::MAGIC;
 use crate::format::zstd;
 use crate::store::Role;
@@ -229,6 +229,7 @@ impl<W: Write + Seek> Output<W> {
     pub(in crate::format) fn finish(mut self, topology: &Topology, checkpoint: &Checkpoint, nodes: u32) -> Result<W> {
         self.globals(checkpoint, nodes)?;
         let io = |e: std::io::Error| Fault::io("writing", &e);
+        let places = topology.layers.len();
         let squeeze = |raw: Vec<u8>, flag: u16| match self.compress.then(|| zstd::shrink(&raw)).flatten() {
             Some(frame) => (raw.len(), frame, flag),
             None => (raw.len(), raw, 0),
@@ -242,6 +243,11 @@ impl<W: Write + Seek> Output<W> {
         fixed.extend_from_slice(&(first | second).to_le_bytes());
         fixed.extend_from_slice(&[0; 4]);
         let end = self.position + (topology.len() + index.len()) as u64;
+        // Readers believe no more of a file; each layer with weights has more bytes than one.
+        let most = FREE_LAYERS as u64 + end;
+        ensure(places as u64 <= most, || {
+            Fault::Limit.at("topology", format!("{places} layers in {end} bytes; version 2 holds {most} in so few"))
+        })?;
         for field in [topology.len(), topology_raw, index.len(), index_raw] {
             fixed.extend_from_slice(&(field as u64).to_le_bytes());
         }
