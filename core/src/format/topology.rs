@@ -234,7 +234,7 @@ pub(super) struct Has {
 /// layer at a path has, which the dialect itself cannot say.
 ///
 /// # Errors
-/// [`Error::Format`] with line and column, and what is wrong there; [`Error::Document`] when a
+/// [`crate::Error::Format`] with line and column, and what is wrong there; [`crate::Error::Document`] when a
 /// layer contradicts itself.
 pub fn parse(json: &str, norms: impl Fn(&str) -> QkNorm) -> Result<NetworkSpec> {
     let mut document = document(json.as_bytes(), Reading::Builder, Lane::Entity)?;
