@@ -66,16 +66,20 @@ fn rms(stores: &[&WeightStore]) -> f64 {
 }
 
 /// A splitmix64 stream.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    /// Uniform with mean 0 and variance 1.
-    fn uniform(&mut self) -> f64 {
+    /// The next 64 bits.
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        ((z >> 11) as f64 / (1u64 << 53) as f64 - 0.5) * 12f64.sqrt()
+        z ^ (z >> 31)
+    }
+
+    /// Uniform with mean 0 and variance 1.
+    fn uniform(&mut self) -> f64 {
+        ((self.bits() >> 11) as f64 / (1u64 << 53) as f64 - 0.5) * 12f64.sqrt()
     }
 }

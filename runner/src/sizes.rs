@@ -18,6 +18,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::gain::Random;
 use crate::manifest;
 
 /// Layers of a cell.
@@ -149,7 +150,9 @@ impl Suite {
             let mut weights = Weights::new();
             for role in layer.roles() {
                 let n = role.shape.iter().product();
-                let values = (0..n).map(|_| random.uniform(lucy.amplitude)).collect();
+                // Uniform in [-amplitude, amplitude), on a grid that f32 holds.
+                let unit = |random: &mut Random| (random.bits() >> 40) as f32 / (1u64 << 24) as f32;
+                let values = (0..n).map(|_| (2.0 * unit(&mut random) - 1.0) * lucy.amplitude).collect();
                 weights.insert(role.role, WeightStore::f32(role.shape, values).map_err(|e| e.to_string())?);
             }
             if !weights.is_empty() {
@@ -167,21 +170,6 @@ impl Suite {
             None => (0.2 * loom_core::math::sin_cos(0.11 * i as f64 + 0.3).0) as f32,
         };
         Tensor::new(self.input.clone(), (0..n).map(value).collect()).map_err(|e| e.to_string())
-    }
-}
-
-/// A splitmix64 stream.
-struct Random(u64);
-
-impl Random {
-    /// Uniform in [-amplitude, amplitude).
-    fn uniform(&mut self, amplitude: f32) -> f32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let unit = ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32;
-        (2.0 * unit - 1.0) * amplitude
     }
 }
 

@@ -114,7 +114,7 @@ impl Checkpoint {
                 let Encoding::Codes(dtype, _) = blob.coding.encoding else {
                     return Err(Fault::Config.at(id, "a role cannot be Q4_0"));
                 };
-                let shape = record.role_shape(*role, &layout, blob).map_err(|what| Fault::Length.at(id, what))?;
+                let shape = record.role_shape(*role, &layout, blob.gains).map_err(|what| Fault::Length.at(id, what))?;
                 ensure(!shape.is_empty(), strange)?;
                 dtype.packed_len(shape.iter().product())
             }
@@ -153,7 +153,7 @@ impl Checkpoint {
         match part {
             Part::Array | Part::Master => layout.count(),
             Part::Biases => blob.len() / 4,
-            Part::Role(role) => record.role_shape(*role, &layout, blob).map_or(0, |shape| count(&shape)),
+            Part::Role(role) => record.role_shape(*role, &layout, blob.gains).map_or(0, |shape| count(&shape)),
             Part::Q4(key) => {
                 let role = Q4_KEYS.iter().find(|(known, ..)| known == key);
                 role.and_then(|(.., role)| layout.shape(*role)).map_or(0, count)

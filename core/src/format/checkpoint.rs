@@ -518,6 +518,6 @@ impl Checkpoint {
 }
 
 /// What a blob of `n` weights keeps of their number.
-pub(super) fn gains(role: Role, n: usize) -> usize {
+fn gains(role: Role, n: usize) -> usize {
     if is_apart(role) { n } else { 0 }
 }

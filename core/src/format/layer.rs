@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
+use super::checkpoint::{BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use super::fault::{Fault, ensure};
 use super::flat::{Layout, is_apart};
 use super::q4;
@@ -75,7 +75,8 @@ impl Checkpoint {
                     }
                 }
                 Part::Role(role) => {
-                    let shape = record.role_shape(role, &layout, blob).map_err(|what| Fault::Length.at(id, what))?;
+                    let shape =
+                        record.role_shape(role, &layout, blob.gains).map_err(|what| Fault::Length.at(id, what))?;
                     found.push(Stored { role, shape, coding: blob.coding, bytes });
                 }
             }
@@ -176,17 +177,9 @@ impl Record {
         }
     }
 
-    /// The shape of a role: of the array, or one that stands apart. Empty when the kind has none.
-    pub(super) fn role_shape(
-        &self,
-        role: Role,
-        layout: &Layout,
-        blob: &Blob,
-    ) -> std::result::Result<Vec<usize>, String> {
-        if let Some(shape) = layout.shape(role) {
-            return Ok(shape.to_vec());
-        }
-        let conv = matches!(
+    /// Whether it is a convolution, transposed or not.
+    pub(super) fn is_convolution(&self) -> bool {
+        matches!(
             self.kind,
             LayerKind::Cnn1
                 | LayerKind::Cnn2
@@ -194,14 +187,27 @@ impl Record {
                 | LayerKind::ConvTransposed1
                 | LayerKind::ConvTransposed2
                 | LayerKind::ConvTransposed3
-        );
+        )
+    }
+
+    /// The shape of a role, `gains` of which are there where it is a norm of queries or keys: of
+    /// the array, or one that stands apart. Empty when the kind has none.
+    pub(super) fn role_shape(
+        &self,
+        role: Role,
+        layout: &Layout,
+        gains: usize,
+    ) -> std::result::Result<Vec<usize>, String> {
+        if let Some(shape) = layout.shape(role) {
+            return Ok(shape.to_vec());
+        }
         Ok(match (self.kind, role) {
             (LayerKind::Dense, Role::Bias) => vec![self.size(Key::OutputHeight)],
-            (_, Role::Bias) if conv => vec![self.size(Key::Filters)],
+            (_, Role::Bias) if self.is_convolution() => vec![self.size(Key::Filters)],
             (LayerKind::Mha, Role::QNorm | Role::KNorm) => {
                 let (q, kv) = Layout::attention(self)?;
                 let (width, whole) = (self.head_width(), if role == Role::QNorm { q } else { kv });
-                match blob.gains {
+                match gains {
                     n if n == width => vec![width],
                     n if n == whole => vec![whole],
                     n => return Err(format!("{n} gains where a head has {width} and all heads have {whole}")),

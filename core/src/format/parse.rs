@@ -211,6 +211,48 @@ impl Context {
         }
     }
 
+    /// The next key of an object that this reading knows, as an index among `names`; unknown ones
+    /// are passed over with their values, where the reading lets them.
+    fn next<'de, A: MapAccess<'de>>(
+        &self,
+        map: &mut A,
+        names: impl Iterator<Item = &'static str> + Clone,
+        seen: &mut Vec<usize>,
+    ) -> std::result::Result<Option<usize>, A::Error> {
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            match self.key(&key, names.clone(), seen)? {
+                Some(index) => return Ok(Some(index)),
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// `Err` when a key that files always have was not seen; `needed` are those, by index.
+    fn complete<E: serde::de::Error>(
+        &self,
+        what: impl fmt::Display,
+        needed: impl IntoIterator<Item = (usize, &'static str)>,
+        seen: &[usize],
+    ) -> std::result::Result<(), E> {
+        match needed.into_iter().find(|(i, _)| !seen.contains(i)) {
+            Some((_, name)) if self.reading != Reading::Loom => {
+                Err(self.fail(Fault::Key, format!("{what} has no key {name:?}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What null stands for: the default where the reading lets it, otherwise an error.
+    fn null<T, E: serde::de::Error>(&self, what: &str, default: T) -> std::result::Result<T, E> {
+        match self.reading {
+            Reading::Loom => Ok(default),
+            _ => Err(self.fail(Fault::Json, format!("null where {what} is needed"))),
+        }
+    }
+
     fn topology<'de, D: Deserializer<'de>>(&self, json: D) -> std::result::Result<Document, D::Error> {
         let mut document = TopologySeed(self).deserialize(json)?;
         document.natives = self.natives.take();
@@ -301,10 +343,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Self::Value, E> {
-        match self.0.reading {
-            Reading::Loom => Ok(None),
-            _ => Err(self.0.fail(Fault::Json, "null where a value is needed")),
-        }
+        self.0.null("a value", None)
     }
 
     fn visit_bool<E: serde::de::Error>(self, v: bool) -> std::result::Result<Self::Value, E> {
@@ -399,23 +438,16 @@ impl<'de> Visitor<'de> for TopologySeed<'_> {
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Self::Value, E> {
-        match self.0.reading {
-            Reading::Loom => Ok(Document::default()),
-            _ => Err(self.0.fail(Fault::Json, "null where a topology is needed")),
-        }
+        self.0.null("a topology", Document::default())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Document, A::Error> {
         const NAMES: [&str; 6] = ["depth", "rows", "cols", "layers_per_cell", "layers", "id"];
         let (ctx, mut document, mut seen) = (self.0, Document::default(), Vec::new());
         let at = Inside { outer: None, top: 0 };
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            let Some(index) = ctx.key(&key, NAMES.into_iter(), &mut seen)? else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
+        while let Some(index) = ctx.next(&mut map, NAMES.into_iter(), &mut seen)? {
             match index {
-                4 => document.records = map.next_value_seed(TopSeed(ctx))?,
+                4 => document.records = map.next_value_seed(record::LayersSeed(ctx, None))?,
                 5 => {
                     map.next_value_seed(ValueSeed(ctx, Shape::Text, &at))?;
                 }
@@ -426,48 +458,7 @@ impl<'de> Visitor<'de> for TopologySeed<'_> {
                 }
             }
         }
-        match (0..5).find(|i| !seen.contains(i)) {
-            Some(i) if ctx.reading != Reading::Loom => {
-                Err(ctx.fail(Fault::Key, format!("the topology has no key {:?}", NAMES[i])))
-            }
-            _ => Ok(document),
-        }
-    }
-}
-
-/// The top-level layers.
-struct TopSeed<'a>(&'a Context);
-
-impl<'de> DeserializeSeed<'de> for TopSeed<'_> {
-    type Value = Vec<Record>;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> std::result::Result<Self::Value, D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for TopSeed<'_> {
-    type Value = Vec<Record>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of layers")
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Self::Value, E> {
-        match self.0.reading {
-            Reading::Loom => Ok(Vec::new()),
-            _ => Err(self.0.fail(Fault::Json, "null where a list of layers is needed")),
-        }
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Self::Value, A::Error> {
-        let mut layers = Vec::new();
-        loop {
-            let at = Inside { outer: None, top: layers.len() };
-            match list.next_element_seed(record::RecordSeed(self.0, &at))? {
-                Some(layer) => layers.push(layer),
-                None => return Ok(layers),
-            }
-        }
+        ctx.complete("the topology", NAMES.into_iter().enumerate().take(5), &seen)?;
+        Ok(document)
     }
 }

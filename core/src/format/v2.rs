@@ -91,13 +91,8 @@ pub(super) fn role_order(record: &Record, layout: &Layout) -> Vec<Role> {
     let mut roles: Vec<Role> = layout.roles.iter().map(|role| role.role).collect();
     match record.kind {
         LayerKind::Mha => roles.extend([Role::QNorm, Role::KNorm]),
-        LayerKind::Dense
-        | LayerKind::Cnn1
-        | LayerKind::Cnn2
-        | LayerKind::Cnn3
-        | LayerKind::ConvTransposed1
-        | LayerKind::ConvTransposed2
-        | LayerKind::ConvTransposed3 => roles.push(Role::Bias),
+        LayerKind::Dense => roles.push(Role::Bias),
+        _ if record.is_convolution() => roles.push(Role::Bias),
         _ => {}
     }
     roles

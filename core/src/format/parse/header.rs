@@ -2,11 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserializer;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
 use super::record::single;
 use super::{Context, Entry, Header, Inside, Reading, TopologySeed, ValueSeed};
@@ -33,21 +32,14 @@ impl<'de> Visitor<'de> for HeaderSeed<'_> {
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Self::Value, E> {
-        match self.0.reading {
-            Reading::Loom => Ok(Header::default()),
-            _ => Err(self.0.fail(Fault::Json, "null where a header is needed")),
-        }
+        self.0.null("a header", Header::default())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Header, A::Error> {
         const NAMES: [&str; 4] = ["format_version", "network", "blobs", "transformer"];
         let (ctx, mut header, mut seen) = (self.0, Header::default(), Vec::new());
         let at = Inside { outer: None, top: 0 };
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            let Some(index) = ctx.key(&key, NAMES.into_iter(), &mut seen)? else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
+        while let Some(index) = ctx.next(&mut map, NAMES.into_iter(), &mut seen)? {
             match index {
                 0 => match map.next_value_seed(ValueSeed(ctx, Shape::Int, &at))? {
                     Some(Value::Int(v)) if v != 1 && ctx.reading != Reading::Loom || !(0..=65_535).contains(&v) => {
@@ -60,12 +52,8 @@ impl<'de> Visitor<'de> for HeaderSeed<'_> {
                 _ => header.decoder = map.next_value_seed(DecoderSeed(ctx))?,
             }
         }
-        match (0..3).find(|i| !seen.contains(i)) {
-            Some(i) if ctx.reading != Reading::Loom => {
-                Err(ctx.fail(Fault::Key, format!("the header has no key {:?}", NAMES[i])))
-            }
-            _ => Ok(header),
-        }
+        ctx.complete("the header", NAMES.into_iter().enumerate().take(3), &seen)?;
+        Ok(header)
     }
 }
 
@@ -120,11 +108,7 @@ impl<'de> Visitor<'de> for EntrySeed<'_> {
         const NAMES: [&str; 6] = ["path", "offset", "length", "dtype", "native", "scale"];
         let (ctx, mut entry, mut seen) = (self.0, Entry::default(), Vec::new());
         let at = Inside { outer: None, top: 0 };
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            let Some(index) = ctx.key(&key, NAMES.into_iter(), &mut seen)? else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
+        while let Some(index) = ctx.next(&mut map, NAMES.into_iter(), &mut seen)? {
             if matches!(index, 1 | 2) {
                 // They may use all 64 bits; their sum is checked against the file.
                 let place: u64 = map.next_value()?;
@@ -144,12 +128,8 @@ impl<'de> Visitor<'de> for EntrySeed<'_> {
                 _ => {}
             }
         }
-        match (0..5).find(|i| !seen.contains(i)) {
-            Some(i) if ctx.reading != Reading::Loom => {
-                Err(ctx.fail(Fault::Key, format!("the blob {:?} has no key {:?}", entry.path, NAMES[i])))
-            }
-            _ => Ok(entry),
-        }
+        ctx.complete(format_args!("the blob {:?}", entry.path), NAMES.into_iter().enumerate().take(5), &seen)?;
+        Ok(entry)
     }
 }
 
@@ -171,25 +151,19 @@ impl<'de> Visitor<'de> for DecoderSeed<'_> {
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Self::Value, E> {
-        match self.0.reading {
-            Reading::Loom => Ok(None),
-            _ => Err(self.0.fail(Fault::Json, "null where a transformer section is needed")),
-        }
+        self.0.null("a transformer section", None)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
         let (ctx, mut decoder, mut dims, mut seen) = (self.0, Decoder::default(), None, Vec::new());
         let names = Decoder::KEYS.iter().map(|(name, ..)| *name).chain(["dims"]);
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            match ctx.key(&key, names.clone(), &mut seen)? {
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-                Some(index) if index == Decoder::KEYS.len() => dims = Some(map.next_value_seed(DimsSeed(ctx))?),
-                Some(index) => ctx.section(&mut map, Decoder::KEYS[index].1, |v| decoder.set(index, v))?,
+        while let Some(index) = ctx.next(&mut map, names.clone(), &mut seen)? {
+            match Decoder::KEYS.get(index) {
+                None => dims = Some(map.next_value_seed(DimsSeed(ctx))?),
+                Some((_, shape, _)) => ctx.section(&mut map, *shape, |v| decoder.set(index, v))?,
             }
         }
-        ctx.complete("transformer section", Decoder::KEYS, &seen)?;
+        ctx.complete("the transformer section", always(Decoder::KEYS), &seen)?;
         Ok(Some((decoder, dims)))
     }
 }
@@ -214,15 +188,10 @@ impl<'de> Visitor<'de> for DimsSeed<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Dims, A::Error> {
         let (ctx, mut dims, mut seen) = (self.0, Dims::default(), Vec::new());
         let names = Dims::KEYS.iter().map(|(name, ..)| *name);
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            match ctx.key(&key, names.clone(), &mut seen)? {
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-                Some(index) => ctx.section(&mut map, Dims::KEYS[index].1, |v| dims.set(index, v))?,
-            }
+        while let Some(index) = ctx.next(&mut map, names.clone(), &mut seen)? {
+            ctx.section(&mut map, Dims::KEYS[index].1, |v| dims.set(index, v))?;
         }
-        ctx.complete("dims", Dims::KEYS, &seen)?;
+        ctx.complete("the dims", always(Dims::KEYS), &seen)?;
         Ok(dims)
     }
 }
@@ -241,20 +210,9 @@ impl Context {
         }
         Ok(())
     }
+}
 
-    /// `Err` when a key that files always have was not seen.
-    fn complete<E: serde::de::Error>(
-        &self,
-        what: &str,
-        keys: &[(&str, Shape, bool)],
-        seen: &[usize],
-    ) -> std::result::Result<(), E> {
-        let missing = keys.iter().enumerate().find(|(i, (.., always))| *always && !seen.contains(i));
-        match missing {
-            Some((_, (name, ..))) if self.reading != Reading::Loom => {
-                Err(self.fail(Fault::Key, format!("the {what} has no key {name:?}")))
-            }
-            _ => Ok(()),
-        }
-    }
+/// The keys that files always have.
+fn always(keys: &'static [(&'static str, Shape, bool)]) -> impl Iterator<Item = (usize, &'static str)> {
+    keys.iter().enumerate().filter(|(_, (.., always))| *always).map(|(i, (name, ..))| (i, *name))
 }

@@ -15,8 +15,11 @@ use crate::format::fault::Fault;
 use crate::format::record::{Key, Record, RuleRecord, SOFTMAXES, Shape, Step, Value, find_kind};
 use crate::layers::{Activation, LayerKind};
 
-/// The branches or steps of a container.
-struct LayersSeed<'a>(&'a Context, &'a Inside<'a>, fn(usize) -> Step);
+/// The layers of the grid, or the branches or steps of a container.
+pub(super) struct LayersSeed<'a>(pub(super) &'a Context, pub(super) Option<Within<'a>>);
+
+/// A container and how it names what it holds.
+pub(super) struct Within<'a>(&'a Inside<'a>, fn(usize) -> Step);
 
 impl<'de> DeserializeSeed<'de> for LayersSeed<'_> {
     type Value = Vec<Record>;
@@ -34,16 +37,16 @@ impl<'de> Visitor<'de> for LayersSeed<'_> {
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Self::Value, E> {
-        match self.0.reading {
-            Reading::Loom => Ok(Vec::new()),
-            _ => Err(self.0.fail(Fault::Json, "null where a list of layers is needed")),
-        }
+        self.0.null("a list of layers", Vec::new())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Self::Value, A::Error> {
         let mut layers = Vec::new();
         loop {
-            let at = Inside { outer: Some((self.1, (self.2)(layers.len()))), top: self.1.top };
+            let at = match self.1 {
+                Some(Within(outer, step)) => Inside { outer: Some((outer, step(layers.len()))), top: outer.top },
+                None => Inside { outer: None, top: layers.len() },
+            };
             match list.next_element_seed(RecordSeed(self.0, &at))? {
                 Some(layer) => layers.push(layer),
                 None => return Ok(layers),
@@ -121,11 +124,11 @@ impl<'de> Visitor<'de> for RecordSeed<'_> {
                     let key = Key::ALL[index - 10];
                     let value = match key {
                         Key::ParallelBranches => {
-                            Some(Value::Layers(map.next_value_seed(LayersSeed(ctx, at, Step::Branch))?))
+                            Some(Value::Layers(map.next_value_seed(LayersSeed(ctx, Some(Within(at, Step::Branch))))?))
                         }
-                        Key::SequentialLayers => {
-                            Some(Value::Layers(map.next_value_seed(LayersSeed(ctx, at, Step::Sequential))?))
-                        }
+                        Key::SequentialLayers => Some(Value::Layers(
+                            map.next_value_seed(LayersSeed(ctx, Some(Within(at, Step::Sequential))))?,
+                        )),
                         Key::MetaObservedLayer | Key::FilterGate => {
                             let step = if key == Key::FilterGate { Step::Gate } else { Step::Observed };
                             let inner = Inside { outer: Some((at, step)), top: at.top };
@@ -186,10 +189,7 @@ impl<'de> Visitor<'de> for OptionalSeed<'_> {
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Self::Value, E> {
-        match self.0.reading {
-            Reading::Loom => Ok(None),
-            _ => Err(self.0.fail(Fault::Json, "null where a layer is needed")),
-        }
+        self.0.null("a layer", None)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> std::result::Result<Self::Value, A::Error> {
@@ -223,10 +223,7 @@ impl Visitor<'_> for Base64Seed<'_> {
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> std::result::Result<Self::Value, E> {
-        match self.0.reading {
-            Reading::Loom => Ok(None),
-            _ => Err(self.0.fail(Fault::Json, "null where Base64 is needed")),
-        }
+        self.0.null("Base64", None)
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Self::Value, E> {
@@ -263,11 +260,7 @@ impl<'de> Visitor<'de> for RuleSeed<'_> {
         const NAMES: [&str; 6] = ["Condition", "Threshold", "Command", "Param", "Cooldown", "SelfOnly"];
         let (mut rule, mut seen) = (RuleRecord::default(), Vec::new());
         let at = Inside { outer: None, top: 0 };
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            let Some(index) = self.0.key(&key, NAMES.into_iter(), &mut seen)? else {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            };
+        while let Some(index) = self.0.next(&mut map, NAMES.into_iter(), &mut seen)? {
             let shape = match index {
                 0 | 4 => Shape::Int,
                 1..=3 => Shape::Float,

@@ -15,14 +15,14 @@ use super::{
 };
 use crate::dtype::{Dtype, Numerics};
 use crate::error::Result;
-use crate::format::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS, gains};
+use crate::format::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use crate::format::fault::{Fault, ensure};
-use crate::format::flat::Layout;
-use crate::format::record::{Key, Record};
+use crate::format::flat::{Layout, is_apart};
+use crate::format::record::Record;
 use crate::format::source::{Section, Source};
 use crate::format::topology::{LayerPath, Topology};
 use crate::format::{q4, zstd};
-use crate::layers::{LayerKind, RoleShape};
+use crate::layers::RoleShape;
 use crate::store::Role;
 
 /// The largest topology or index that is read, expanded.
@@ -180,9 +180,7 @@ fn place(source: &Source, topology: &Topology, entries: &[Entry], end: u64) -> R
         let section = Arc::new(section);
         for ((id, _), (start, len)) in ids.into_iter().zip(starts.iter().zip(&lens)) {
             let gains = match (&id, owner) {
-                (BlobId::Layer(_, Part::Role(role)), Some((path, record))) => {
-                    gains(*role, entry.gains(path, record, *role)?)
-                }
+                (BlobId::Layer(_, Part::Role(role)), Some((path, record))) => entry.gains(path, record, *role)?,
                 _ => 0,
             };
             let blob = Blob { coding, section: Arc::clone(&section), range: *start..start + len, gains };
@@ -237,21 +235,19 @@ impl Entry {
         })?;
         let dtype = self.dtype(here)?;
         let len = |role: &Role| {
-            let n = match role {
-                Role::QNorm | Role::KNorm => self.gains(path, record, *role)?,
-                Role::Bias if layout.shape(Role::Bias).is_none() => match record.kind {
-                    LayerKind::Dense => record.size(Key::OutputHeight),
-                    _ => record.size(Key::Filters),
-                },
-                role => layout.shape(*role).map_or(0, |shape| shape.iter().product()),
-            };
+            let gains = self.gains(path, record, *role)?;
+            let shape = record.role_shape(*role, &layout, gains).map_err(|what| Fault::Config.at(path, what))?;
+            let n = shape.iter().product();
             Ok((id(Part::Role(*role)), dtype.packed_len(n)))
         };
         roles.iter().map(len).collect()
     }
 
-    /// How many gains a norm of queries or keys has.
+    /// How many gains a norm of queries or keys has; 0 for other roles.
     fn gains(&self, path: &LayerPath, record: &Record, role: Role) -> Result<usize> {
+        if !is_apart(role) {
+            return Ok(0);
+        }
         let (q, kv) = Layout::attention(record).map_err(|what| Fault::Config.at(path, what))?;
         Ok(match (self.coding & PER_HEAD != 0, role) {
             (false, _) => record.head_width(),
