@@ -114,6 +114,14 @@ pub enum Error {
     /// A state was filled by another network.
     #[error("the state belongs to another network; give each network a State of its own")]
     ForeignState,
+    /// A device cannot be used, or failed.
+    #[error("{adapter}: {what}")]
+    Device {
+        /// The adapter's name.
+        adapter: String,
+        /// What happened.
+        what: String,
+    },
     /// Something is wrong with one layer.
     #[error("{kind} at {at} ({path}): {problem}")]
     Layer {
@@ -137,6 +145,9 @@ pub enum Problem {
     /// The configuration contradicts itself.
     #[error("{0}")]
     Config(String),
+    /// The layer cannot run on a device.
+    #[error("cannot run on the device: {0}")]
+    NotOnDevice(String),
     /// A role has no weights.
     #[error("no {role} weights; expected shape {expected:?}")]
     MissingWeight {

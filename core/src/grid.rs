@@ -289,6 +289,19 @@ impl Network {
         }
     }
 
+    /// What a run visits, in order: the network input that a layer reads, the one that it adds, the
+    /// layer.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn steps(&self) -> impl Iterator<Item = (Option<usize>, Option<usize>, &Layer)> {
+        self.cells.iter().filter(|cell| !cell.disabled).map(|cell| (cell.input, cell.skip, &cell.layer))
+    }
+
+    /// Ties a state to the network that filled it.
+    #[cfg(feature = "gpu")]
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// How many layers run when `layer` does, links followed. `costs` holds what is known of
     /// grid positions: `None` while a position is being counted, so that a circle shows.
     fn cost(&self, layer: &Layer, at: Coord, costs: &mut BTreeMap<Coord, Option<usize>>) -> Result<usize> {

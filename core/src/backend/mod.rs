@@ -2,6 +2,8 @@
 //! neither ever changes a result.
 
 mod exact;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 mod matmul;
 mod panels;
 mod simd;

@@ -203,12 +203,13 @@ impl Layer {
         Error::Layer { at: self.at, path: self.path.clone(), kind: self.spec.kind().name(), problem: Box::new(problem) }
     }
 
-    /// How many whole units of `size` elements `x` holds.
-    pub(super) fn units(&self, x: &Tensor, unit: &'static str, size: usize) -> Result<usize> {
-        if size == 0 || !x.len().is_multiple_of(size) {
-            return Err(self.error(Problem::Input { shape: x.shape().to_vec(), unit, size }));
+    /// How many whole units of `size` elements an input of this shape holds.
+    pub(super) fn units(&self, shape: &[usize], unit: &'static str, size: usize) -> Result<usize> {
+        let elements: usize = shape.iter().product();
+        if size == 0 || !elements.is_multiple_of(size) {
+            return Err(self.error(Problem::Input { shape: shape.to_vec(), unit, size }));
         }
-        Ok(x.len() / size)
+        Ok(elements / size)
     }
 }
 
@@ -256,9 +257,9 @@ impl Cpu {
     }
 }
 
-/// The leading axes of `x` when its last axis is `width`, otherwise `rows` alone; then `last`.
-pub(super) fn leading(x: &Tensor, width: usize, rows: usize, last: usize) -> Vec<usize> {
-    match x.shape() {
+/// The leading axes of `shape` when its last axis is `width`, otherwise `rows` alone; then `last`.
+pub(super) fn leading(shape: &[usize], width: usize, rows: usize, last: usize) -> Vec<usize> {
+    match shape {
         [lead @ .., w] if *w == width => lead.iter().copied().chain([last]).collect(),
         _ => vec![rows, last],
     }

@@ -13,6 +13,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Activation, DenseSpec, Family, Layer, LayerSpec, RmsNormSpec, Run, SoftmaxOver, SoftmaxSpec};
+#[cfg(feature = "gpu")]
+use crate::backend::gpu::{Tape, Value};
 use crate::error::{Error, Problem, Result};
 use crate::grid::{ChildSpec, Coord, Network};
 use crate::store::{Role, WeightStore, Weights};
@@ -246,6 +248,17 @@ impl Family for MetacognitionSpec {
                 run.layer(observed, x, skip)
             }
             _ => Ok(y),
+        }
+    }
+
+    #[cfg(feature = "gpu")]
+    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, skip: Option<&Value>) -> Result<Value> {
+        match layer.children().first() {
+            None => Ok(x.clone()),
+            Some(observed) if self.rules.is_empty() => tape.child(observed, x, skip),
+            Some(_) => {
+                Err(layer.error(Problem::NotOnDevice("rules read statistics on the host between layers".into())))
+            }
         }
     }
 }

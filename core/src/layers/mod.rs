@@ -25,6 +25,8 @@ mod swiglu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "gpu")]
+use crate::backend::gpu::{Tape, Value};
 use crate::error::Result;
 use crate::grid::ChildSpec;
 use crate::store::Role;
@@ -91,6 +93,10 @@ pub(crate) trait Family {
 
     /// Runs the layer on `x`. Only residual layers look at `skip`.
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, skip: Option<&Tensor>) -> Result<Tensor>;
+
+    /// Records what [`Family::forward`] does as dispatches of a GPU.
+    #[cfg(feature = "gpu")]
+    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, skip: Option<&Value>) -> Result<Value>;
 }
 
 macro_rules! layers {
@@ -169,6 +175,11 @@ impl LayerSpec {
     pub fn terms(&self) -> usize {
         let inside = self.children().into_iter().filter_map(|(_, child)| child.layer).map(|layer| layer.terms());
         self.family().terms().max(inside.fold(0, usize::saturating_add))
+    }
+
+    #[cfg(feature = "gpu")]
+    pub(crate) fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, skip: Option<&Value>) -> Result<Value> {
+        self.family().record(tape, layer, x, skip)
     }
 
     /// Says what is wrong with the configuration, if anything is.

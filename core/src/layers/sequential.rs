@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Family, Layer, Run};
+#[cfg(feature = "gpu")]
+use crate::backend::gpu::{Tape, Value};
 use crate::error::Result;
 use crate::grid::ChildSpec;
 use crate::tensor::Tensor;
@@ -29,6 +31,17 @@ impl Family for SequentialSpec {
         let mut before: Option<Tensor> = None;
         for step in layer.children().iter().filter(|step| !step.disabled) {
             let y = run.child(step, &current, before.as_ref())?;
+            before = Some(std::mem::replace(&mut current, y));
+        }
+        Ok(current)
+    }
+
+    #[cfg(feature = "gpu")]
+    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+        let mut current = x.clone();
+        let mut before: Option<Value> = None;
+        for step in layer.children().iter().filter(|step| !step.disabled) {
+            let y = tape.child(step, &current, before.as_ref())?;
             before = Some(std::mem::replace(&mut current, y));
         }
         Ok(current)

@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Activation, Family, LARGEST, Layer, RoleShape, Run, believable, holdable, positive, shift};
+#[cfg(feature = "gpu")]
+use crate::backend::gpu::{Kernel, NONE, Sums, Tape, Value};
 use crate::backend::{MatRef, Rows, matmul};
 use crate::error::Result;
 use crate::store::Role;
@@ -55,6 +57,15 @@ pub(super) fn check_axes<const N: usize>(name: &str, extents: &[usize]) -> std::
         return Err(format!("{name} is {extents:?}; expected {N} extents from 1 to {LARGEST}"));
     }
     Ok(())
+}
+
+/// Extents along three axes, of which the first are `fill` where there are fewer.
+#[cfg(feature = "gpu")]
+pub(super) fn three(extents: &[usize], fill: u32) -> [u32; 3] {
+    let mut three = [fill; 3];
+    let first = 3 - extents.len();
+    three[first..].iter_mut().zip(extents).for_each(|(slot, &n)| *slot = n as u32);
+    three
 }
 
 /// The roles of a convolution, transposed or not: `[filters, channels, kernel…]` and a bias.
@@ -157,7 +168,7 @@ impl<const N: usize> Family for ConvSpec<N> {
 
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         let sample = element_count(&self.input).unwrap_or(0) * self.in_channels;
-        let batch = layer.units(x, "samples", sample)?;
+        let batch = layer.units(x.shape(), "samples", sample)?;
         let out = self.output_extents();
         let positions: usize = out.iter().product();
         let bias = layer.vector(Role::Bias);
@@ -179,5 +190,25 @@ impl<const N: usize> Family for ConvSpec<N> {
         });
         let shape = [batch, self.filters].into_iter().chain(out.iter().copied()).collect();
         Ok(Tensor::of(shape, samples.concat()))
+    }
+
+    #[cfg(feature = "gpu")]
+    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+        let volume = element_count(&self.input).unwrap_or(0);
+        let batch = layer.units(&x.shape, "samples", volume * self.in_channels)?;
+        let out = self.output_extents();
+        let positions: usize = out.iter().product();
+        let y = tape.value([batch, self.filters].into_iter().chain(out.iter().copied()).collect());
+        let bias = tape.vector(layer, Role::Bias)?;
+        for piece in tape.pieces(layer, &layer.weights()[&Role::Weight], Sums::Exact)? {
+            let (first, filters) = (piece.rows.start, piece.rows.len());
+            let bias = if bias == NONE { NONE } else { bias + 2 * first as u32 };
+            let mut args = vec![x.at, y.at, self.in_channels as u32, filters as u32, self.filters as u32, first as u32];
+            let steps = [three(&self.input, 1), three(&out, 1), three(&[self.kernel_size; N], 1)];
+            args.extend(steps.into_iter().chain([three(&[self.stride; N], 1), three(&[self.padding; N], 0)]).flatten());
+            args.extend([bias, self.activation as u32]);
+            tape.weighted(Kernel::Conv, batch * filters * positions, args, &piece);
+        }
+        Ok(y)
     }
 }

@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Activation, Family, Layer, RoleShape, Run, leading, on, positive};
+#[cfg(feature = "gpu")]
+use crate::backend::gpu::{Tape, Value};
 use crate::error::Result;
 use crate::store::Role;
 use crate::tensor::Tensor;
@@ -44,9 +46,16 @@ impl Family for DenseSpec {
     }
 
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
-        let rows = layer.units(x, "rows", self.input_dim)?;
+        let rows = layer.units(x.shape(), "rows", self.input_dim)?;
         let mut y = layer.linear(&run.cpu, x.data(), self.input_dim, Role::Weight, Role::Bias);
         y.iter_mut().for_each(|v| *v = self.activation.apply(*v));
-        Ok(Tensor::of(leading(x, self.input_dim, rows, self.output_dim), y))
+        Ok(Tensor::of(leading(x.shape(), self.input_dim, rows, self.output_dim), y))
+    }
+
+    #[cfg(feature = "gpu")]
+    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+        let rows = layer.units(&x.shape, "rows", self.input_dim)?;
+        let y = tape.linear(layer, x, Role::Weight, Role::Bias, self.activation)?;
+        Ok(y.reshaped(leading(&x.shape, self.input_dim, rows, self.output_dim)))
     }
 }

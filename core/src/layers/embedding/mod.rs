@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Activation, Family, Layer, RoleShape, Run, positive};
+#[cfg(feature = "gpu")]
+use crate::backend::gpu::{Kernel, Sums, Tape, Value};
 use crate::error::Result;
 use crate::store::Role;
 use crate::tensor::Tensor;
@@ -49,5 +51,17 @@ impl Family for EmbeddingSpec {
         }
         let shape = x.shape().iter().copied().chain([self.embedding_dim]).collect();
         Ok(Tensor::of(shape, y))
+    }
+
+    #[cfg(feature = "gpu")]
+    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+        let width = self.embedding_dim;
+        let y = tape.value(x.shape.iter().copied().chain([width]).collect());
+        for piece in tape.pieces(layer, &layer.weights()[&Role::Weight], Sums::Rounded)? {
+            let (first, end) = (piece.rows.start as u32, piece.rows.end as u32);
+            let numbers = [x.at, y.at, width as u32, self.vocab_size as u32, first, end, self.activation as u32];
+            tape.weighted(Kernel::Embedding, y.len(), numbers, &piece);
+        }
+        Ok(y)
     }
 }

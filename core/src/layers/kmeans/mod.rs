@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Activation, Family, Layer, RoleShape, Run, leading, positive, softmax_in_place};
+#[cfg(feature = "gpu")]
+use crate::backend::gpu::{Kernel, Sums, Tape, Value};
 use crate::error::Result;
 use crate::store::Role;
 use crate::tensor::Tensor;
@@ -66,7 +68,7 @@ impl Family for KMeansSpec {
 
     fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         let d = self.input_dim;
-        let rows = layer.units(x, "rows", d)?;
+        let rows = layer.units(x.shape(), "rows", d)?;
         let (centers, clusters) = (&layer.weights[&Role::Centers], self.num_clusters);
         let mut center = vec![0.0; d];
         // One centre is decoded at a time and serves every row.
@@ -84,7 +86,7 @@ impl Family for KMeansSpec {
         assignments.chunks_exact_mut(clusters).for_each(softmax_in_place);
         if self.output == KMeansOutput::Probabilities {
             assignments.iter_mut().for_each(|a| *a = self.activation.apply(*a));
-            return Ok(Tensor::of(leading(x, d, rows, clusters), assignments));
+            return Ok(Tensor::of(leading(x.shape(), d, rows, clusters), assignments));
         }
         let mut mix = vec![0.0; rows * d];
         for k in 0..clusters {
@@ -94,6 +96,27 @@ impl Family for KMeansSpec {
             }
         }
         let y = mix.iter().map(|&mix| self.activation.apply(mix as f32)).collect();
-        Ok(Tensor::of(leading(x, d, rows, d), y))
+        Ok(Tensor::of(leading(x.shape(), d, rows, d), y))
+    }
+
+    #[cfg(feature = "gpu")]
+    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+        let (d, clusters) = (self.input_dim, self.num_clusters);
+        let rows = layer.units(&x.shape, "rows", d)?;
+        let centers = tape.whole(layer, &layer.weights()[&Role::Centers], Sums::Rounded)?;
+        let assignments = tape.value(leading(&x.shape, d, rows, clusters));
+        let [low, high] = tape.real(2.0 * self.temperature * self.temperature);
+        let numbers = [x.at, assignments.at, d as u32, clusters as u32, low, high];
+        tape.weighted(Kernel::KMeansLogits, assignments.len(), numbers, &centers);
+        let mixes = self.output == KMeansOutput::Features;
+        let activation = if mixes { Activation::Linear } else { self.activation };
+        tape.op(Kernel::KMeansAssign, rows, [assignments.at, clusters as u32, activation as u32]);
+        if !mixes {
+            return Ok(assignments);
+        }
+        let y = tape.value(leading(&x.shape, d, rows, d));
+        let numbers = [assignments.at, y.at, d as u32, clusters as u32, self.activation as u32];
+        tape.weighted(Kernel::KMeansMix, y.len(), numbers, &centers);
+        Ok(y)
     }
 }

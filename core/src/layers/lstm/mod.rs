@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::rnn::{Scan, check_sizes, roles};
 use super::{Family, Layer, RoleShape, Run, on};
+#[cfg(feature = "gpu")]
+use crate::backend::gpu::{Kernel, Tape, Value};
 use crate::error::Result;
 use crate::math::{sigmoid, tanh};
 use crate::tensor::Tensor;
@@ -44,7 +46,7 @@ impl Family for LstmSpec {
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         let hidden = self.hidden_size;
         let scan = Scan { layer, gates: 4, input: self.input_size, hidden, steps: self.seq_length };
-        let batch = layer.units(x, "sequences", self.seq_length * self.input_size)?;
+        let batch = layer.units(x.shape(), "sequences", self.seq_length * self.input_size)?;
         let mut cells = vec![0.0f32; batch * hidden];
         scan.run(run, x, |b, z, h| {
             let c = &mut cells[b * hidden..][..hidden];
@@ -54,5 +56,11 @@ impl Family for LstmSpec {
                 h[j] = (sigmoid(o) * tanh(f64::from(c[j]))) as f32;
             }
         })
+    }
+
+    #[cfg(feature = "gpu")]
+    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+        let scan = Scan { layer, gates: 4, input: self.input_size, hidden: self.hidden_size, steps: self.seq_length };
+        scan.record(tape, Kernel::Lstm, x)
     }
 }

@@ -17,8 +17,12 @@ use std::sync::OnceLock;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "gpu")]
+use super::Activation;
 use super::norm::{check_eps, rms, rms_eps};
 use super::{Family, Layer, RoleShape, Run, holdable, on, positive};
+#[cfg(feature = "gpu")]
+use crate::backend::gpu::{CacheShape, Kernel, NONE, Tape, Value};
 use crate::backend::{Cpu, MatRef, Rows, matmul};
 use crate::error::Result;
 use crate::math::{pow, sin_cos};
@@ -115,12 +119,12 @@ impl MhaSpec {
     }
 
     /// Batch elements and positions of an input.
-    fn layout(&self, layer: &Layer, x: &Tensor) -> Result<(usize, usize)> {
-        let seq = match x.shape() {
+    fn layout(&self, layer: &Layer, shape: &[usize]) -> Result<(usize, usize)> {
+        let seq = match shape {
             [.., seq, d] if *d == self.d_model => *seq,
             _ => self.seq_length.unwrap_or(1),
         };
-        Ok((layer.units(x, "sequences", seq * self.d_model)?, seq))
+        Ok((layer.units(shape, "sequences", seq * self.d_model)?, seq))
     }
 
     /// Cosine and sine of every channel pair at `seq` positions from `first` on.
@@ -250,7 +254,7 @@ impl Family for MhaSpec {
         if x.is_empty() {
             return Ok(x.clone());
         }
-        let (batch, seq) = self.layout(layer, x)?;
+        let (batch, seq) = self.layout(layer, x.shape())?;
         let continues = |cache: &KvCache| self.causal && seq == 1 && cache.samples.len() == batch;
         let visit = run.visits.entry(layer.site).and_modify(|n| *n += 1).or_insert(0);
         let place = (layer.site, *visit);
@@ -296,5 +300,64 @@ impl Family for MhaSpec {
         }
         let keeps_shape = x.shape().last() == Some(&d);
         Ok(Tensor::of(if keeps_shape { x.shape().to_vec() } else { vec![batch, seq, d] }, y))
+    }
+
+    #[cfg(feature = "gpu")]
+    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+        if x.len() == 0 {
+            return Ok(x.clone());
+        }
+        let (heads, kv_heads, e) = (self.num_heads, self.kv_heads(), self.head());
+        let (batch, seq) = self.layout(layer, &x.shape)?;
+        let visit = tape.visits.entry(layer.site).and_modify(|n| *n += 1).or_insert(0);
+        let place = (layer.site, *visit);
+        let cached = tape.cache(place);
+        let continues = self.causal && seq == 1 && cached.batch == batch;
+        let CacheShape { positions: past, seen, .. } = if continues { cached } else { CacheShape::default() };
+
+        let table = self.rotations(seen, seq);
+        let turns: Vec<u32> = table.iter().flat_map(|&(cos, sin)| [cos.to_bits(), sin.to_bits()]).collect();
+        let table = if turns.is_empty() { NONE } else { tape.constant(turns) };
+        let positions = past + seq;
+        let width = self.kv_dim();
+        let [eps_low, eps_high] = tape.real(self.eps);
+        let mut placed = |role: Role, bias: Role, norm: Option<Role>, heads: usize, past: usize| -> Result<u32> {
+            let rows = tape.linear(layer, x, role, bias, Activation::Linear)?;
+            let gain = norm.map_or(Ok(NONE), |norm| tape.vector(layer, norm))?;
+            let step = if self.qk_norm == QkNorm::PerHead { e } else { 0 };
+            let there = past + seq;
+            let to = tape.room(batch * there * heads * e);
+            let turns = if norm.is_some() { table } else { NONE };
+            let [heads_, e, step, seq, there, past] = [heads, e, step, seq, there, past].map(|n| n as u32);
+            let numbers = [rows.at, to, heads_, e, gain, step, eps_low, eps_high, turns, seq, there, past];
+            tape.op(Kernel::MhaPlace, batch * seq as usize * heads, numbers);
+            Ok(to)
+        };
+        let q = placed(Role::QWeight, Role::QBias, Some(Role::QNorm), heads, 0)?;
+        let k = placed(Role::KWeight, Role::KBias, Some(Role::KNorm), kv_heads, past)?;
+        let v = placed(Role::VWeight, Role::VBias, None, kv_heads, past)?;
+        if past > 0 {
+            tape.restore(place, [k, v], positions * width);
+        }
+
+        let scores = tape.room(batch * heads * seq * positions);
+        let mixed = tape.value(vec![batch * seq, self.query_dim()]);
+        let [low, high] = tape.real((e as f64).sqrt());
+        let [past_, window] = [past, self.window.unwrap_or(0)].map(|n| n as u32);
+        let causal = u32::from(self.causal);
+        let [h, kv, e, s, p] = [heads, kv_heads, e, seq, positions].map(|n| n as u32);
+        tape.op(Kernel::MhaScores, batch * heads * seq * positions, [q, k, scores, h, kv, e, s, p, low, high]);
+        tape.op(Kernel::MhaSoftmax, batch * heads * seq, [scores, s, p, causal, past_, window]);
+        tape.op(Kernel::MhaMix, mixed.len(), [scores, v, mixed.at, h, kv, e, s, p, causal, past_, window]);
+        let y = tape.linear(layer, &mixed, Role::OWeight, Role::OBias, Activation::Linear)?;
+
+        if self.causal {
+            let kept = positions.min(self.window.unwrap_or(usize::MAX));
+            let first = ((positions - kept) * width) as u32;
+            let shape = CacheShape { batch, positions: kept, width, seen: seen + seq };
+            tape.keep(place, shape, [k + first, v + first], positions * width);
+        }
+        let keeps_shape = x.shape.last() == Some(&self.d_model);
+        Ok(y.reshaped(if keeps_shape { x.shape.clone() } else { vec![batch, seq, self.d_model] }))
     }
 }

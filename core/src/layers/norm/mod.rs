@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Family, Layer, RoleShape, Run, on, positive, shift};
+#[cfg(feature = "gpu")]
+use crate::backend::gpu::{Kernel, Tape, Value};
 use crate::error::Result;
 use crate::store::Role;
 use crate::tensor::Tensor;
@@ -57,6 +59,16 @@ pub(super) fn rms(row: &[f32], eps: f64) -> f64 {
     (squares / row.len() as f64 + eps).sqrt()
 }
 
+#[cfg(feature = "gpu")]
+fn record(tape: &mut Tape<'_>, layer: &Layer, x: &Value, kernel: Kernel, dim: usize, eps: f64) -> Result<Value> {
+    let rows = layer.units(&x.shape, "rows", dim)?;
+    let (gamma, beta) = (tape.vector(layer, Role::Gamma)?, tape.vector(layer, Role::Beta)?);
+    let y = tape.value(x.shape.clone());
+    let [low, high] = tape.real(eps);
+    tape.op(kernel, rows, [x.at, y.at, dim as u32, low, high, gamma, beta]);
+    Ok(y)
+}
+
 impl Family for RmsNormSpec {
     fn check(&self) -> std::result::Result<(), String> {
         positive(&[("dim", self.dim)])?;
@@ -72,7 +84,7 @@ impl Family for RmsNormSpec {
     }
 
     fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
-        layer.units(x, "rows", self.dim)?;
+        layer.units(x.shape(), "rows", self.dim)?;
         let gamma = layer.vector(Role::Gamma);
         let mut y = Vec::with_capacity(x.len());
         for row in x.data().chunks_exact(self.dim) {
@@ -80,6 +92,11 @@ impl Family for RmsNormSpec {
             y.extend(row.iter().zip(&gamma).map(|(&v, g)| (f64::from(v) / r * g) as f32));
         }
         Ok(Tensor::of(x.shape().to_vec(), y))
+    }
+
+    #[cfg(feature = "gpu")]
+    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+        record(tape, layer, x, Kernel::RmsNorm, self.dim, self.eps)
     }
 }
 
@@ -102,7 +119,7 @@ impl Family for LayerNormSpec {
     }
 
     fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
-        layer.units(x, "rows", self.dim)?;
+        layer.units(x.shape(), "rows", self.dim)?;
         let n = self.dim as f64;
         let (gamma, beta) = (layer.vector(Role::Gamma), layer.vector(Role::Beta));
         let mut y = Vec::with_capacity(x.len());
@@ -118,5 +135,10 @@ impl Family for LayerNormSpec {
             );
         }
         Ok(Tensor::of(x.shape().to_vec(), y))
+    }
+
+    #[cfg(feature = "gpu")]
+    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+        record(tape, layer, x, Kernel::LayerNorm, self.dim, self.eps)
     }
 }

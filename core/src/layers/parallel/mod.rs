@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Family, Layer, Run, softmax_in_place};
+#[cfg(feature = "gpu")]
+use crate::backend::gpu::{Kernel, NONE, Tape, Value};
 use crate::error::{Problem, Result};
 use crate::grid::ChildSpec;
 use crate::layers::LayerSpec;
@@ -53,6 +55,30 @@ pub struct ParallelSpec {
     pub gate: Option<Box<LayerSpec>>,
 }
 
+impl ParallelSpec {
+    /// Whether branches, each with its number of elements, can become one.
+    fn fit(&self, layer: &Layer, batch: usize, lengths: &[(usize, usize)]) -> Result<()> {
+        let whole = matches!(self.combine, Combine::Concat | Combine::GridScatter);
+        let first = lengths.first().map_or(0, |(_, n)| *n);
+        for &(branch, found) in lengths {
+            let expected = if whole { found.next_multiple_of(batch) } else { first };
+            if found != expected {
+                return Err(layer.error(Problem::Branch { branch, mode: self.combine.name(), expected, found }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a gate of `found` outputs weighs `n` branches of `elements` each.
+    fn gate_fits(&self, layer: &Layer, batch: usize, n: usize, found: usize, elements: usize) -> Result<()> {
+        if found / batch < n || !found.is_multiple_of(batch) || !elements.is_multiple_of(batch) {
+            let (branch, expected) = (self.branches.len(), n * batch);
+            return Err(layer.error(Problem::Branch { branch, mode: "weigh", expected, found }));
+        }
+        Ok(())
+    }
+}
+
 impl Family for ParallelSpec {
     fn check(&self) -> std::result::Result<(), String> {
         match (self.combine, &self.gate) {
@@ -83,18 +109,9 @@ impl Family for ParallelSpec {
         if outs.iter().all(|(_, y)| y.is_empty()) {
             return Ok(Tensor::of(vec![x.batch(), 0], Vec::new()));
         }
+        let lengths: Vec<(usize, usize)> = outs.iter().map(|(i, y)| (*i, y.len())).collect();
+        self.fit(layer, batch, &lengths)?;
         if matches!(self.combine, Combine::Concat | Combine::GridScatter) {
-            for (branch, y) in &outs {
-                if !y.len().is_multiple_of(batch) {
-                    let expected = y.len().next_multiple_of(batch);
-                    return Err(layer.error(Problem::Branch {
-                        branch: *branch,
-                        mode: "concatenate",
-                        expected,
-                        found: y.len(),
-                    }));
-                }
-            }
             let mut data = Vec::new();
             for b in 0..batch {
                 for (_, y) in &outs {
@@ -104,31 +121,12 @@ impl Family for ParallelSpec {
             }
             return Ok(Tensor::of(vec![batch, data.len() / batch], data));
         }
-        for (branch, y) in &outs {
-            if y.len() != first.len() {
-                let mode = self.combine.name();
-                return Err(layer.error(Problem::Branch {
-                    branch: *branch,
-                    mode,
-                    expected: first.len(),
-                    found: y.len(),
-                }));
-            }
-        }
         let n = outs.len();
         let weights = match gate {
             [gate] if self.combine == Combine::Filter => {
                 let g = run.child(gate, x, None)?;
+                self.gate_fits(layer, batch, n, g.len(), first.len())?;
                 let width = g.len() / batch;
-                if width < n || !g.len().is_multiple_of(batch) || !first.len().is_multiple_of(batch) {
-                    let branch = branches.len();
-                    return Err(layer.error(Problem::Branch {
-                        branch,
-                        mode: "weigh",
-                        expected: n * batch,
-                        found: g.len(),
-                    }));
-                }
                 let mut weights: Vec<f32> = g.data().chunks_exact(width).flat_map(|row| row[..n].to_vec()).collect();
                 weights.chunks_exact_mut(n).for_each(softmax_in_place);
                 weights
@@ -144,5 +142,51 @@ impl Family for ParallelSpec {
             (if self.combine == Combine::Avg { sum / n as f64 } else { sum }) as f32
         };
         Ok(Tensor::of(first.shape().to_vec(), (0..first.len()).map(element).collect()))
+    }
+
+    #[cfg(feature = "gpu")]
+    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+        let (branches, gate) = layer.children().split_at(self.branches.len());
+        let mut outs = Vec::new();
+        for (i, branch) in branches.iter().enumerate().filter(|(_, branch)| !branch.disabled) {
+            outs.push((i, tape.child(branch, x, None)?));
+        }
+        let batch = x.shape.first().copied().unwrap_or(1);
+        let lengths: Vec<(usize, usize)> = outs.iter().map(|(i, y)| (*i, y.len())).collect();
+        let Some((_, first)) = outs.first() else { return Ok(x.clone()) };
+        if lengths.iter().all(|(_, n)| *n == 0) {
+            return Ok(tape.value(vec![batch, 0]));
+        }
+        let batch = batch.max(1);
+        self.fit(layer, batch, &lengths)?;
+        if matches!(self.combine, Combine::Concat | Combine::GridScatter) {
+            let all: usize = lengths.iter().map(|(_, n)| n / batch).sum();
+            let y = tape.value(vec![batch, all]);
+            let mut at = 0;
+            for (_, out) in &outs {
+                let width = out.len() / batch;
+                tape.op(Kernel::ParallelPlace, out.len(), [out.at, y.at, all as u32, width.max(1) as u32, at as u32]);
+                at += width;
+            }
+            return Ok(y);
+        }
+        let n = outs.len();
+        let weights = match gate {
+            [gate] if self.combine == Combine::Filter => {
+                let g = tape.child(gate, x, None)?;
+                self.gate_fits(layer, batch, n, g.len(), first.len())?;
+                let weights = tape.room(batch * n);
+                tape.op(Kernel::ParallelGate, batch, [g.at, weights, (g.len() / batch) as u32, n as u32]);
+                weights
+            }
+            _ => NONE,
+        };
+        let y = tape.value(first.shape.clone());
+        let list = tape.constant(outs.iter().map(|(_, out)| out.at).collect());
+        let divisor = if self.combine == Combine::Avg { n } else { 1 };
+        let per_sample = (first.len() / batch).max(1);
+        let numbers = [list, n as u32, y.at, divisor as u32, weights, per_sample as u32];
+        tape.op(Kernel::ParallelSum, y.len(), numbers);
+        Ok(y)
     }
 }

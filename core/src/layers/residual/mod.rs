@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Family, Layer, Run};
+#[cfg(feature = "gpu")]
+use crate::backend::gpu::{Kernel, Tape, Value};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -26,5 +28,13 @@ impl Family for ResidualSpec {
             None => x.data().to_vec(),
         };
         Ok(Tensor::of(x.shape().to_vec(), y))
+    }
+
+    #[cfg(feature = "gpu")]
+    fn record(&self, tape: &mut Tape<'_>, _: &Layer, x: &Value, skip: Option<&Value>) -> Result<Value> {
+        let Some(skip) = skip.filter(|skip| skip.len() == x.len()) else { return Ok(x.clone()) };
+        let y = tape.value(x.shape.clone());
+        tape.op(Kernel::Residual, x.len(), [x.at, skip.at, y.at]);
+        Ok(y)
     }
 }

@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Family, Layer, RoleShape, Run, holdable, on, positive, shift};
+#[cfg(feature = "gpu")]
+use crate::backend::gpu::{Kernel, Sums, Tape, Value};
 use crate::backend::{Rows, matmul};
 use crate::error::Result;
 use crate::math;
@@ -65,7 +67,7 @@ impl Scan<'_> {
         mut cell: impl FnMut(usize, &[f32], &mut [f32]),
     ) -> Result<Tensor> {
         let (cpu, width) = (&run.cpu, self.gates * self.hidden);
-        let batch = self.layer.units(x, "sequences", self.steps * self.input)?;
+        let batch = self.layer.units(x.shape(), "sequences", self.steps * self.input)?;
         if batch == 0 {
             return Ok(Tensor::of(vec![0, self.steps, self.hidden], Vec::new()));
         }
@@ -87,6 +89,21 @@ impl Scan<'_> {
             }
         }
         Ok(Tensor::of(vec![batch, self.steps, self.hidden], y))
+    }
+
+    /// Records the scan with a kernel that knows the cell.
+    #[cfg(feature = "gpu")]
+    pub(super) fn record(&self, tape: &mut Tape<'_>, kernel: Kernel, x: &Value) -> Result<Value> {
+        let (hidden, width) = (self.hidden, self.gates * self.hidden);
+        let batch = self.layer.units(&x.shape, "sequences", self.steps * self.input)?;
+        let bias = tape.vector(self.layer, Role::Bias)?;
+        let from_x = tape.sums(self.layer, x, Role::InputWeight)?;
+        let y = tape.value(vec![batch, self.steps, hidden]);
+        let (sums, cells) = (tape.room(batch * width), tape.room(batch * hidden));
+        let piece = tape.whole(self.layer, &self.layer.weights()[&Role::RecurrentWeight], Sums::Exact)?;
+        let [steps, hidden, gates] = [self.steps, hidden, self.gates].map(|n| n as u32);
+        tape.weighted(kernel, batch, [steps, hidden, gates, from_x, bias, y.at, sums, cells], &piece);
+        Ok(y)
     }
 }
 
@@ -110,5 +127,11 @@ impl Family for RnnSpec {
                 *h = math::tanh(f64::from(z)) as f32;
             }
         })
+    }
+
+    #[cfg(feature = "gpu")]
+    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+        let scan = Scan { layer, gates: 1, input: self.input_size, hidden: self.hidden_size, steps: self.seq_length };
+        scan.record(tape, Kernel::Rnn, x)
     }
 }

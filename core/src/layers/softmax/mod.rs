@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::kmeans::{check_temperature, unit};
 use super::{Family, Layer, Run, softmax_in_place};
+#[cfg(feature = "gpu")]
+use crate::backend::gpu::{Kernel, NONE, Tape, Value};
 use crate::error::{Problem, Result};
 use crate::math;
 use crate::tensor::Tensor;
@@ -120,6 +122,11 @@ impl SoftmaxSpec {
         Ok((rows, cols))
     }
 
+    /// The noise of a call, counted from 1.
+    fn noise(&self, call: u64) -> Noise {
+        Noise(self.seed ^ call.wrapping_mul(0xd1b5_4a32_d192_ed03))
+    }
+
     fn apply(&self, x: &mut [f32], noise: &mut Noise) -> std::result::Result<(), String> {
         x.iter_mut().for_each(|v| *v = (f64::from(*v) / self.temperature) as f32);
         match self.variant {
@@ -200,7 +207,7 @@ impl Family for SoftmaxSpec {
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         let call = run.state.calls.entry(layer.site).or_default();
         *call += 1;
-        let mut noise = Noise(self.seed ^ call.wrapping_mul(0xd1b5_4a32_d192_ed03));
+        let mut noise = self.noise(*call);
         let width = match self.over {
             SoftmaxOver::Row => x.shape().last().copied().unwrap_or(1),
             SoftmaxOver::Tensor => x.len(),
@@ -210,5 +217,48 @@ impl Family for SoftmaxSpec {
             self.apply(row, &mut noise).map_err(|what| layer.error(Problem::Config(what)))?;
         }
         Ok(Tensor::of(x.shape().to_vec(), y))
+    }
+
+    #[cfg(feature = "gpu")]
+    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+        // The tape counts the visits of this run, the state those of earlier ones.
+        let visit = tape.visits.entry(layer.site).and_modify(|n| *n += 1).or_insert(0);
+        let call = tape.state.calls(layer.site) + *visit as u64 + 1;
+        let n = x.len();
+        let width = match self.over {
+            SoftmaxOver::Row => x.shape.last().copied().unwrap_or(1),
+            SoftmaxOver::Tensor => n,
+        };
+        let wrong = |what| layer.error(Problem::Config(what));
+        let y = tape.value(x.shape.clone());
+        let (mut variant, mut cols, mut used, mut extra, mut masked) = (0, 0, 0, NONE, 0);
+        match self.variant {
+            SoftmaxVariant::Standard
+            | SoftmaxVariant::Temperature
+            | SoftmaxVariant::Adaptive
+            | SoftmaxVariant::Mixture => {}
+            SoftmaxVariant::Grid | SoftmaxVariant::Hierarchical => {
+                let rows;
+                (rows, cols) = if n == 0 { (1, 1) } else { self.grid(width).map_err(wrong)? };
+                (variant, used) = (1, rows.saturating_mul(cols).min(width));
+            }
+            SoftmaxVariant::Gumbel => {
+                let mut noise = self.noise(call);
+                let drawn: Vec<f64> = (0..n).map(|_| noise.gumbel()).collect();
+                (variant, extra) = (2, tape.reals(&drawn));
+            }
+            SoftmaxVariant::Masked => {
+                masked = self.mask.len();
+                (variant, extra) = (3, tape.constant(self.mask.iter().map(|&keep| u32::from(keep)).collect()));
+            }
+            SoftmaxVariant::Sparse => variant = 4,
+            SoftmaxVariant::Entmax => variant = 5,
+        }
+        let t = (self.alpha - 1.0).clamp(0.0, 1.0);
+        let [[t0, t1], [s0, s1], [r0, r1]] = [self.temperature, t, 1.0 - t].map(|v| tape.real(v));
+        let [width, cols, used, masked] = [width, cols, used, masked].map(|n| n as u32);
+        let numbers = [x.at, y.at, width, t0, t1, variant, cols, used, extra, masked, s0, s1, r0, r1];
+        tape.op(Kernel::Softmax, n / (width as usize).max(1), numbers);
+        Ok(y)
     }
 }

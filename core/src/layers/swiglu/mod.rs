@@ -6,7 +6,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "gpu")]
+use super::Activation;
 use super::{Family, Layer, RoleShape, Run, leading, on, positive};
+#[cfg(feature = "gpu")]
+use crate::backend::gpu::{Kernel, Tape, Value};
 use crate::error::Result;
 use crate::math;
 use crate::store::Role;
@@ -51,7 +55,7 @@ impl Family for SwiGluSpec {
 
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         let (i, m) = (self.input_dim, self.intermediate_dim);
-        let rows = layer.units(x, "rows", i)?;
+        let rows = layer.units(x.shape(), "rows", i)?;
         let mut hidden = layer.linear(&run.cpu, x.data(), i, Role::GateWeight, Role::GateBias);
         let up = layer.linear(&run.cpu, x.data(), i, Role::UpWeight, Role::UpBias);
         for (g, &u) in hidden.iter_mut().zip(&up) {
@@ -59,6 +63,17 @@ impl Family for SwiGluSpec {
             *g = (v * math::sigmoid(v) * f64::from(u)) as f32;
         }
         let y = layer.linear(&run.cpu, &hidden, m, Role::DownWeight, Role::DownBias);
-        Ok(Tensor::of(leading(x, i, rows, i), y))
+        Ok(Tensor::of(leading(x.shape(), i, rows, i), y))
+    }
+
+    #[cfg(feature = "gpu")]
+    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+        let rows = layer.units(&x.shape, "rows", self.input_dim)?;
+        let gate = tape.linear(layer, x, Role::GateWeight, Role::GateBias, Activation::Linear)?;
+        let up = tape.linear(layer, x, Role::UpWeight, Role::UpBias, Activation::Linear)?;
+        let hidden = tape.value(gate.shape.clone());
+        tape.op(Kernel::SwiGlu, hidden.len(), [gate.at, up.at, hidden.at]);
+        let y = tape.linear(layer, &hidden, Role::DownWeight, Role::DownBias, Activation::Linear)?;
+        Ok(y.reshaped(leading(&x.shape, self.input_dim, rows, self.input_dim)))
     }
 }

@@ -1,0 +1,448 @@
+//! A network as a list of dispatches: where each array lies in one arena of words, what is uploaded
+//! into it, and the parameters of every kernel. Recording touches no device.
+//!
+//! A record of parameters is [`RECORD`] words: the first word of the cell's arena and of its codes,
+//! the number of items, then the kernel's arguments. All addresses are relative to the cell, so
+//! that cells of many networks share one arena. Guard words stand around every array.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::kernel::{Kernel, Ruled};
+use super::{GpuState, Precision};
+use crate::dtype::{Dtype, Numerics, Rule, Sign};
+use crate::error::{Problem, Result};
+use crate::grid::Network;
+use crate::layers::{Activation, Child, Layer};
+use crate::store::{Role, Scales, WeightStore};
+use crate::tensor::{Tensor, element_count};
+
+/// Words of a record, which is also the alignment of dynamic offsets: 256 bytes.
+pub(super) const RECORD: usize = 64;
+/// Guard words between two arrays.
+pub(super) const GUARD: usize = 4;
+/// An address that is not there.
+pub(crate) const NONE: u32 = u32::MAX;
+/// The activation that asks [`Kernel::Dense`] for sums in `real`.
+const WIDE: u32 = 0xff;
+
+/// What a device allows, as far as recording needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Words that one binding can show.
+    pub binding: usize,
+    /// The arithmetic of the kernels.
+    pub precision: Precision,
+}
+
+/// An f32 array in the arena.
+#[derive(Clone, Debug)]
+pub(crate) struct Value {
+    pub(crate) at: u32,
+    pub(crate) shape: Vec<usize>,
+}
+
+impl Value {
+    pub(crate) fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The same elements in another shape.
+    pub(crate) fn reshaped(&self, shape: Vec<usize>) -> Self {
+        Self { at: self.at, shape }
+    }
+}
+
+/// One dispatch of one cell.
+#[derive(Clone, Debug)]
+pub(super) struct Op {
+    pub(super) kernel: Kernel,
+    pub(super) rule: Ruled,
+    pub(super) items: u32,
+    pub(super) segment: usize,
+    pub(super) args: Vec<u32>,
+}
+
+/// Codes that are bound together.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Segment {
+    pub(super) words: usize,
+    pub(super) parts: Vec<(usize, Bytes)>,
+}
+
+/// Keys and values that survive the call: where they lie, and what is known of them.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) place: (usize, usize),
+    pub(super) shape: CacheShape,
+    /// First word of keys and of values of the first sample, and words from sample to sample.
+    pub(super) from: [u32; 2],
+    pub(super) stride: usize,
+}
+
+/// What a cache on the device holds: `[batch, positions, width]` keys, then as many values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CacheShape {
+    pub(crate) batch: usize,
+    pub(crate) positions: usize,
+    pub(crate) width: usize,
+    /// Positions that were seen, those no longer kept included.
+    pub(crate) seen: usize,
+}
+
+/// Keys and values of earlier calls, copied in before the first dispatch.
+#[derive(Clone, Debug)]
+pub(super) struct Restored {
+    pub(super) place: (usize, usize),
+    pub(super) shape: CacheShape,
+    pub(super) to: [u32; 2],
+    /// Words from sample to sample.
+    pub(super) stride: usize,
+}
+
+/// The dispatches of one run of a network.
+#[derive(Debug)]
+pub struct Tape<'n> {
+    pub(crate) network: &'n Network,
+    pub(crate) state: &'n GpuState,
+    room: Room,
+    pub(super) words: usize,
+    pub(super) uploads: Vec<(u32, Vec<u32>)>,
+    pub(super) segments: Vec<Segment>,
+    pub(super) ops: Vec<Op>,
+    pub(super) guards: Vec<u32>,
+    pub(super) kept: Vec<Kept>,
+    pub(super) restored: Vec<Restored>,
+    /// How often each layer has run so far.
+    pub(crate) visits: BTreeMap<usize, usize>,
+    pub(super) output: Value,
+    /// Where codes that were placed already lie: by address and length.
+    placed: BTreeMap<(usize, usize), (usize, usize)>,
+}
+
+impl<'n> Tape<'n> {
+    /// Records a run on `inputs`.
+    ///
+    /// # Errors
+    /// Those of [`Network::run`], and [`Problem::NotOnDevice`].
+    pub(super) fn record(network: &'n Network, inputs: &[Tensor], state: &'n GpuState, room: Room) -> Result<Self> {
+        let output = Value { at: 0, shape: Vec::new() };
+        let mut tape = Self {
+            network,
+            state,
+            room,
+            words: 0,
+            uploads: Vec::new(),
+            segments: Vec::new(),
+            ops: Vec::new(),
+            guards: Vec::new(),
+            kept: Vec::new(),
+            restored: Vec::new(),
+            visits: BTreeMap::new(),
+            output,
+            placed: BTreeMap::new(),
+        };
+        let mut given: Vec<Value> = Vec::new();
+        for x in inputs {
+            let words = x.data().iter().map(|v| v.to_bits()).collect();
+            given.push(Value { at: tape.constant(words), shape: x.shape().to_vec() });
+        }
+        let mut current: Option<Value> = None;
+        for (input, skip, layer) in network.steps() {
+            let named = |index: usize| {
+                let problem = Problem::NoInput { index, given: given.len() };
+                given.get(index).ok_or_else(|| layer.error(problem))
+            };
+            let x = match (input, &current) {
+                (Some(index), _) => named(index)?,
+                (None, Some(previous)) => previous,
+                (None, None) => named(0)?,
+            };
+            let skip = skip.map(named).transpose()?;
+            current = Some(tape.layer(layer, x, skip)?);
+        }
+        tape.output = match (current, given.first()) {
+            (Some(y), _) => y,
+            (None, Some(x)) => x.clone(),
+            (None, None) => {
+                let first = network.layers().next();
+                let problem = Problem::NoInput { index: 0, given: 0 };
+                return Err(first.map_or(crate::Error::ForeignState, |layer| layer.error(problem)));
+            }
+        };
+        tape.guard();
+        Ok(tape)
+    }
+
+    /// Records a layer.
+    pub(crate) fn layer(&mut self, layer: &Layer, x: &Value, skip: Option<&Value>) -> Result<Value> {
+        if !layer.is_loaded() && !layer.spec().roles().is_empty() {
+            return Err(layer.error(Problem::NotLoaded));
+        }
+        let y = layer.spec().record(self, layer, x, skip)?;
+        match self.words.max(self.segments.iter().map(|s| s.words).max().unwrap_or(0)) <= self.room.binding {
+            true => Ok(y),
+            false => Err(layer.error(Problem::NotOnDevice(format!(
+                "the arrays up to here take {} words, more than the {} of a binding; run fewer samples at a time",
+                self.words, self.room.binding
+            )))),
+        }
+    }
+
+    /// Records a child of a container.
+    pub(crate) fn child(&mut self, child: &Child, x: &Value, skip: Option<&Value>) -> Result<Value> {
+        match child.layer(self.network) {
+            Some(layer) => self.layer(layer, x, skip),
+            None => Ok(x.clone()),
+        }
+    }
+
+    fn guard(&mut self) {
+        self.guards.push(self.words as u32);
+        self.words += GUARD;
+    }
+
+    /// Room for `words` words, guarded.
+    pub(crate) fn room(&mut self, words: usize) -> u32 {
+        self.guard();
+        let at = self.words;
+        self.words = at.saturating_add(words);
+        // Beyond 2^32 words nothing is dispatched: `layer` refuses arenas far smaller.
+        at as u32
+    }
+
+    /// Room for an f32 array.
+    pub(crate) fn value(&mut self, shape: Vec<usize>) -> Value {
+        let words = element_count(&shape).unwrap_or(usize::MAX >> 8);
+        Value { at: self.room(words), shape }
+    }
+
+    /// Words that are uploaded.
+    pub(crate) fn constant(&mut self, words: Vec<u32>) -> u32 {
+        let at = self.room(words.len());
+        self.uploads.push((at, words));
+        at
+    }
+
+    /// A number as the kernels' `real`, two words.
+    pub(crate) fn real(&self, v: f64) -> [u32; 2] {
+        match self.room.precision {
+            Precision::Double => [v.to_bits() as u32, (v.to_bits() >> 32) as u32],
+            Precision::Single => [(v as f32).to_bits(), 0],
+        }
+    }
+
+    /// Uploaded numbers as `real`.
+    pub(crate) fn reals(&mut self, values: &[f64]) -> u32 {
+        let words = values.iter().flat_map(|&v| self.real(v)).collect();
+        self.constant(words)
+    }
+
+    /// A dispatch of a kernel without weights.
+    pub(crate) fn op(&mut self, kernel: Kernel, items: usize, args: impl Into<Vec<u32>>) {
+        self.push(kernel, Ruled::Plain, items, 0, args.into());
+    }
+
+    fn push(&mut self, kernel: Kernel, rule: Ruled, items: usize, segment: usize, args: Vec<u32>) {
+        debug_assert!(args.len() + 3 <= RECORD);
+        if items > 0 {
+            let items = u32::try_from(items).unwrap_or(u32::MAX);
+            self.ops.push(Op { kernel, rule, items, segment, args });
+        }
+    }
+
+    /// A dispatch of a kernel with weights, whose arguments follow `args`.
+    pub(crate) fn weighted(&mut self, kernel: Kernel, items: usize, args: impl Into<Vec<u32>>, piece: &Piece) {
+        let mut args = args.into();
+        args.extend(piece.args);
+        self.push(kernel, piece.rule, items, piece.segment, args);
+    }
+
+    /// The weights of a gain, shift or bias as `real`; [`NONE`] when the layer has none.
+    pub(crate) fn vector(&mut self, layer: &Layer, role: Role) -> Result<u32> {
+        let Some(store) = layer.weights().get(&role) else { return Ok(NONE) };
+        let piece = self.whole(layer, store, Sums::Rounded)?;
+        let at = self.room(2 * store.len());
+        self.weighted(Kernel::Decode, store.len(), [at], &piece);
+        Ok(at)
+    }
+
+    /// A store in one piece.
+    pub(crate) fn whole(&mut self, layer: &Layer, store: &WeightStore, sums: Sums) -> Result<Piece> {
+        let mut pieces = self.pieces(layer, store, sums)?;
+        match (pieces.pop(), pieces.is_empty()) {
+            (Some(piece), true) => Ok(piece),
+            _ => Err(layer.error(Problem::NotOnDevice("weights that are used at once do not fit one binding".into()))),
+        }
+    }
+
+    /// A store cut along its first axis into pieces that fit a binding.
+    pub(crate) fn pieces(&mut self, layer: &Layer, store: &WeightStore, sums: Sums) -> Result<Vec<Piece>> {
+        let ((outs, depth), bits) = (store.extents(), store.dtype().bits());
+        let all = outs.saturating_mul(depth).saturating_mul(bits).div_ceil(32);
+        // Thirty-two outputs are whole words in every type.
+        let (step, words) = if all <= self.room.binding { (outs, all) } else { (32, depth.saturating_mul(bits)) };
+        if words > self.room.binding {
+            let what = format!(
+                "{step} outputs of a matrix take {words} words, more than the {} of a binding",
+                self.room.binding
+            );
+            return Err(layer.error(Problem::NotOnDevice(what)));
+        }
+        let step = if step == outs { outs.max(1) } else { self.room.binding / words * step };
+        let mut pieces = Vec::new();
+        for first in (0..outs.max(1)).step_by(step) {
+            let rows = first..outs.min(first + step);
+            let bytes = (rows.start * depth * bits).div_ceil(8)..(rows.end * depth * bits).div_ceil(8);
+            let (segment, at) = self.place(store.shared_bytes().slice(bytes));
+            pieces.push(self.piece(store, sums, rows, segment, at));
+        }
+        Ok(pieces)
+    }
+
+    /// Puts codes where they are bound, once.
+    fn place(&mut self, bytes: Bytes) -> (usize, usize) {
+        let key = (bytes.as_ptr().addr(), bytes.len());
+        if let Some(&place) = self.placed.get(&key) {
+            return place;
+        }
+        let words = bytes.len().div_ceil(4);
+        let fits = |segment: &Segment| segment.words + words <= self.room.binding;
+        if self.segments.last().is_none_or(|last| !fits(last)) {
+            self.segments.push(Segment::default());
+        }
+        let index = self.segments.len() - 1;
+        let segment = &mut self.segments[index];
+        let at = segment.words;
+        segment.parts.push((at, bytes));
+        segment.words += words;
+        self.placed.insert(key, (index, at));
+        (index, at)
+    }
+
+    fn piece(&mut self, store: &WeightStore, sums: Sums, rows: Range<usize>, segment: usize, at: usize) -> Piece {
+        let (dtype, numerics, Scales::Tensor(affine)) = (store.dtype(), store.numerics(), store.scales());
+        let (rule, sign) = ruled(dtype, numerics, sums);
+        let bits = dtype.bits() as u32;
+        let table: Vec<u32> = match rule {
+            Ruled::Narrow => dtype.numbers(numerics, affine).into_iter().map(|n| (n as f32).to_bits()).collect(),
+            Ruled::Table => dtype.table(numerics, affine).into_iter().map(f32::to_bits).collect(),
+            _ => Vec::new(),
+        };
+        let table = if table.is_empty() { NONE } else { self.constant(table) };
+        let layout = bits | (32 / bits.min(32)).trailing_zeros() << 8 | u32::from(sign == Sign::Signed) << 16;
+        let zero = affine.zero_point;
+        let args = [at as u32, layout, affine.scale.to_bits(), zero as u32, (zero >> 32) as u32, table];
+        Piece { rows, rule, segment, args }
+    }
+
+    /// `act(f32(sum + bias))` for every row of `x`: the linear map of a weight and a bias role.
+    pub(crate) fn linear(
+        &mut self,
+        layer: &Layer,
+        x: &Value,
+        weight: Role,
+        bias: Role,
+        activation: Activation,
+    ) -> Result<Value> {
+        let bias = self.vector(layer, bias)?;
+        let (outs, depth) = layer.weights()[&weight].extents();
+        let y = self.value(vec![x.len() / depth.max(1), outs]);
+        self.product(layer, x, weight, [y.at, bias, activation as u32])?;
+        Ok(y)
+    }
+
+    /// The sums alone, unrounded: their address.
+    pub(crate) fn sums(&mut self, layer: &Layer, x: &Value, weight: Role) -> Result<u32> {
+        let (outs, depth) = layer.weights()[&weight].extents();
+        let y = self.room(2 * outs * (x.len() / depth.max(1)));
+        self.product(layer, x, weight, [y, NONE, WIDE])?;
+        Ok(y)
+    }
+
+    fn product(&mut self, layer: &Layer, x: &Value, weight: Role, [y, bias, activation]: [u32; 3]) -> Result<()> {
+        let store = &layer.weights()[&weight];
+        let (outs, depth) = store.extents();
+        let rows = x.len() / depth.max(1);
+        for piece in self.pieces(layer, store, Sums::Exact)? {
+            let (first, width) = (piece.rows.start, piece.rows.len());
+            let bias = if bias == NONE { NONE } else { bias + 2 * first as u32 };
+            let numbers =
+                [rows as u32, width as u32, depth as u32, x.at, y, bias, activation, outs as u32, first as u32];
+            self.weighted(Kernel::Dense, width * rows.div_ceil(4), numbers, &piece);
+        }
+        Ok(())
+    }
+
+    /// What an earlier call has left at a place of the network.
+    pub(crate) fn cache(&self, place: (usize, usize)) -> CacheShape {
+        self.state.shape(place)
+    }
+
+    /// Has the cache of a place copied to `to` before the first dispatch.
+    pub(crate) fn restore(&mut self, place: (usize, usize), to: [u32; 2], stride: usize) {
+        let shape = self.cache(place);
+        self.restored.push(Restored { place, shape, to, stride });
+    }
+
+    /// Has keys and values kept for the next call.
+    pub(crate) fn keep(&mut self, place: (usize, usize), shape: CacheShape, from: [u32; 2], stride: usize) {
+        self.kept.push(Kept { place, shape, from, stride });
+    }
+
+    /// What the network takes on a device.
+    pub(super) fn footprint(&self) -> Footprint {
+        let weights = self.segments.iter().map(|segment| 4 * segment.words as u64).sum();
+        let records = (self.ops.len() * RECORD * 4) as u64;
+        let activations = 4 * self.words as u64;
+        Footprint { weights, activations, peak: weights + activations + records }
+    }
+}
+
+/// What a network takes on a device, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// Packed codes.
+    pub weights: u64,
+    /// Inputs, outputs and everything between, tables and guards.
+    pub activations: u64,
+    /// All of it with the parameters: nothing is freed within a run.
+    pub peak: u64,
+}
+
+/// Some outputs of a store, ready to be used by a kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    /// Which outputs.
+    pub(crate) rows: Range<usize>,
+    rule: Ruled,
+    segment: usize,
+    args: [u32; 6],
+}
+
+/// How a kernel sums over weights of at most eight bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sums {
+    /// As the matrix kernel does: exactly, the scale last.
+    Exact,
+    /// Weight by weight, each rounded with its scale.
+    Rounded,
+}
+
+fn ruled(dtype: Dtype, numerics: Numerics, sums: Sums) -> (Ruled, Sign) {
+    match (dtype.rule(numerics), dtype.bits()) {
+        (Rule::Ieee, 64) => (Ruled::Double, Sign::Signed),
+        (Rule::Ieee, 32) => (Ruled::Single, Sign::Signed),
+        (Rule::Ieee, _) => (Ruled::Half, Sign::Signed),
+        (Rule::Bfloat, _) => (Ruled::Bfloat, Sign::Signed),
+        (Rule::Integer(sign), 64) => (Ruled::Longer, sign),
+        (Rule::Integer(sign), 32) => (Ruled::Long, sign),
+        (Rule::Integer(sign), _) => (Ruled::Short, sign),
+        (Rule::WideInteger(sign), 64) => (Ruled::LongerFull, sign),
+        (Rule::WideInteger(sign), _) => (Ruled::LongFull, sign),
+        (Rule::Narrow, _) if sums == Sums::Exact => (Ruled::Narrow, Sign::Signed),
+        (Rule::Narrow | Rule::Table, _) => (Ruled::Table, Sign::Signed),
+    }
+}
