@@ -12,7 +12,8 @@ use crate::plan::{Check, Selection};
 /// Proves that neural networks mean the same thing in every AI runtime.
 ///
 /// Without a subcommand: judges the models of the manifests against what the planets
-/// computed, and in every dtype against themselves in f32, shows tables, and writes `reports/cpu.json` and `reports/PROGRESS.md`. A run of some
+/// computed, in every dtype against themselves in f32, and on every GPU against the CPU; shows
+/// tables, and writes `reports/cpu.json`, `reports/gpu-<adapter>.json` and `reports/PROGRESS.md`. A run of some
 /// cases replaces their rows alone; with --ulp or --isa, or when a case could not be judged,
 /// nothing is written.
 /// Exit status: 0 green, 1 red, 2 a mistake in the call or in a manifest.
@@ -56,6 +57,14 @@ pub struct RunArgs {
     /// Run this check only; may be given several times.
     #[arg(long, value_name = "ID")]
     pub check: Vec<CheckArg>,
+    /// Run in this lane only; may be given several times. Without it the CPU and every GPU are
+    /// run, and a machine without a GPU is no failure.
+    #[arg(long, value_name = "LANE")]
+    pub lane: Vec<LaneArg>,
+    /// Use this GPU, by its number or a part of its name in `bedrock gpu list`; may be given
+    /// several times.
+    #[arg(long, value_name = "GPU")]
+    pub adapter: Vec<String>,
     /// Run cases with weights in this dtype only, in any of its names; may be given several
     /// times. `all` is the default; parity cases are float32.
     #[arg(long, value_name = "DTYPE", value_parser = dtype)]
@@ -108,6 +117,15 @@ pub enum Format {
     Json,
     /// JUnit XML.
     Junit,
+}
+
+/// A lane on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LaneArg {
+    /// Every check on the processor.
+    Cpu,
+    /// The kernel check on GPUs.
+    Gpu,
 }
 
 /// A check on the command line.
@@ -194,6 +212,13 @@ pub enum Command {
         #[command(flatten)]
         folders: Folders,
     },
+    /// The GPUs of this machine, and what they make of single operations.
+    #[cfg(feature = "gpu")]
+    Gpu {
+        /// What to do.
+        #[command(subcommand)]
+        what: GpuCommand,
+    },
     /// Checkpoints: inspect, check, convert, run and compare `.entity` and JSON files.
     Entity {
         /// What to do.
@@ -228,6 +253,19 @@ pub enum Command {
     },
     /// Print the man page.
     Man,
+}
+
+/// What `bedrock gpu` shows.
+#[cfg(feature = "gpu")]
+#[derive(Debug, Subcommand)]
+pub enum GpuCommand {
+    /// List the adapters.
+    List,
+    /// Open adapters and measure their arithmetic; all of them where none is named.
+    Probe {
+        /// Numbers or parts of names in `bedrock gpu list`.
+        adapters: Vec<String>,
+    },
 }
 
 /// What `bedrock bench` measures.
@@ -281,6 +319,18 @@ pub enum Bench {
 }
 
 impl RunArgs {
+    /// Whether a lane is to run.
+    #[must_use]
+    pub fn wants(&self, lane: LaneArg) -> bool {
+        self.lane.contains(&lane) || (self.lane.is_empty() && (lane == LaneArg::Gpu || self.adapter.is_empty()))
+    }
+
+    /// Whether a machine without a GPU is a failure.
+    #[must_use]
+    pub fn needs_gpu(&self) -> bool {
+        self.lane.contains(&LaneArg::Gpu) || !self.adapter.is_empty()
+    }
+
     /// What was asked for.
     #[must_use]
     pub fn selection(&self) -> Selection {

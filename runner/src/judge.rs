@@ -20,6 +20,8 @@ pub enum Observation {
     Shape(Vec<usize>, Vec<usize>),
     /// Checkpoints were written, read, written and run again.
     Roundtrip(Roundtrip),
+    /// Two runs on a device gave other bits, or a kernel wrote where it must not: which, and what.
+    Unstable(String),
     /// A digest was compared: ours, blessed.
     Digest(String, String),
     /// The host cannot run it.
@@ -44,6 +46,8 @@ pub enum Label {
     Diff,
     /// Passed although a rule says it fails.
     Xpass,
+    /// Two runs gave other bits.
+    Unstable,
     /// NaN or infinity on one side.
     Nonfinite,
     /// Another shape.
@@ -71,6 +75,7 @@ impl Label {
             Label::Skip => "SKIP",
             Label::Diff => "DIFF",
             Label::Xpass => "XPASS",
+            Label::Unstable => "UNSTABLE",
             Label::Nonfinite => "NONFINITE",
             Label::Shape => "SHAPE",
             Label::Empty => "EMPTY",
@@ -106,6 +111,7 @@ fn plain(tolerance: &Tolerance, observation: &Observation) -> (Label, Option<Str
     match observation {
         Observation::Skipped(why) => (Label::Skip, Some(why.clone())),
         Observation::Failed(why) => (Label::Error, Some(why.clone())),
+        Observation::Unstable(what) => (Label::Unstable, Some(what.clone())),
         Observation::Shape(ours, expected) => (Label::Shape, Some(format!("ours is {ours:?}, expected {expected:?}"))),
         Observation::Digest(ours, blessed) if ours == blessed => (Label::Exact, None),
         Observation::Digest(ours, blessed) => {
@@ -121,7 +127,7 @@ fn plain(tolerance: &Tolerance, observation: &Observation) -> (Label, Option<Str
             (label, reason) if label.is_green() => (label, reason),
             (label, reason) => {
                 let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-                (label, Some(format!("{path} differs from the scalar single core{reason}")))
+                (label, Some(format!("{path} differs from the CPU's reference{reason}")))
             }
         },
         Observation::Compared(c) if c.shape.contains(&0) => {

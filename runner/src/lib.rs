@@ -9,11 +9,15 @@ pub mod bench;
 pub mod bless;
 pub mod cli;
 pub mod compare;
+#[cfg(feature = "gpu")]
+pub mod device;
 pub mod entity;
 pub mod gain;
 pub mod golden;
 pub mod judge;
+pub mod judging;
 pub mod manifest;
+pub mod places;
 pub mod plan;
 pub mod render;
 pub mod report;

@@ -56,13 +56,16 @@ pub struct ParityBands {
     pub realistic: Option<Band>,
 }
 
-/// Bands by check. Kernel and snapshot take none: they are exact.
+/// Bands by check. Kernel and snapshot take none where they are exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Bands {
     /// Planet against our CPU.
     #[serde(default)]
     pub parity: ParityBands,
+    /// A GPU without exact f64 against our CPU; only `_defaults.yaml` says it.
+    #[serde(default)]
+    pub device: Option<Band>,
 }
 
 /// Which of a planet's two results ours is held against.
@@ -166,6 +169,10 @@ pub struct Match {
     /// Glob of numerics profiles.
     #[serde(default)]
     pub numerics: Option<String>,
+    /// Glob of the names that adapters have in case ids; without one the rule speaks of the CPU,
+    /// and of every GPU.
+    #[serde(default)]
+    pub adapter: Option<String>,
 }
 
 /// How bad an expected difference is: outside of it the failure is a failure.
@@ -211,6 +218,8 @@ pub struct MinCases {
     pub snapshot: usize,
     /// Roundtrip cases.
     pub roundtrip: usize,
+    /// Cells of every GPU lane.
+    pub gpu: usize,
 }
 
 /// A bedrock's manifest.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use glob::Pattern;
 use loom_bedrocks::planets::{PLANETS, Planet};
 use loom_core::{Dtype, Numerics, Storage};
+use serde::{Deserialize, Serialize};
 
-use crate::manifest::{Band, Expect, Manifest, Manifests, Model, Origin, ParityBands, Reference, unknown};
+use crate::manifest::{Band, Expect, Manifest, Manifests, Match, Model, Origin, ParityBands, Reference, unknown};
 
 /// How far the output of a dtype may be beyond its codec's noise times the network's gain.
 /// Rounding errors are no random noise: a few of them may agree in sign.
@@ -86,6 +87,8 @@ pub enum Kind {
     Fidelity(Option<f64>),
     /// With the scalar single core, exactly.
     Kernel,
+    /// A GPU with the CPU: exactly where its arithmetic allows it, otherwise within a band.
+    Device(Tolerance),
     /// With the blessed digest, exactly.
     Snapshot,
     /// With itself after every checkpoint format, exactly.
@@ -160,6 +163,33 @@ impl fmt::Display for Tolerance {
     }
 }
 
+/// A GPU as cases and reports know it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Device {
+    /// The last part of case ids, and `gpu-<slug>` the lane.
+    #[serde(skip)]
+    pub slug: String,
+    /// The adapter's name.
+    pub adapter: String,
+    /// Driver and version.
+    pub driver: String,
+    /// Vulkan, Metal or DX12.
+    pub backend: String,
+    /// The arithmetic of the kernels: f64 or f32.
+    pub precision: String,
+    /// Whether the probe found that f64 is neither fused nor inexact: then every bit must be equal.
+    pub exact: bool,
+}
+
+impl Device {
+    /// The lane's name.
+    #[must_use]
+    pub fn lane(&self) -> String {
+        format!("gpu-{}", self.slug)
+    }
+}
+
 /// One case.
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -177,6 +207,8 @@ pub struct Case {
     pub kind: Kind,
     /// The expected failure, if a rule speaks of this case.
     pub expect: Option<Expect>,
+    /// The GPU that it runs on; `None` is the CPU.
+    pub device: Option<Arc<Device>>,
     /// A digest of what the manifest says of the model, shared by its cases.
     said: Arc<str>,
 }
@@ -194,7 +226,7 @@ impl Case {
         match self.kind {
             Kind::Parity(_) => Check::Parity,
             Kind::Fidelity(_) => Check::Fidelity,
-            Kind::Kernel => Check::Kernel,
+            Kind::Kernel | Kind::Device(_) => Check::Kernel,
             Kind::Snapshot => Check::Snapshot,
             Kind::Roundtrip => Check::Roundtrip,
         }
@@ -233,11 +265,11 @@ impl Case {
         Storage { dtype, numerics, vectors: self.manifest.vectors }
     }
 
-    /// The tolerance of parity; nothing elsewhere.
+    /// The tolerance of parity, and of devices without f64; nothing elsewhere.
     #[must_use]
     pub fn tolerance(&self) -> Tolerance {
         match self.kind {
-            Kind::Parity(tolerance) => tolerance,
+            Kind::Parity(tolerance) | Kind::Device(tolerance) => tolerance,
             Kind::Fidelity(_) | Kind::Kernel | Kind::Snapshot | Kind::Roundtrip => Tolerance::EXACT,
         }
     }
@@ -315,7 +347,7 @@ fn of_model(
     let mut add = |check: &str, axes: &dyn fmt::Display, planet, stored, kind| {
         let id = format!("{}/{}/{check}/{axes}", manifest.bedrock, model.id());
         let (manifest, said) = (Arc::clone(manifest), Arc::clone(&said));
-        cases.push(Case { id, manifest, model: index, planet, stored, kind, expect: None, said });
+        cases.push(Case { id, manifest, model: index, planet, stored, kind, expect: None, device: None, said });
     };
     let planets = model.planets(manifest);
     for planet in &planets {
@@ -360,21 +392,74 @@ fn parity_band(
     Ok(tolerance)
 }
 
-fn expect(manifest: &Manifest, cases: &mut [Case]) -> Result<(), String> {
-    for (i, rule) in manifest.expect.iter().enumerate() {
+/// The kernel cases of `cases` on a GPU.
+///
+/// # Errors
+/// When no band is given for devices whose results may differ, and for bad globs.
+pub fn on_device(manifests: &Manifests, cases: &[Case], device: &Arc<Device>) -> Result<Vec<Case>, String> {
+    let mut found = Vec::new();
+    for case in cases.iter().filter(|case| case.kind == Kind::Kernel) {
+        let tolerance = match (device.exact, manifests.defaults.bands.device) {
+            (true, _) => Tolerance::EXACT,
+            (false, Some(band)) => Tolerance::resolve(band, case.model().terms(), BandSource::Defaults),
+            (false, None) => return Err("_defaults.yaml has no band for devices without exact f64".into()),
+        };
+        let id = format!("{}/{}", case.id, device.slug);
+        let mut case = Case { id, kind: Kind::Device(tolerance), device: Some(Arc::clone(device)), ..case.clone() };
+        for rule in &case.manifest.expect {
+            let matcher = Matcher::new(&rule.r#match)?;
+            if rule.r#match.adapter.is_some() && matcher.hits(&case) {
+                case.expect = Some(rule.clone());
+                break;
+            }
+        }
+        found.push(case);
+    }
+    Ok(found)
+}
+
+/// The globs of a rule.
+struct Matcher {
+    check: Option<Pattern>,
+    model: Option<Pattern>,
+    planet: Option<Pattern>,
+    dtype: Option<Pattern>,
+    numerics: Option<Pattern>,
+    adapter: Option<Pattern>,
+}
+
+impl Matcher {
+    fn new(rule: &Match) -> Result<Self, String> {
         let glob = |text: &Option<String>| text.as_deref().map(pattern).transpose();
-        let (check, model, planet) =
-            (glob(&rule.r#match.check)?, glob(&rule.r#match.model)?, glob(&rule.r#match.planet)?);
-        let (dtype, numerics) = (glob(&rule.r#match.dtype)?, glob(&rule.r#match.numerics)?);
+        Ok(Self {
+            check: glob(&rule.check)?,
+            model: glob(&rule.model)?,
+            planet: glob(&rule.planet)?,
+            dtype: glob(&rule.dtype)?,
+            numerics: glob(&rule.numerics)?,
+            adapter: glob(&rule.adapter)?,
+        })
+    }
+
+    fn hits(&self, case: &Case) -> bool {
         let hit = |glob: &Option<Pattern>, name: &str| glob.as_ref().is_none_or(|glob| glob.matches(name));
+        let on = case.device.as_ref().map_or("", |device| &device.slug);
+        hit(&self.check, case.check().name())
+            && hit(&self.model, case.model().id())
+            && hit(&self.planet, case.planet.id)
+            && hit(&self.dtype, case.stored.dtype.name())
+            && hit(&self.numerics, case.stored.numerics.name())
+            && hit(&self.adapter, on)
+    }
+}
+
+fn expect(manifest: &Manifest, cases: &mut [Case]) -> Result<(), String> {
+    // Rules of an adapter wait until it is known.
+    for (i, rule) in manifest.expect.iter().enumerate().filter(|(_, rule)| rule.r#match.adapter.is_none()) {
+        let matcher = Matcher::new(&rule.r#match)?;
         let mut hits = 0;
         for case in cases.iter_mut() {
-            if hit(&check, case.check().name())
-                && hit(&model, case.model().id())
-                && hit(&planet, case.planet.id)
-                && hit(&dtype, case.stored.dtype.name())
-                && hit(&numerics, case.stored.numerics.name())
-            {
+            if matcher.hits(case) {
                 if rule.pin.is_some() && matches!(case.check(), Check::Snapshot | Check::Roundtrip) {
                     return Err(format!(
                         "{}.yaml: expect rule {i}: a digest or a file has no size to pin",
@@ -398,7 +483,7 @@ fn expect(manifest: &Manifest, cases: &mut [Case]) -> Result<(), String> {
 /// The cases of `all` that were asked for.
 ///
 /// # Errors
-/// The user's mistake: an unknown name, a bad glob, or a selection without any case.
+/// The user's mistake: an unknown name or a bad glob.
 pub fn select(cases: &[Case], selection: &Selection) -> Result<Vec<Case>, String> {
     for planet in &selection.planets {
         if !PLANETS.iter().any(|known| known.id == planet) {
@@ -426,9 +511,6 @@ pub fn select(cases: &[Case], selection: &Selection) -> Result<Vec<Case>, String
     let mut chosen: Vec<Case> = cases.iter().filter(wanted).cloned().collect();
     if let Some((share, of)) = selection.shard {
         chosen = chosen.into_iter().enumerate().filter(|(i, _)| i % of == share - 1).map(|(_, case)| case).collect();
-    }
-    if chosen.is_empty() {
-        return Err("the selection holds no case; `bedrock --list` shows all of them".into());
     }
     Ok(chosen)
 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::judge::{Label, Observation, Verdict};
-use crate::plan::{Case, Kind};
+use crate::plan::{Case, Device, Kind};
 
 /// What a report says of one case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -114,6 +114,9 @@ impl Row {
         }
         if let Observation::Path(_, c) = observation {
             row.elements = Some(c.shape.iter().product());
+            if case.device.is_some() && !c.exact {
+                (row.max_abs, row.max_ulp, row.nmse) = (Some(c.max_abs), Some(c.max_ulp), Some(c.nmse));
+            }
         }
         if let (Observation::Fidelity(seen), Kind::Fidelity(noise)) = (observation, case.kind) {
             let output = &seen.output;
@@ -148,6 +151,9 @@ impl Row {
 pub struct LaneReport {
     /// Where the cases ran.
     pub lane: String,
+    /// The GPU, in its lanes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
     /// One row for each case.
     pub rows: Vec<Row>,
 }
@@ -156,7 +162,9 @@ impl LaneReport {
     /// The document: one row to a line, so that changes read well.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let mut text = format!("{{\"lane\": {}, \"rows\": [\n", serde_json::json!(self.lane));
+        let device = self.device.as_ref().and_then(|device| serde_json::to_string(device).ok());
+        let device = device.map_or_else(String::new, |device| format!("\"device\": {device}, "));
+        let mut text = format!("{{\"lane\": {}, {device}\"rows\": [\n", serde_json::json!(self.lane));
         for (i, row) in self.rows.iter().enumerate() {
             let comma = if i + 1 < self.rows.len() { "," } else { "" };
             let row = serde_json::to_string(row).unwrap_or_default();
@@ -167,11 +175,13 @@ impl LaneReport {
     }
 
     /// Puts this run's rows in the place of earlier ones. The result follows `plan`; rows of
-    /// cases that the manifests no longer ask for, or ask for otherwise, are dropped.
+    /// cases that the manifests no longer ask for, or ask for otherwise, are dropped, and all rows of
+    /// another driver.
     #[must_use]
     pub fn merged(self, earlier: Option<LaneReport>, plan: &[Case]) -> LaneReport {
         let mut rows: std::collections::BTreeMap<String, Row> = earlier
             .into_iter()
+            .filter(|earlier| earlier.device == self.device)
             .flat_map(|report| report.rows)
             .chain(self.rows)
             .map(|row| (row.id.clone(), row))
@@ -179,7 +189,7 @@ impl LaneReport {
         let rows =
             plan.iter().filter_map(|case| rows.remove(&case.id).filter(|row| row.fingerprint == case.fingerprint()));
         let rows = rows.collect();
-        LaneReport { lane: self.lane, rows }
+        LaneReport { lane: self.lane, device: self.device, rows }
     }
 }
 
@@ -187,6 +197,20 @@ impl LaneReport {
 #[must_use]
 pub fn path(folder: &Path, lane: &str) -> PathBuf {
     folder.join(format!("{lane}.json"))
+}
+
+/// Reads the reports of all GPU lanes, by name.
+///
+/// # Errors
+/// When one is unreadable.
+pub fn devices(folder: &Path) -> anyhow::Result<Vec<LaneReport>> {
+    let mut lanes: Vec<String> = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        lanes.extend(name.strip_suffix(".json").filter(|lane| lane.starts_with("gpu-")).map(String::from));
+    }
+    lanes.sort();
+    lanes.iter().filter_map(|lane| read(folder, lane).transpose()).collect()
 }
 
 /// Reads a lane's report, if there is one.

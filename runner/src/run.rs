@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use loom_bedrocks::build;
@@ -156,6 +157,36 @@ pub fn digest(case: &Case, goldens: &Goldens) -> Result<String, String> {
     Ok(sha256_f32(y.data()))
 }
 
+/// What a GPU is held against: a case's network in its dtype, its inputs, and the CPU's output.
+pub struct Reference {
+    /// The network.
+    pub network: Network,
+    /// What it is fed.
+    pub inputs: Arc<Vec<Tensor>>,
+    /// The output on the configured path.
+    pub output: Tensor,
+}
+
+/// The references of `cases`, in their order; of each model, the network is built once.
+pub fn references(cases: &[Case], goldens: &Goldens, config: &Config) -> Vec<Result<Reference, String>> {
+    let jobs = if config.jobs == 0 { rayon::current_num_threads() } else { config.jobs };
+    let models: Vec<&[Case]> =
+        cases.chunk_by(|a, b| a.model == b.model && a.manifest.bedrock == b.manifest.bedrock).collect();
+    let plain = fan(jobs, models.len(), |m| {
+        let case = &models[m][0];
+        fenced(|| Ok((network(case, goldens, &Faithful)?, Arc::new(inputs(case, goldens)?))))
+    });
+    let model_of: Vec<usize> = models.iter().enumerate().flat_map(|(m, cases)| vec![m; cases.len()]).collect();
+    fan(jobs, cases.len(), |i| {
+        fenced(|| {
+            let (plain, inputs) = plain[model_of[i]].as_ref().map_err(String::clone)?;
+            let network = plain.morph(&cases[i].storage()).map_err(|e| e.to_string())?;
+            let output = network.run(inputs, &mut State::default(), &config.cpu).map_err(|e| e.to_string())?;
+            Ok(Reference { network, inputs: Arc::clone(inputs), output })
+        })
+    })
+}
+
 /// Runs `f` and turns a panic into an error.
 fn fenced<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
@@ -241,6 +272,7 @@ impl Model<'_> {
                 Ok(Observation::Digest(sha256_f32(built.output.data()), blessed.into()))
             }
             Kind::Kernel => self.kernel(&built.network, &plain.inputs),
+            Kind::Device(_) => Err("a GPU's cases run on the GPU".into()),
             Kind::Roundtrip => {
                 let run = |network: &Network| {
                     let y = self.fault.run(network, &plain.inputs, &self.config.cpu);
@@ -358,7 +390,7 @@ fn parity(case: &Case, goldens: &Goldens, ours: &Tensor, tolerance: &Tolerance) 
 }
 
 /// Bit equality, signed zeros and NaN payloads included.
-fn bits(path: String, reference: &Tensor, y: &Tensor) -> Observation {
+pub(crate) fn bits(path: String, reference: &Tensor, y: &Tensor) -> Observation {
     if reference.shape() != y.shape() {
         return Observation::Shape(y.shape().to_vec(), reference.shape().to_vec());
     }

@@ -315,7 +315,10 @@ pub fn explain(case: &Case) -> String {
                 format!("parity: what {} computed in {precision} against our CPU", case.planet.title)
             }
             Check::Fidelity => format!("fidelity: weights in {} against the same network in f32", case.stored),
-            Check::Kernel => "kernel: every fast path against the scalar single core, bit for bit".into(),
+            Check::Kernel => match &case.device {
+                None => "kernel: every fast path against the scalar single core, bit for bit".into(),
+                Some(device) => format!("kernel: {} ({}) against our CPU", device.adapter, device.driver),
+            },
             Check::Snapshot => "snapshot: our bits against the last blessed digest".into(),
             Check::Roundtrip => "roundtrip: written in every checkpoint format, read, written and run again".into(),
         },

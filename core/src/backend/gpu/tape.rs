@@ -104,7 +104,7 @@ pub(super) struct Restored {
 
 /// The dispatches of one run of a network.
 #[derive(Debug)]
-pub struct Tape<'n> {
+pub(crate) struct Tape<'n> {
     pub(crate) network: &'n Network,
     pub(crate) state: &'n GpuState,
     room: Room,

@@ -1,0 +1,108 @@
+//! Where a call finds things and says things.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use loom_bedrocks::BEDROCKS;
+
+use crate::cli::Folders;
+use crate::manifest::{self, Manifests, unknown};
+
+/// How a call ended, where it did not go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Everything is as it should be.
+    Green,
+    /// Something is red.
+    Red,
+}
+
+/// A mistake of the user: exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Mistake(pub String);
+
+/// Prints to standard output. A reader that goes away, as `head` does, changes no verdict.
+///
+/// # Errors
+/// When it cannot be written for another reason.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    match out.write_all(text.as_bytes()).and_then(|()| out.write_all(end.as_bytes())).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+/// The folders of a call, found.
+#[derive(Debug)]
+pub struct Places {
+    /// The project.
+    pub root: PathBuf,
+    /// Manifests.
+    pub manifests: PathBuf,
+    /// Goldens.
+    pub golden: PathBuf,
+    /// Reports.
+    pub reports: PathBuf,
+}
+
+impl Places {
+    /// Folders that are not named belong to the nearest project at or above the working folder.
+    ///
+    /// # Errors
+    /// A [`Mistake`] when there is no project.
+    pub fn find(folders: &Folders) -> anyhow::Result<Self> {
+        let here = std::env::current_dir().context("the working folder is gone")?;
+        let root = here.ancestors().find(|folder| folder.join("manifests/_defaults.yaml").is_file());
+        let root = match (root, &folders.manifests, &folders.golden) {
+            (Some(root), ..) => root.to_path_buf(),
+            (None, Some(_), Some(_)) => here,
+            _ => bail!(Mistake(format!(
+                "no manifests/_defaults.yaml in {} or above it; go to the project, or give --manifests and --golden",
+                here.display()
+            ))),
+        };
+        // Paths in messages are relative where the call is made in the project itself.
+        let root = if root == std::path::absolute(".").unwrap_or_default() { PathBuf::new() } else { root };
+        let or = |folder: &Option<PathBuf>, name: &str| folder.clone().unwrap_or_else(|| root.join(name));
+        Ok(Self {
+            manifests: or(&folders.manifests, "manifests"),
+            golden: or(&folders.golden, "golden"),
+            reports: or(&folders.reports, "reports"),
+            root,
+        })
+    }
+
+    /// Reads the manifests of `bedrocks`, or all.
+    ///
+    /// # Errors
+    /// A [`Mistake`]: an unknown bedrock, or what is wrong with the manifests.
+    pub fn load(&self, bedrocks: &[String]) -> anyhow::Result<Manifests> {
+        if let Some(id) = bedrocks.iter().find(|id| !BEDROCKS.contains(&id.as_str())) {
+            bail!(Mistake(unknown("bedrock", id, BEDROCKS.into_iter())));
+        }
+        manifest::load(&self.manifests, bedrocks).map_err(|e| Mistake(e.to_string()).into())
+    }
+}
+
+/// The first problems, and how many more there are.
+#[must_use]
+pub fn first_of(problems: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = problems.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("\n");
+    if problems.len() > SHOWN {
+        text.push_str(&format!("\n… and {} more; `bedrock verify` lists them all", problems.len() - SHOWN));
+    }
+    text
+}
+
+/// Prints lines, if there are any.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn print_lines(lines: &[String]) -> anyhow::Result<()> {
+    if lines.is_empty() { Ok(()) } else { print(&lines.join("\n")) }
+}
