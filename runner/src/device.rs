@@ -87,33 +87,40 @@ impl Lane {
     ) -> Vec<Option<Observation>> {
         let mut observations = vec![None; cases.len()];
         let mut first = 0;
-        // One bedrock at a time, so that few networks are in memory.
-        for part in cases.chunk_by(|a, b| a.manifest.bedrock == b.manifest.bedrock) {
-            let references = references(part, goldens, config);
-            let mut cells = Vec::new();
-            let mut places = Vec::new();
-            for (i, reference) in references.iter().enumerate() {
-                match reference {
-                    Ok(reference) => {
-                        cells.push((&reference.network, &reference.inputs[..]));
-                        places.push((i, reference));
+        // One bedrock at a time, so that few networks are in memory; the processor works out the
+        // next one's references while the device runs.
+        let parts: Vec<&[Case]> = cases.chunk_by(|a, b| a.manifest.bedrock == b.manifest.bedrock).collect();
+        std::thread::scope(|scope| {
+            let ahead = |n: usize| parts.get(n).map(|&part| scope.spawn(move || references(part, goldens, config)));
+            let mut next = ahead(0);
+            for (n, &part) in parts.iter().enumerate() {
+                let Some(Ok(references)) = next.map(std::thread::ScopedJoinHandle::join) else { break };
+                next = ahead(n + 1);
+                let mut cells = Vec::new();
+                let mut places = Vec::new();
+                for (i, reference) in references.iter().enumerate() {
+                    match reference {
+                        Ok(reference) => {
+                            cells.push((&reference.network, &reference.inputs[..]));
+                            places.push((i, reference));
+                        }
+                        Err(what) => observations[first + i] = Some(Observation::Failed(what.clone())),
                     }
-                    Err(what) => observations[first + i] = Some(Observation::Failed(what.clone())),
                 }
+                self.gpu.run_all(&cells, &mut |cell, ran| {
+                    let (i, reference) = places[cell];
+                    observations[first + i] = Some(self.observed(&part[i], reference, ran));
+                    done(1);
+                });
+                let red = |(case, seen): (&Case, &Option<Observation>)| {
+                    seen.as_ref().is_some_and(|seen| !judge(case, seen).label.is_green())
+                };
+                if config.fail_fast && part.iter().zip(&observations[first..]).any(red) {
+                    break;
+                }
+                first += part.len();
             }
-            self.gpu.run_all(&cells, &mut |cell, ran| {
-                let (i, reference) = places[cell];
-                observations[first + i] = Some(self.observed(&part[i], reference, ran));
-                done(1);
-            });
-            let red = |(case, seen): (&Case, &Option<Observation>)| {
-                seen.as_ref().is_some_and(|seen| !judge(case, seen).label.is_green())
-            };
-            if config.fail_fast && part.iter().zip(&observations[first..]).any(red) {
-                break;
-            }
-            first += part.len();
-        }
+        });
         let _ = self.gpu.save_pipelines();
         observations
     }

@@ -1,39 +1,4 @@
-// Weights from packed codes, in f64: the twin of each codec's `decode`. A store takes six
-// arguments from `s` on: first word, bits of a code with their logarithm per word and the sign,
-// scale, zero point (two words), table. RULE is fixed when the pipeline is made: kernel.rs.
-
-override RULE: u32 = 0u;
-
-const TABLE: u32 = 0u;
-const NARROW: u32 = 1u;
-const HALF: u32 = 2u;
-const BFLOAT: u32 = 3u;
-const SINGLE: u32 = 4u;
-const DOUBLE: u32 = 5u;
-const SHORT: u32 = 6u;
-const LONG: u32 = 7u;
-const LONG_FULL: u32 = 8u;
-const LONGER: u32 = 9u;
-const LONGER_FULL: u32 = 10u;
-
-fn code_word(s: u32, i: u32) -> u32 {
-    return codes[code_base + arg(s) + i];
-}
-
-/// Code `i` of a type of at most 32 bits. Below eight bits the first code of a byte is its highest.
-fn code(s: u32, i: u32) -> u32 {
-    let packing = arg(s + 1u);
-    let width = packing & 0xffu;
-    let log_per_word = (packing >> 8u) & 0xffu;
-    let word = code_word(s, i >> log_per_word);
-    let low = (i & ((1u << log_per_word) - 1u)) * width;
-    let place = select(low, (low & 24u) + 8u - width - (low & 7u), width < 8u);
-    return extractBits(word, place, width);
-}
-
-fn is_signed(s: u32) -> bool {
-    return (arg(s + 1u) >> 16u) == 1u;
-}
+// Weights from packed codes, in f64: the twin of each codec's `decode`.
 
 fn scale_of(s: u32) -> f64 {
     return widen(arg(s + 2u));
@@ -64,8 +29,11 @@ fn product(magnitude: u64, negative: bool, scale: u32) -> f64 {
 /// Weight `i` of the store at argument `s`.
 fn weight(s: u32, i: u32) -> f64 {
     switch RULE {
-        case TABLE, NARROW: {
+        case TABLE: {
             return widen(bits(arg(s + 5u) + code(s, i)));
+        }
+        case NARROW: {
+            return f64(number(s, code(s, i)));
         }
         case HALF: {
             return f64(unpack2x16float(code(s, i)).x);
@@ -80,9 +48,7 @@ fn weight(s: u32, i: u32) -> f64 {
             return joined(code_word(s, 2u * i), code_word(s, 2u * i + 1u));
         }
         case SHORT: {
-            let c = code(s, i);
-            let n = select(i32(c), i32(c << 16u) >> 16u, is_signed(s)) - i32(arg(s + 3u));
-            return widen(narrow(f64(n) * scale_of(s)));
+            return widen(narrow(f64(number(s, code(s, i))) * scale_of(s)));
         }
         case LONG: {
             let c = code_word(s, i);
@@ -113,6 +79,41 @@ fn weight(s: u32, i: u32) -> f64 {
     }
 }
 
+/// Weights `i` to `i + 3`; four divides `i`.
+fn weight4(s: u32, i: u32) -> vec4<f64> {
+    switch RULE {
+        case TABLE: {
+            let c = code4(s, i);
+            let t = arg(s + 5u);
+            return widen4(vec4<u32>(bits(t + c.x), bits(t + c.y), bits(t + c.z), bits(t + c.w)));
+        }
+        case NARROW: {
+            let c = code4(s, i);
+            return vec4<f64>(f64(number(s, c.x)), f64(number(s, c.y)), f64(number(s, c.z)), f64(number(s, c.w)));
+        }
+        case HALF: {
+            let c = code4(s, i);
+            let low = unpack2x16float(c.x | (c.y << 16u));
+            let high = unpack2x16float(c.z | (c.w << 16u));
+            return vec4<f64>(f64(low.x), f64(low.y), f64(high.x), f64(high.y));
+        }
+        case BFLOAT: {
+            return widen4(code4(s, i) << vec4<u32>(16u));
+        }
+        case SINGLE: {
+            return widen4(code_words(s, i));
+        }
+        case DOUBLE: {
+            let a = code_words(s, 2u * i);
+            let b = code_words(s, 2u * i + 4u);
+            return vec4<f64>(joined(a.x, a.y), joined(a.z, a.w), joined(b.x, b.y), joined(b.z, b.w));
+        }
+        default: {
+            return vec4<f64>(weight(s, i), weight(s, i + 1u), weight(s, i + 2u), weight(s, i + 3u));
+        }
+    }
+}
+
 /// A running sum: for whole numbers of at most eight bits (NARROW) with what rounding has lost so
 /// far (Knuth's TwoSum; Ogita, Rump and Oishi, 2005), which makes it the exact sum, rounded once.
 struct Sum {
@@ -132,6 +133,26 @@ fn plus(sum: Sum, x: f64, w: f64) -> Sum {
         return Sum(s, sum.lost + ((sum.s - (s - z)) + (t - z)));
     }
     return Sum(s, sum.lost);
+}
+
+/// Four sums at once.
+struct Sum4 {
+    s: vec4<f64>,
+    lost: vec4<f64>,
+}
+
+fn no_sum4() -> Sum4 {
+    return Sum4(vec4<f64>(), vec4<f64>());
+}
+
+fn plus_each(sum: Sum4, x: f64, w: vec4<f64>) -> Sum4 {
+    let t = x * w;
+    let s = sum.s + t;
+    if (RULE == NARROW) {
+        let z = s - sum.s;
+        return Sum4(s, sum.lost + ((sum.s - (s - z)) + (t - z)));
+    }
+    return Sum4(s, sum.lost);
 }
 
 fn total(sum: Sum, s: u32) -> f64 {

@@ -1,36 +1,4 @@
-// Weights from packed codes, in f32, on devices without f64; the arguments are those of double.wgsl.
-
-override RULE: u32 = 0u;
-
-const TABLE: u32 = 0u;
-const NARROW: u32 = 1u;
-const HALF: u32 = 2u;
-const BFLOAT: u32 = 3u;
-const SINGLE: u32 = 4u;
-const DOUBLE: u32 = 5u;
-const SHORT: u32 = 6u;
-const LONG: u32 = 7u;
-const LONG_FULL: u32 = 8u;
-const LONGER: u32 = 9u;
-const LONGER_FULL: u32 = 10u;
-
-fn code_word(s: u32, i: u32) -> u32 {
-    return codes[code_base + arg(s) + i];
-}
-
-fn code(s: u32, i: u32) -> u32 {
-    let packing = arg(s + 1u);
-    let width = packing & 0xffu;
-    let log_per_word = (packing >> 8u) & 0xffu;
-    let word = code_word(s, i >> log_per_word);
-    let low = (i & ((1u << log_per_word) - 1u)) * width;
-    let place = select(low, (low & 24u) + 8u - width - (low & 7u), width < 8u);
-    return extractBits(word, place, width);
-}
-
-fn is_signed(s: u32) -> bool {
-    return (arg(s + 1u) >> 16u) == 1u;
-}
+// Weights from packed codes, in f32, on devices without f64.
 
 fn scale_of(s: u32) -> f32 {
     return widen(arg(s + 2u));
@@ -64,8 +32,11 @@ fn far(low: u32, high: u32, zero_low: u32, zero_high: u32, signed: bool) -> f32 
 
 fn weight(s: u32, i: u32) -> f32 {
     switch RULE {
-        case TABLE, NARROW: {
+        case TABLE: {
             return widen(bits(arg(s + 5u) + code(s, i)));
+        }
+        case NARROW: {
+            return f32(number(s, code(s, i)));
         }
         case HALF: {
             return unpack2x16float(code(s, i)).x;
@@ -80,8 +51,7 @@ fn weight(s: u32, i: u32) -> f32 {
             return halved(code_word(s, 2u * i), code_word(s, 2u * i + 1u));
         }
         case SHORT: {
-            let c = code(s, i);
-            return f32(select(i32(c), i32(c << 16u) >> 16u, is_signed(s)) - i32(arg(s + 3u))) * scale_of(s);
+            return f32(number(s, code(s, i))) * scale_of(s);
         }
         case LONG, LONG_FULL: {
             let c = code_word(s, i);
@@ -94,6 +64,11 @@ fn weight(s: u32, i: u32) -> f32 {
             return far(low, high, arg(s + 3u), arg(s + 4u), is_signed(s)) * scale_of(s);
         }
     }
+}
+
+/// Weights `i` to `i + 3`.
+fn weight4(s: u32, i: u32) -> vec4<f32> {
+    return vec4<f32>(weight(s, i), weight(s, i + 1u), weight(s, i + 2u), weight(s, i + 3u));
 }
 
 struct Sum {
@@ -111,6 +86,23 @@ fn plus(sum: Sum, x: f32, w: f32) -> Sum {
     let s = sum.s + t;
     let z = s - sum.s;
     return Sum(s, sum.lost + ((sum.s - (s - z)) + (t - z)));
+}
+
+/// Four sums at once.
+struct Sum4 {
+    s: vec4<f32>,
+    lost: vec4<f32>,
+}
+
+fn no_sum4() -> Sum4 {
+    return Sum4(vec4<f32>(), vec4<f32>());
+}
+
+fn plus_each(sum: Sum4, x: f32, w: vec4<f32>) -> Sum4 {
+    let t = x * w;
+    let s = sum.s + t;
+    let z = s - sum.s;
+    return Sum4(s, sum.lost + ((sum.s - (s - z)) + (t - z)));
 }
 
 fn total(sum: Sum, s: u32) -> f32 {

@@ -119,7 +119,7 @@ impl Gpu {
 
     pub(super) fn buffer(&self, words: usize, usage: wgpu::BufferUsages) -> wgpu::Buffer {
         // Empty buffers cannot be bound.
-        let size = 4 * words.max(1) as u64;
+        let size = 4 * words.max(4).next_multiple_of(4) as u64;
         self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false })
     }
 
@@ -236,7 +236,7 @@ impl<'a> Batch<'a> {
 
     /// The arena before the first dispatch.
     fn image(&self, poison: u32) -> Vec<u32> {
-        let mut image = vec![poison; self.words.max(1)];
+        let mut image = vec![poison; self.words.max(4)];
         for (tape, base) in self.tapes.iter().zip(&self.bases) {
             for (at, words) in &tape.uploads {
                 image[base + *at as usize..][..words.len()].copy_from_slice(words);
@@ -269,11 +269,12 @@ impl<'a> Batch<'a> {
         }
         {
             let mut pipelines = gpu.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let maker = gpu.maker();
+            let keys = self.dispatches.iter().map(|dispatch| (dispatch.kernel, dispatch.rule)).collect();
+            pipelines.prepare(&gpu.maker(), &keys).map_err(|what| gpu.fault(what))?;
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             for Dispatch { kernel, rule, segment, record, groups } in &self.dispatches {
-                let pipeline = pipelines.get(&maker, (*kernel, *rule)).map_err(|what| gpu.fault(what))?;
-                pass.set_pipeline(&pipeline);
+                let Some(pipeline) = pipelines.get((*kernel, *rule)) else { continue };
+                pass.set_pipeline(pipeline);
                 pass.set_bind_group(0, &self.groups[*segment], &[(4 * RECORD * record) as u32]);
                 pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
             }

@@ -1,8 +1,8 @@
 // What every kernel shares: the three buffers, the record of parameters of one cell, and loads and
 // stores of single elements. `real` is f64, or f32 on devices without it: double.wgsl, single.wgsl.
 
-@group(0) @binding(0) var<storage, read> codes: array<u32>;
-@group(0) @binding(1) var<storage, read_write> arena: array<u32>;
+@group(0) @binding(0) var<storage, read> codes: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read_write> arena: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read> params: array<u32>;
 
 /// Invocations of a workgroup.
@@ -33,16 +33,23 @@ fn arg(i: u32) -> u32 {
 
 /// The f32 element at an address, as its bits.
 fn bits(at: u32) -> u32 {
-    return arena[base + at];
+    let word = base + at;
+    return arena[word >> 2u][word & 3u];
 }
 
 fn set_bits(at: u32, value: u32) {
-    arena[base + at] = value;
+    let word = base + at;
+    arena[word >> 2u][word & 3u] = value;
 }
 
 /// The f32 element at an address.
 fn load(at: u32) -> real {
     return widen(bits(at));
+}
+
+/// Four f32 elements from an address on that four divides.
+fn load4(at: u32) -> real4 {
+    return widen4(arena[(base + at) >> 2u]);
 }
 
 /// Rounds once to f32 and stores.

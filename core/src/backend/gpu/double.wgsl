@@ -2,6 +2,7 @@
 // become f64 and f64 becomes bits, rounded to nearest even once.
 
 alias real = f64;
+alias real4 = vec4<f64>;
 
 /// 2^-149, the unit of f32 subnormals, its reciprocal, and the smallest normal f32.
 const UNIT: f64 = 1.401298464324817e-45lf;
@@ -9,11 +10,12 @@ const PER_UNIT: f64 = 7.1362384635298e44lf;
 const SMALLEST: f64 = 1.1754943508222875e-38lf;
 
 fn widen(b: u32) -> f64 {
-    if (((b >> 23u) & 0xffu) == 0u) {
-        let m = f64(b & 0x7fffffu) * UNIT;
-        return select(m, -m, (b >> 31u) == 1u);
-    }
-    return f64(bitcast<f32>(b));
+    let m = f64(b & 0x7fffffu) * UNIT;
+    return select(f64(bitcast<f32>(b)), select(m, -m, (b >> 31u) == 1u), ((b >> 23u) & 0xffu) == 0u);
+}
+
+fn widen4(b: vec4<u32>) -> vec4<f64> {
+    return vec4<f64>(widen(b.x), widen(b.y), widen(b.z), widen(b.w));
 }
 
 fn is_nan(v: f64) -> bool {

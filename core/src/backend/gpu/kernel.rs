@@ -6,12 +6,13 @@
 //! does; elsewhere the text goes to wgpu, and the probe says what that costs.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use naga::back::spv;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
+use rayon::prelude::*;
 
-use super::Precision;
+use super::{Precision, prune};
 
 /// A kernel. The name is its entry point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -158,7 +159,15 @@ impl Kernel {
                 (shader!("backend/gpu/single.wgsl"), shader!("math/single.wgsl"), shader!("dtype/single.wgsl"))
             }
         };
-        let common = [shader!("backend/gpu/common.wgsl"), real, math, weights, shader!("layers/activation.wgsl")];
+        let common = [
+            shader!("backend/gpu/common.wgsl"),
+            real,
+            math,
+            shader!("dtype/codes.wgsl"),
+            weights,
+            shader!("dtype/sum.wgsl"),
+            shader!("layers/activation.wgsl"),
+        ];
         common.iter().chain(self.texts()).copied().collect::<Vec<_>>().join("\n")
     }
 }
@@ -212,8 +221,14 @@ pub(super) fn spirv(kernel: Kernel, rule: Ruled, text: &str) -> Result<Vec<u32>,
         .map_err(|e| e.emit_to_string(text))?;
     let constants: naga::back::PipelineConstants = [("RULE".to_string(), rule.number())].into_iter().collect();
     let entry = (naga::ShaderStage::Compute, kernel.name());
-    let (module, info) = naga::back::pipeline_constants::process_overrides(&module, &info, Some(entry), &constants)
+    let (module, _) = naga::back::pipeline_constants::process_overrides(&module, &info, Some(entry), &constants)
         .map_err(|e| e.to_string())?;
+    let mut module = module.into_owned();
+    prune::decided(&mut module);
+    naga::compact::compact(&mut module, naga::compact::KeepUnused::No);
+    let info = Validator::new(ValidationFlags::all(), Capabilities::all())
+        .validate(&module)
+        .map_err(|e| e.emit_to_string(text))?;
     let options = spv::Options {
         lang_version: (1, 3),
         flags: spv::WriterFlags::empty(),
@@ -305,14 +320,18 @@ impl Maker<'_> {
 }
 
 impl Pipelines {
-    /// The pipeline of a kernel, made now if need be.
-    pub(super) fn get(&mut self, maker: &Maker<'_>, key: (Kernel, Ruled)) -> Result<wgpu::ComputePipeline, String> {
-        if let Some(found) = self.0.get(&key) {
-            return Ok(found.clone());
-        }
-        let made = maker.make(key.0, key.1)?;
-        self.0.insert(key, made.clone());
-        Ok(made)
+    /// Makes those of `keys` that are not there yet, on several cores.
+    pub(super) fn prepare(&mut self, maker: &Maker<'_>, keys: &BTreeSet<(Kernel, Ruled)>) -> Result<(), String> {
+        let missing: Vec<_> = keys.iter().filter(|key| !self.0.contains_key(key)).collect();
+        let made: Result<Vec<_>, String> =
+            missing.into_par_iter().map(|key| Ok((*key, maker.make(key.0, key.1)?))).collect();
+        self.0.extend(made?);
+        Ok(())
+    }
+
+    /// A pipeline that was prepared.
+    pub(super) fn get(&self, key: (Kernel, Ruled)) -> Option<&wgpu::ComputePipeline> {
+        self.0.get(&key)
     }
 
     /// How many there are.

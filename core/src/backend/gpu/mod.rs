@@ -10,6 +10,7 @@ mod adapter;
 mod batch;
 mod kernel;
 mod probe;
+mod prune;
 mod tape;
 
 use std::collections::BTreeMap;

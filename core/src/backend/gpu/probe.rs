@@ -158,10 +158,7 @@ impl Gpu {
                 wgpu::BindGroupEntry { binding: 2, resource: wgpu::BindingResource::Buffer(shown) },
             ],
         });
-        let pipeline = {
-            let mut pipelines = self.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            pipelines.get(&self.maker(), (kernel, Ruled::Plain)).map_err(|what| self.fault(what))?
-        };
+        let pipeline = self.maker().make(kernel, Ruled::Plain).map_err(|what| self.fault(what))?;
         let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());

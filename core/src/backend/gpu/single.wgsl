@@ -1,9 +1,14 @@
 // Arithmetic in f32, for devices without f64: judged by a band, never called EXACT by design.
 
 alias real = f32;
+alias real4 = vec4<f32>;
 
 fn widen(b: u32) -> f32 {
     return bitcast<f32>(b);
+}
+
+fn widen4(b: vec4<u32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(b);
 }
 
 fn is_nan(v: f32) -> bool {

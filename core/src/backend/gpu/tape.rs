@@ -200,6 +200,8 @@ impl<'n> Tape<'n> {
     }
 
     fn guard(&mut self) {
+        // Kernels load four words at a time.
+        self.words = self.words.next_multiple_of(GUARD);
         self.guards.push(self.words as u32);
         self.words += GUARD;
     }
@@ -308,7 +310,7 @@ impl<'n> Tape<'n> {
         if let Some(&place) = self.placed.get(&key) {
             return place;
         }
-        let words = bytes.len().div_ceil(4);
+        let words = bytes.len().div_ceil(16) * 4;
         let fits = |segment: &Segment| segment.words + words <= self.room.binding;
         if self.segments.last().is_none_or(|last| !fits(last)) {
             self.segments.push(Segment::default());
@@ -327,7 +329,6 @@ impl<'n> Tape<'n> {
         let (rule, sign) = ruled(dtype, numerics, sums);
         let bits = dtype.bits() as u32;
         let table: Vec<u32> = match rule {
-            Ruled::Narrow => dtype.numbers(numerics, affine).into_iter().map(|n| (n as f32).to_bits()).collect(),
             Ruled::Table => dtype.table(numerics, affine).into_iter().map(f32::to_bits).collect(),
             _ => Vec::new(),
         };
@@ -371,7 +372,7 @@ impl<'n> Tape<'n> {
             let bias = if bias == NONE { NONE } else { bias + 2 * first as u32 };
             let numbers =
                 [rows as u32, width as u32, depth as u32, x.at, y, bias, activation, outs as u32, first as u32];
-            self.weighted(Kernel::Dense, width * rows.div_ceil(4), numbers, &piece);
+            self.weighted(Kernel::Dense, width.div_ceil(4) * rows.div_ceil(4), numbers, &piece);
         }
         Ok(())
     }
@@ -442,7 +443,11 @@ fn ruled(dtype: Dtype, numerics: Numerics, sums: Sums) -> (Ruled, Sign) {
         (Rule::Integer(sign), _) => (Ruled::Short, sign),
         (Rule::WideInteger(sign), 64) => (Ruled::LongerFull, sign),
         (Rule::WideInteger(sign), _) => (Ruled::LongFull, sign),
-        (Rule::Narrow, _) if sums == Sums::Exact => (Ruled::Narrow, Sign::Signed),
+        (Rule::Narrow, _) if sums == Sums::Exact => {
+            // Unsigned types shift their range, and binary has a rule of its own.
+            let unsigned = matches!(dtype, Dtype::Uint8 | Dtype::Uint4 | Dtype::Uint2 | Dtype::Binary);
+            (Ruled::Narrow, if unsigned { Sign::Unsigned } else { Sign::Signed })
+        }
         (Rule::Narrow | Rule::Table, _) => (Ruled::Table, Sign::Signed),
     }
 }

@@ -1,18 +1,19 @@
 // y[r, o] = act(f32(sum over k of x[r, k] w[o, k] + bias[o])), k ascending. One invocation makes
-// four rows of one output, so that a weight is decoded once for them.
+// four outputs of four rows.
 // Arguments: rows, outputs, depth, x, y, bias, activation, outputs of a row of y, first of them; store.
 // An activation of WIDE asks for the sums themselves.
 
 const WIDE: u32 = 0xffu;
 const DENSE_STORE: u32 = 9u;
 
-fn dense_put(r: u32, o: u32, sum: Sum) {
+fn dense_put(r: u32, o: u32, sums: real4) {
     let at = r * arg(7u) + arg(8u) + o;
-    let v = total(sum, DENSE_STORE);
-    if (arg(6u) == WIDE) {
-        set_wide(arg(4u) + 2u * at, v);
-    } else {
-        set_bits(arg(4u) + at, activate(arg(6u), narrow(v + shift(arg(5u), o))));
+    for (var j = 0u; j < min(4u, arg(1u) - o); j += 1u) {
+        if (arg(6u) == WIDE) {
+            set_wide(arg(4u) + 2u * (at + j), sums[j]);
+        } else {
+            set_bits(arg(4u) + at + j, activate(arg(6u), narrow(sums[j] + shift(arg(5u), o + j))));
+        }
     }
 }
 
@@ -25,32 +26,22 @@ fn dense(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
     let rows = arg(0u);
     let outs = arg(1u);
     let depth = arg(2u);
-    let o = i % outs;
-    let r = (i / outs) * 4u;
-    let last = rows - 1u;
-    let x0 = arg(3u) + r * depth;
-    let x1 = arg(3u) + min(r + 1u, last) * depth;
-    let x2 = arg(3u) + min(r + 2u, last) * depth;
-    let x3 = arg(3u) + min(r + 3u, last) * depth;
-    var s0 = no_sum();
-    var s1 = no_sum();
-    var s2 = no_sum();
-    var s3 = no_sum();
-    for (var k = 0u; k < depth; k += 1u) {
-        let w = weight(DENSE_STORE, o * depth + k);
-        s0 = plus(s0, load(x0 + k), w);
-        s1 = plus(s1, load(x1 + k), w);
-        s2 = plus(s2, load(x2 + k), w);
-        s3 = plus(s3, load(x3 + k), w);
-    }
-    dense_put(r, o, s0);
+    let quads = (outs + 3u) / 4u;
+    let o = i % quads * 4u;
+    let r = i / quads * 4u;
+    let four = vec4<u32>(0u, 1u, 2u, 3u);
+    // Rows and outputs beyond the last are the last once more, and are not stored.
+    let x = vec4<u32>(arg(3u)) + min(vec4<u32>(r) + four, vec4<u32>(rows - 1u)) * depth;
+    let w = min(vec4<u32>(o) + four, vec4<u32>(outs - 1u)) * depth;
+    let tile = tile_of(x, DENSE_STORE, w, depth);
+    dense_put(r, o, totals(tile.a, DENSE_STORE));
     if (r + 1u < rows) {
-        dense_put(r + 1u, o, s1);
+        dense_put(r + 1u, o, totals(tile.b, DENSE_STORE));
     }
     if (r + 2u < rows) {
-        dense_put(r + 2u, o, s2);
+        dense_put(r + 2u, o, totals(tile.c, DENSE_STORE));
     }
     if (r + 3u < rows) {
-        dense_put(r + 3u, o, s3);
+        dense_put(r + 3u, o, totals(tile.d, DENSE_STORE));
     }
 }

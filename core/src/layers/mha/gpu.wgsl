@@ -61,8 +61,18 @@ fn mha_scores(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
     let q = arg(0u) + ((b * seq + s) * heads + h) * e;
     let k = arg(1u) + ((b * positions + p) * kv_heads + h / (heads / kv_heads)) * e;
     var sum = real(0.0);
-    for (var c = 0u; c < e; c += 1u) {
+    var c = 0u;
+    while (c + 4u <= e && ((q | k) & 3u) == 0u) {
+        let t = load4(q + c) * load4(k + c);
+        sum = sum + t.x;
+        sum = sum + t.y;
+        sum = sum + t.z;
+        sum = sum + t.w;
+        c += 4u;
+    }
+    while (c < e) {
         sum = sum + load(q + c) * load(k + c);
+        c += 1u;
     }
     store(arg(2u) + i, sum / wide_arg(8u));
 }
@@ -89,7 +99,7 @@ fn mha_softmax(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
     softmax_row(arg(0u) + i * positions + range.x, range.y - range.x);
 }
 
-/// The mixture of values. Arguments: scores, v, y, heads, value heads, elements of a head, queries,
+/// The mixture of values, four elements of a head to an invocation. Arguments: scores, v, y, heads, value heads, elements of a head, queries,
 /// positions, causal, past, window.
 @compute @workgroup_size(64)
 fn mha_mix(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -102,16 +112,31 @@ fn mha_mix(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
     let e = arg(5u);
     let seq = arg(6u);
     let positions = arg(7u);
-    let c = i % e;
-    let h = (i / e) % heads;
-    let s = (i / (e * heads)) % seq;
-    let b = i / (e * heads * seq);
+    let quads = (e + 3u) / 4u;
+    let c = i % quads * 4u;
+    let h = (i / quads) % heads;
+    let s = (i / (quads * heads)) % seq;
+    let b = i / (quads * heads * seq);
     let range = seen(8u, s, positions);
     let scores = arg(0u) + ((b * heads + h) * seq + s) * positions;
     let v = arg(1u) + (b * positions * kv_heads + h / (heads / kv_heads)) * e + c;
-    var sum = real(0.0);
-    for (var p = range.x; p < range.y; p += 1u) {
-        sum = sum + load(scores + p) * load(v + p * kv_heads * e);
+    let y = arg(2u) + ((b * seq + s) * heads + h) * e + c;
+    if ((e & 3u) == 0u) {
+        var sum = real4();
+        for (var p = range.x; p < range.y; p += 1u) {
+            sum = sum + load(scores + p) * load4(v + p * kv_heads * e);
+        }
+        store(y, sum.x);
+        store(y + 1u, sum.y);
+        store(y + 2u, sum.z);
+        store(y + 3u, sum.w);
+        return;
     }
-    store(arg(2u) + i, sum);
+    for (var j = 0u; j < min(4u, e - c); j += 1u) {
+        var sum = real(0.0);
+        for (var p = range.x; p < range.y; p += 1u) {
+            sum = sum + load(scores + p) * load(v + j + p * kv_heads * e);
+        }
+        store(y + j, sum);
+    }
 }

@@ -348,7 +348,12 @@ impl Family for MhaSpec {
         let [h, kv, e, s, p] = [heads, kv_heads, e, seq, positions].map(|n| n as u32);
         tape.op(Kernel::MhaScores, batch * heads * seq * positions, [q, k, scores, h, kv, e, s, p, low, high]);
         tape.op(Kernel::MhaSoftmax, batch * heads * seq, [scores, s, p, causal, past_, window]);
-        tape.op(Kernel::MhaMix, mixed.len(), [scores, v, mixed.at, h, kv, e, s, p, causal, past_, window]);
+        let quads = self.head().div_ceil(4);
+        tape.op(
+            Kernel::MhaMix,
+            batch * seq * heads * quads,
+            [scores, v, mixed.at, h, kv, e, s, p, causal, past_, window],
+        );
         let y = tape.linear(layer, &mixed, Role::OWeight, Role::OBias, Activation::Linear)?;
 
         if self.causal {

@@ -1,10 +1,18 @@
-// h = tanh(z): scan.wgsl.
+// h = tanh(z), four hidden units to an invocation: scan.wgsl.
 
-fn cell(first: bool, z: u32, hidden: u32, c: u32, h: u32) {
-    store(h, tanh_of(load(z)));
+/// The gate rows of a unit of work.
+fn rows_of(unit: u32) -> vec4<u32> {
+    return min(vec4<u32>(4u * unit) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(arg(2u) - 1u));
+}
+
+fn cell(z: real4, first: bool, b: u32, h: u32, unit: u32) {
+    for (var j = 0u; j < min(4u, arg(2u) - 4u * unit); j += 1u) {
+        store(h + 4u * unit + j, tanh_of(z[j]));
+    }
 }
 
 @compute @workgroup_size(128)
 fn rnn(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    scan(group, groups, local);
+    let unused = begin(group, groups, 0u);
+    scan(group, groups, local, (arg(2u) + 3u) / 4u);
 }

@@ -99,10 +99,11 @@ impl Scan<'_> {
         let bias = tape.vector(self.layer, Role::Bias)?;
         let from_x = tape.sums(self.layer, x, Role::InputWeight)?;
         let y = tape.value(vec![batch, self.steps, hidden]);
-        let (sums, cells) = (tape.room(batch * width), tape.room(batch * hidden));
+        let cells = tape.room(batch * hidden);
         let piece = tape.whole(self.layer, &self.layer.weights()[&Role::RecurrentWeight], Sums::Exact)?;
-        let [steps, hidden, gates] = [self.steps, hidden, self.gates].map(|n| n as u32);
-        tape.weighted(kernel, batch, [steps, hidden, gates, from_x, bias, y.at, sums, cells], &piece);
+        let [samples, steps, hidden, width] = [batch, self.steps, hidden, width].map(|n| n as u32);
+        let numbers = [samples, steps, hidden, width, from_x, bias, y.at, cells];
+        tape.weighted(kernel, batch.div_ceil(4), numbers, &piece);
         Ok(y)
     }
 }
