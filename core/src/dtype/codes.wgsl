@@ -1,6 +1,4 @@
-// Packed codes as integers. A store takes six arguments from `s` on: first word, bits of a code with
-// their logarithm per word and the sign, scale, zero point (two words), table. RULE is fixed when the
-// pipeline is made: kernel.rs.
+// Packed codes as integers. RULE is fixed when the pipeline is made: kernel.rs.
 
 override RULE: u32 = 0u;
 
@@ -16,43 +14,70 @@ const LONG_FULL: u32 = 8u;
 const LONGER: u32 = 9u;
 const LONGER_FULL: u32 = 10u;
 
-fn code_word(s: u32, i: u32) -> u32 {
-    let word = code_base + arg(s) + i;
+/// How codes are packed and what they mean.
+struct Store {
+    /// First word.
+    first: u32,
+    /// Bits of a code.
+    width: u32,
+    /// Logarithm of the codes in a word.
+    log_per_word: u32,
+    signed: bool,
+    /// The scale's bits, and the scale.
+    scale_bits: u32,
+    scale: real,
+    /// The zero point.
+    zero: u32,
+    zero_high: u32,
+    /// Where the table of values starts.
+    table: u32,
+}
+
+/// The store of six arguments from `i` on: once for each invocation, since an argument is a load.
+fn store_at(i: u32) -> Store {
+    let packing = arg(i + 1u);
+    let scale = arg(i + 2u);
+    return Store(
+        code_base + arg(i),
+        packing & 0xffu,
+        (packing >> 8u) & 0xffu,
+        (packing >> 16u) == 1u,
+        scale,
+        widen(scale),
+        arg(i + 3u),
+        arg(i + 4u),
+        arg(i + 5u),
+    );
+}
+
+fn code_word(s: Store, i: u32) -> u32 {
+    let word = s.first + i;
     return codes[word >> 2u][word & 3u];
 }
 
 /// Four words from one on that four divides.
-fn code_words(s: u32, i: u32) -> vec4<u32> {
-    return codes[(code_base + arg(s) + i) >> 2u];
+fn code_words(s: Store, i: u32) -> vec4<u32> {
+    return codes[(s.first + i) >> 2u];
 }
 
 /// Code `i` of a type of at most 32 bits. Below eight bits the first code of a byte is its highest.
-fn code(s: u32, i: u32) -> u32 {
-    let packing = arg(s + 1u);
-    let width = packing & 0xffu;
-    let log_per_word = (packing >> 8u) & 0xffu;
-    let word = code_word(s, i >> log_per_word);
-    let low = (i & ((1u << log_per_word) - 1u)) * width;
-    let place = select(low, (low & 24u) + 8u - width - (low & 7u), width < 8u);
-    return extractBits(word, place, width);
-}
-
-fn is_signed(s: u32) -> bool {
-    return (arg(s + 1u) >> 16u) == 1u;
+fn code(s: Store, i: u32) -> u32 {
+    let word = code_word(s, i >> s.log_per_word);
+    let low = (i & ((1u << s.log_per_word) - 1u)) * s.width;
+    let place = select(low, (low & 24u) + 8u - s.width - (low & 7u), s.width < 8u);
+    return extractBits(word, place, s.width);
 }
 
 /// Codes `i` to `i + 3` of a type of at most 16 bits; four divides `i`.
-fn code4(s: u32, i: u32) -> vec4<u32> {
-    let packing = arg(s + 1u);
-    let width = packing & 0xffu;
-    if (width == 16u) {
+fn code4(s: Store, i: u32) -> vec4<u32> {
+    let width = s.width;
+    if (RULE == HALF || RULE == BFLOAT || RULE == SHORT) {
         let a = code_word(s, i >> 1u);
         let b = code_word(s, (i >> 1u) + 1u);
         return vec4<u32>(a & 0xffffu, a >> 16u, b & 0xffffu, b >> 16u);
     }
-    let log_per_word = (packing >> 8u) & 0xffu;
-    let word = code_word(s, i >> log_per_word);
-    let low = (i & ((1u << log_per_word) - 1u)) * width;
+    let word = code_word(s, i >> s.log_per_word);
+    let low = (i & ((1u << s.log_per_word) - 1u)) * width;
     if (width == 8u) {
         return (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
     }
@@ -62,10 +87,8 @@ fn code4(s: u32, i: u32) -> vec4<u32> {
 }
 
 /// The whole number of a code of at most 16 bits, less the zero point; binary codes are -1 and 1.
-fn number(s: u32, c: u32) -> i32 {
-    let width = arg(s + 1u) & 0xffu;
-    if (is_signed(s)) {
-        return i32(c << (32u - width)) >> (32u - width);
-    }
-    return select(i32(c) - i32(arg(s + 3u)), 2 * i32(c) - 1, width == 1u);
+fn number(s: Store, c: u32) -> i32 {
+    let unused = 32u - s.width;
+    let unsigned = select(i32(c) - i32(s.zero), 2 * i32(c) - 1, s.width == 1u);
+    return select(unsigned, i32(c << unused) >> unused, s.signed);
 }

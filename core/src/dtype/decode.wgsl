@@ -7,5 +7,5 @@ fn decode(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     if (i >= items) {
         return;
     }
-    set_wide(arg(0u) + 2u * i, weight(1u, i));
+    set_wide(arg(0u) + 2u * i, weight(store_at(1u), i));
 }

@@ -1,8 +1,5 @@
 // Weights from packed codes, in f64: the twin of each codec's `decode`.
 
-fn scale_of(s: u32) -> f64 {
-    return widen(arg(s + 2u));
-}
 
 /// The exact product of a magnitude of 64 bits and the scale, rounded once.
 fn product(magnitude: u64, negative: bool, scale: u32) -> f64 {
@@ -27,10 +24,10 @@ fn product(magnitude: u64, negative: bool, scale: u32) -> f64 {
 }
 
 /// Weight `i` of the store at argument `s`.
-fn weight(s: u32, i: u32) -> f64 {
+fn weight(s: Store, i: u32) -> f64 {
     switch RULE {
         case TABLE: {
-            return widen(bits(arg(s + 5u) + code(s, i)));
+            return widen(bits(s.table + code(s, i)));
         }
         case NARROW: {
             return f64(number(s, code(s, i)));
@@ -48,43 +45,43 @@ fn weight(s: u32, i: u32) -> f64 {
             return joined(code_word(s, 2u * i), code_word(s, 2u * i + 1u));
         }
         case SHORT: {
-            return widen(narrow(f64(number(s, code(s, i))) * scale_of(s)));
+            return widen(narrow(f64(number(s, code(s, i))) * s.scale));
         }
         case LONG: {
             let c = code_word(s, i);
             // The original rounds the number to f32 first.
-            let n = select(f64(f32(c)), f64(f32(bitcast<i32>(c))), is_signed(s));
-            return widen(narrow(n * scale_of(s)));
+            let n = select(f64(f32(c)), f64(f32(bitcast<i32>(c))), s.signed);
+            return widen(narrow(n * s.scale));
         }
         case LONG_FULL: {
             let c = code_word(s, i);
-            let n = select(f64(c), f64(bitcast<i32>(c)), is_signed(s)) - f64(arg(s + 3u));
-            return n * scale_of(s);
+            let n = select(f64(c), f64(bitcast<i32>(c)), s.signed) - f64(s.zero);
+            return n * s.scale;
         }
         case LONGER: {
             let c = u64(code_word(s, 2u * i)) | (u64(code_word(s, 2u * i + 1u)) << 32u);
-            let n = select(f64(f32(c)), f64(f32(bitcast<i64>(c))), is_signed(s));
-            return widen(narrow(n * scale_of(s)));
+            let n = select(f64(f32(c)), f64(f32(bitcast<i64>(c))), s.signed);
+            return widen(narrow(n * s.scale));
         }
         default: {
             let c = u64(code_word(s, 2u * i)) | (u64(code_word(s, 2u * i + 1u)) << 32u);
-            if (is_signed(s)) {
+            if (s.signed) {
                 let negative = (c >> 63u) == 1lu;
-                return product(select(c, (~c) + 1lu, negative), negative, arg(s + 2u));
+                return product(select(c, (~c) + 1lu, negative), negative, s.scale_bits);
             }
-            let zero = u64(arg(s + 3u)) | (u64(arg(s + 4u)) << 32u);
+            let zero = u64(s.zero) | (u64(s.zero_high) << 32u);
             let negative = c < zero;
-            return product(select(c - zero, zero - c, negative), negative, arg(s + 2u));
+            return product(select(c - zero, zero - c, negative), negative, s.scale_bits);
         }
     }
 }
 
 /// Weights `i` to `i + 3`; four divides `i`.
-fn weight4(s: u32, i: u32) -> vec4<f64> {
+fn weight4(s: Store, i: u32) -> vec4<f64> {
     switch RULE {
         case TABLE: {
             let c = code4(s, i);
-            let t = arg(s + 5u);
+            let t = s.table;
             return widen4(vec4<u32>(bits(t + c.x), bits(t + c.y), bits(t + c.z), bits(t + c.w)));
         }
         case NARROW: {
@@ -155,10 +152,10 @@ fn plus_each(sum: Sum4, x: f64, w: vec4<f64>) -> Sum4 {
     return Sum4(s, sum.lost);
 }
 
-fn total(sum: Sum, s: u32) -> f64 {
+fn total(sum: Sum, s: Store) -> f64 {
     if (RULE == NARROW) {
         let exact = sum.s + sum.lost;
-        return select(exact, sum.s, is_nan(exact)) * scale_of(s);
+        return select(exact, sum.s, is_nan(exact)) * s.scale;
     }
     return sum.s;
 }

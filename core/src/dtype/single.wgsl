@@ -1,8 +1,5 @@
 // Weights from packed codes, in f32, on devices without f64.
 
-fn scale_of(s: u32) -> f32 {
-    return widen(arg(s + 2u));
-}
 
 /// A double as the nearest single below it in magnitude; beyond the range, the largest.
 fn halved(low: u32, high: u32) -> f32 {
@@ -30,10 +27,10 @@ fn far(low: u32, high: u32, zero_low: u32, zero_high: u32, signed: bool) -> f32 
     return f32(h) * 4294967296.0 + f32(l);
 }
 
-fn weight(s: u32, i: u32) -> f32 {
+fn weight(s: Store, i: u32) -> f32 {
     switch RULE {
         case TABLE: {
-            return widen(bits(arg(s + 5u) + code(s, i)));
+            return widen(bits(s.table + code(s, i)));
         }
         case NARROW: {
             return f32(number(s, code(s, i)));
@@ -51,23 +48,23 @@ fn weight(s: u32, i: u32) -> f32 {
             return halved(code_word(s, 2u * i), code_word(s, 2u * i + 1u));
         }
         case SHORT: {
-            return f32(number(s, code(s, i))) * scale_of(s);
+            return f32(number(s, code(s, i))) * s.scale;
         }
         case LONG, LONG_FULL: {
             let c = code_word(s, i);
-            let high = select(0u, 0xffffffffu, is_signed(s) && (c >> 31u) == 1u);
-            return far(c, high, arg(s + 3u), arg(s + 4u), is_signed(s)) * scale_of(s);
+            let high = select(0u, 0xffffffffu, s.signed && (c >> 31u) == 1u);
+            return far(c, high, s.zero, s.zero_high, s.signed) * s.scale;
         }
         default: {
             let low = code_word(s, 2u * i);
             let high = code_word(s, 2u * i + 1u);
-            return far(low, high, arg(s + 3u), arg(s + 4u), is_signed(s)) * scale_of(s);
+            return far(low, high, s.zero, s.zero_high, s.signed) * s.scale;
         }
     }
 }
 
 /// Weights `i` to `i + 3`.
-fn weight4(s: u32, i: u32) -> vec4<f32> {
+fn weight4(s: Store, i: u32) -> vec4<f32> {
     return vec4<f32>(weight(s, i), weight(s, i + 1u), weight(s, i + 2u), weight(s, i + 3u));
 }
 
@@ -105,11 +102,11 @@ fn plus_each(sum: Sum4, x: f32, w: vec4<f32>) -> Sum4 {
     return Sum4(s, sum.lost + ((sum.s - (s - z)) + (t - z)));
 }
 
-fn total(sum: Sum, s: u32) -> f32 {
+fn total(sum: Sum, s: Store) -> f32 {
     let exact = sum.s + sum.lost;
     let v = select(exact, sum.s, is_nan(exact));
     if (RULE == NARROW) {
-        return v * scale_of(s);
+        return v * s.scale;
     }
     return v;
 }

@@ -17,9 +17,8 @@ fn step(tile: Tile, x: real4, w: real4) -> Tile {
     );
 }
 
-/// The first `n` products of rows of x, by address, with rows of the store at argument `s`, by
-/// element.
-fn tile_of(x: vec4<u32>, s: u32, w: vec4<u32>, n: u32) -> Tile {
+/// The first `n` products of rows of x, by address, with rows of a store, by element.
+fn tile_of(x: vec4<u32>, s: Store, w: vec4<u32>, n: u32) -> Tile {
     var tile = Tile(no_sum4(), no_sum4(), no_sum4(), no_sum4());
     let all = x | w;
     let aligned = ((n | all.x | all.y | all.z | all.w) & 3u) == 0u;
@@ -49,7 +48,7 @@ fn tile_of(x: vec4<u32>, s: u32, w: vec4<u32>, n: u32) -> Tile {
 }
 
 /// The four sums of a row.
-fn totals(sum: Sum4, s: u32) -> real4 {
+fn totals(sum: Sum4, s: Store) -> real4 {
     return real4(
         total(Sum(sum.s.x, sum.lost.x), s),
         total(Sum(sum.s.y, sum.lost.y), s),

@@ -3,8 +3,6 @@
 // Arguments: x, y, channels, filters, all filters of y, first of them, input (3), output (3),
 // kernel (3), stride (3), padding (3), bias, activation; store.
 
-const CONV_STORE: u32 = 23u;
-
 @compute @workgroup_size(64)
 fn conv(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let i = begin(group, groups, local);
@@ -23,6 +21,7 @@ fn conv(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let f = (i / positions) % filters;
     let b = i / (positions * filters);
     let start = vec3<u32>(o / (output.y * output.z), (o / output.z) % output.y, o % output.z) * stride;
+    let s = store_at(23u);
     var sum = no_sum();
     var w = f * channels * kernel.x * kernel.y * kernel.z;
     for (var c = 0u; c < channels; c += 1u) {
@@ -35,7 +34,7 @@ fn conv(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
                 for (var tx = 0u; tx < kernel.z; tx += 1u) {
                     let x = start.z + tx - padding.z;
                     if (z < input.x && y < input.y && x < input.z) {
-                        sum = plus(sum, load(plane + (z * input.y + y) * input.z + x), weight(CONV_STORE, w));
+                        sum = plus(sum, load(plane + (z * input.y + y) * input.z + x), weight(s, w));
                     }
                     w += 1u;
                 }
@@ -43,5 +42,5 @@ fn conv(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         }
     }
     let at = (b * arg(4u) + arg(5u) + f) * positions + o;
-    set_bits(arg(1u) + at, activate(arg(22u), narrow(total(sum, CONV_STORE) + shift(arg(21u), f))));
+    set_bits(arg(1u) + at, activate(arg(22u), narrow(total(sum, s) + shift(arg(21u), f))));
 }

@@ -3,8 +3,6 @@
 // Arguments: x, y, channels, filters, all filters of y, first of them, input (3), output (3),
 // kernel (3), stride (3), padding (3), bias, activation; store.
 
-const TRANSPOSED_STORE: u32 = 23u;
-
 @compute @workgroup_size(64)
 fn conv_transposed(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let i = begin(group, groups, local);
@@ -23,6 +21,7 @@ fn conv_transposed(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgro
     let f = (i / positions) % filters;
     let b = i / (positions * filters);
     let place = vec3<u32>(o / (output.y * output.z), (o / output.z) % output.y, o % output.z) + padding;
+    let s = store_at(23u);
     var sum = no_sum();
     for (var c = 0u; c < channels; c += 1u) {
         let plane = arg(0u) + (b * channels + c) * input.x * input.y * input.z;
@@ -34,7 +33,7 @@ fn conv_transposed(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgro
                 for (var x = 0u; x < input.z; x += 1u) {
                     let tx = place.z - x * stride.z;
                     if (tz < kernel.x && ty < kernel.y && tx < kernel.z) {
-                        let w = weight(TRANSPOSED_STORE, filter_at + (tz * kernel.y + ty) * kernel.z + tx);
+                        let w = weight(s, filter_at + (tz * kernel.y + ty) * kernel.z + tx);
                         sum = plus(sum, load(plane + (z * input.y + y) * input.z + x), w);
                     }
                 }
@@ -42,5 +41,5 @@ fn conv_transposed(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgro
         }
     }
     let at = (b * arg(4u) + arg(5u) + f) * positions + o;
-    set_bits(arg(1u) + at, activate(arg(22u), narrow(total(sum, TRANSPOSED_STORE) + shift(arg(21u), f))));
+    set_bits(arg(1u) + at, activate(arg(22u), narrow(total(sum, s) + shift(arg(21u), f))));
 }

@@ -4,8 +4,6 @@
 // An activation of WIDE asks for the sums themselves.
 
 const WIDE: u32 = 0xffu;
-const DENSE_STORE: u32 = 9u;
-
 fn dense_put(r: u32, o: u32, sums: real4) {
     let at = r * arg(7u) + arg(8u) + o;
     for (var j = 0u; j < min(4u, arg(1u) - o); j += 1u) {
@@ -33,15 +31,16 @@ fn dense(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) group
     // Rows and outputs beyond the last are the last once more, and are not stored.
     let x = vec4<u32>(arg(3u)) + min(vec4<u32>(r) + four, vec4<u32>(rows - 1u)) * depth;
     let w = min(vec4<u32>(o) + four, vec4<u32>(outs - 1u)) * depth;
-    let tile = tile_of(x, DENSE_STORE, w, depth);
-    dense_put(r, o, totals(tile.a, DENSE_STORE));
+    let s = store_at(9u);
+    let tile = tile_of(x, s, w, depth);
+    dense_put(r, o, totals(tile.a, s));
     if (r + 1u < rows) {
-        dense_put(r + 1u, o, totals(tile.b, DENSE_STORE));
+        dense_put(r + 1u, o, totals(tile.b, s));
     }
     if (r + 2u < rows) {
-        dense_put(r + 2u, o, totals(tile.c, DENSE_STORE));
+        dense_put(r + 2u, o, totals(tile.c, s));
     }
     if (r + 3u < rows) {
-        dense_put(r + 3u, o, totals(tile.d, DENSE_STORE));
+        dense_put(r + 3u, o, totals(tile.d, s));
     }
 }

@@ -10,9 +10,10 @@ fn kmeans_logits(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroup
     let d = arg(2u);
     let row = arg(0u) + i / arg(3u) * d;
     let center = i % arg(3u) * d;
+    let s = store_at(6u);
     var distance = real(0.0);
     for (var k = 0u; k < d; k += 1u) {
-        let delta = load(row + k) - weight(6u, center + k);
+        let delta = load(row + k) - weight(s, center + k);
         distance = distance + delta * delta;
     }
     store(arg(1u) + i, -distance / wide_arg(4u));
@@ -41,9 +42,10 @@ fn kmeans_mix(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) 
         return;
     }
     let d = arg(2u);
+    let s = store_at(5u);
     var mix = real(0.0);
     for (var k = 0u; k < arg(3u); k += 1u) {
-        mix = mix + load(arg(0u) + i / d * arg(3u) + k) * weight(5u, k * d + i % d);
+        mix = mix + load(arg(0u) + i / d * arg(3u) + k) * weight(s, k * d + i % d);
     }
     set_bits(arg(1u) + i, activate(arg(4u), narrow(mix)));
 }

@@ -3,7 +3,6 @@
 // Arguments: samples, steps, hidden, gate rows, sums over x (real), bias, y, c (scratch); store.
 
 const SCAN: u32 = 128u;
-const SCAN_STORE: u32 = 8u;
 
 /// Gate rows of one sample at one step, rounded: `from_x` is the first of its sums over x.
 fn gates(from_x: u32, rows: vec4<u32>, sums: real4) -> real4 {
@@ -34,18 +33,19 @@ fn scan(group: vec3<u32>, groups: vec3<u32>, local: u32, units: u32) {
     }
     let steps = arg(1u);
     let hidden = arg(2u);
+    let s = store_at(8u);
     let samples = min(vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(arg(0u) - 1u));
     for (var t = 0u; t < steps; t += 1u) {
         let before = vec4<u32>(arg(6u)) + (samples * steps + vec4<u32>(t - 1u)) * hidden;
         for (var unit = local; unit < units; unit += SCAN) {
             var tile = Tile(no_sum4(), no_sum4(), no_sum4(), no_sum4());
             if (t > 0u) {
-                tile = tile_of(before, SCAN_STORE, rows_of(unit) * hidden, hidden);
+                tile = tile_of(before, s, rows_of(unit) * hidden, hidden);
             }
-            advance(first, t, unit, totals(tile.a, SCAN_STORE));
-            advance(first + 1u, t, unit, totals(tile.b, SCAN_STORE));
-            advance(first + 2u, t, unit, totals(tile.c, SCAN_STORE));
-            advance(first + 3u, t, unit, totals(tile.d, SCAN_STORE));
+            advance(first, t, unit, totals(tile.a, s));
+            advance(first + 1u, t, unit, totals(tile.b, s));
+            advance(first + 2u, t, unit, totals(tile.c, s));
+            advance(first + 3u, t, unit, totals(tile.d, s));
         }
         storageBarrier();
     }
