@@ -7,7 +7,7 @@ use loom_core::{Cpu, Isa, Threads};
 use crate::cli::{Format, LaneArg, RunArgs};
 use crate::golden::{self, Goldens};
 use crate::judge::{Label, Observation, Verdict, judge};
-use crate::manifest::{Manifest, Manifests, unknown};
+use crate::manifest::{Manifests, unknown};
 use crate::places::{End, Mistake, Places, first_of, print};
 use crate::plan::{self, BandSource, Case, Check, Device, Kind, Selection, Tolerance};
 use crate::report::{self, LaneReport, Row};
@@ -359,16 +359,29 @@ fn write_reports(
         write_atomically(&report::path(&places.reports, &lane), report.to_json().as_bytes())?;
         written = true;
     }
-    if written { write_progress(&places.reports, &manifests.bedrocks) } else { Ok(()) }
+    // A machine that runs a GPU lane alone has no report of the CPU to render beside it.
+    match written && report::path(&places.reports, CPU).is_file() {
+        true => write_progress(&places.reports, &manifests),
+        false => Ok(()),
+    }
 }
 
 /// Renders PROGRESS.md from the reports that are there.
 ///
 /// # Errors
 /// A [`Mistake`] when the CPU's is not there; reports that cannot be read or written.
-pub fn write_progress(reports: &Path, manifests: &[Manifest]) -> anyhow::Result<()> {
+pub fn write_progress(reports: &Path, manifests: &Manifests) -> anyhow::Result<()> {
     let missing = || Mistake(format!("{} is not there; run `bedrock` first", report::path(reports, CPU).display()));
     let cpu = report::read(reports, CPU)?.ok_or_else(missing)?;
-    let text = render::progress(&cpu, &report::devices(reports)?, manifests);
+    // Other machines' lanes may be older than the manifests: what they no longer ask for is left out.
+    let planned = plan::all(manifests).map_err(Mistake)?;
+    let current = |lane: LaneReport| -> anyhow::Result<Option<LaneReport>> {
+        let Some(device) = &lane.device else { return Ok(None) };
+        let slug = lane.lane.trim_start_matches("gpu-").to_string();
+        let device = std::sync::Arc::new(Device { slug, ..device.clone() });
+        Ok(Some(lane.merged(None, &plan::on_device(manifests, &planned, &device).map_err(Mistake)?)))
+    };
+    let devices = report::devices(reports)?.into_iter().filter_map(|lane| current(lane).transpose());
+    let text = render::progress(&cpu, &devices.collect::<anyhow::Result<Vec<_>>>()?, &manifests.bedrocks);
     write_atomically(&reports.join("PROGRESS.md"), text.as_bytes())
 }

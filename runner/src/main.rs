@@ -129,7 +129,7 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
         Command::Render { folders } => {
             let places = Places::find(&folders)?;
             let manifests = places.load(&[])?;
-            write_progress(&places.reports, &manifests.bedrocks)?;
+            write_progress(&places.reports, &manifests)?;
             Ok(End::Green)
         }
         Command::Sizes { folders } => {

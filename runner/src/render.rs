@@ -1,5 +1,7 @@
 //! From a lane's report to PROGRESS.md. Pure: same report, same bytes.
 
+mod gpus;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -112,7 +114,7 @@ pub fn progress(report: &LaneReport, devices: &[LaneReport], manifests: &[Manife
     let total = Tally::of(report.rows.iter());
     let _ = writeln!(
         text,
-        "Rendered by `bedrock` from `{}.json`; do not edit. {} cases: {} EXACT, {} PASS, {} PASS (f64), {} excused, {} red.\n",
+        "Rendered by `bedrock` from `{}.json` and `gpu-*.json`; do not edit. On the processor {} cases: {} EXACT, {} PASS, {} PASS (f64), {} excused, {} red.\n",
         report.lane,
         total.total(),
         total.exact,
@@ -124,6 +126,7 @@ pub fn progress(report: &LaneReport, devices: &[LaneReport], manifests: &[Manife
     text.push_str(LEGEND);
     scoreboard(&mut text, report);
     dtypes(&mut text, report);
+    gpus::lanes(&mut text, devices);
     checkpoints(&mut text, report);
     for manifest in manifests {
         bedrock(&mut text, report, manifest);
@@ -139,7 +142,7 @@ float32 result misses the band by its own error; the list under the table says w
 the distances from the planet's float64 result: they say whose error it is. Max ULP is large where an output is near 0.
 Headroom is what the band allows over what was measured. **fidelity** compares a model whose weights are stored in a
 dtype with the same model in f32; **kernel** the vector and the multi-core paths with the scalar single core, bit for
-bit; **snapshot** our bits with the last blessed digest; **roundtrip** a checkpoint, written in every format and read, with
+bit, and in lanes of their own GPUs with the CPU; **snapshot** our bits with the last blessed digest; **roundtrip** a checkpoint, written in every format and read, with
 the network it was made of. The last four run in 21 dtypes and two profiles.
 
 ";
@@ -413,7 +416,7 @@ fn not_covered(report: &LaneReport, manifests: &[Manifest]) -> String {
             let _ = writeln!(text, "- {} cannot express: {}.", planet.title, partly.join(", "));
         }
     }
-    text.push_str("- The GPU and live streaming: not built yet.\n");
+    text.push_str("- Live streaming: not built yet.\n");
     text.push_str("- Layer kinds without a bedrock (transposed convolutions, kmeans, softmax, parallel, metacognition) are held to\n  the vectors recorded from Loom 0.80 instead (`cargo test -p loom-core --test vectors`).\n");
     text
 }

@@ -98,6 +98,8 @@ pub struct Sizes {
     pub native: u64,
     /// Packed codes of every role, with input and output of the layer where those are largest.
     pub peak: u64,
+    /// On a GPU: packed codes, all other arrays of a run, the peak. Nothing in builds without GPUs.
+    pub device: Option<[u64; 3]>,
     /// JSON, version 1, version 2, version 2 with zstd: in the order of [`FORMATS`].
     pub files: [u64; 4],
 }
@@ -187,11 +189,12 @@ pub fn measure(lucy: &Lucy, done: &(dyn Fn() + Sync)) -> Result<Vec<Vec<Sizes>>,
                 return Err(format!("has {found} weights; the manifest says {}", suite.weights));
             }
             let mut state = State::default();
-            network.run(&[suite.input()?], &mut state, &Cpu::best()).map_err(|e| e.to_string())?;
+            let input = suite.input()?;
+            network.run(std::slice::from_ref(&input), &mut state, &Cpu::best()).map_err(|e| e.to_string())?;
             let mut checkpoint = Checkpoint::of(&network).map_err(|e| e.to_string())?;
             checkpoint.set_tile_size(lucy.tile_size);
             let rows = lucy.dtypes.par_iter().map(|row| {
-                let sizes = of_row(&checkpoint, row, found, 4 * state.widest() as u64);
+                let sizes = of_row(&checkpoint, row, found, 4 * state.widest() as u64, &input);
                 done();
                 sizes.map_err(|what| format!("{}: {what}", row.name))
             });
@@ -202,7 +205,13 @@ pub fn measure(lucy: &Lucy, done: &(dyn Fn() + Sync)) -> Result<Vec<Vec<Sizes>>,
     lucy.suites.iter().enumerate().map(suite).collect()
 }
 
-fn of_row(checkpoint: &Checkpoint, row: &Row, weights: usize, activations: u64) -> Result<Sizes, String> {
+fn of_row(
+    checkpoint: &Checkpoint,
+    row: &Row,
+    weights: usize,
+    activations: u64,
+    _input: &Tensor,
+) -> Result<Sizes, String> {
     let dtype = Dtype::find(&row.dtype).ok_or("no such dtype")?;
     let storage = Storage { dtype, numerics: Numerics::Loom, vectors: Vectors::Stored };
     let stored = checkpoint.morphed_at(&storage, row.scale).map_err(|e| e.to_string())?;
@@ -217,6 +226,12 @@ fn of_row(checkpoint: &Checkpoint, row: &Row, weights: usize, activations: u64) 
     }
     let network = stored.network().map_err(|e| e.to_string())?;
     sizes.peak = activations + network.stores().iter().map(|(.., store)| store.bytes().len() as u64).sum::<u64>();
+    #[cfg(feature = "gpu")]
+    {
+        let input = std::slice::from_ref(_input);
+        let found = loom_core::backend::gpu::footprint(&network, input).map_err(|e| e.to_string())?;
+        sizes.device = Some([found.weights, found.activations, found.peak]);
+    }
     Ok(sizes)
 }
 
@@ -227,6 +242,8 @@ weights, stored in every dtype as the original runtime stores them, in KiB of 10
 - **Weights (native)**: the packed codes, one array for each layer.
 - **Weights (f32 master)**: four bytes for each weight, what training holds beside them.
 - **Peak network bytes**: the packed codes in memory, and input and output of the layer where those are largest.
+- **GPU weights**, **GPU arrays**, **GPU peak**: on a device, the packed codes; everything else of a run in f64 arithmetic
+  (input, output, what lies between, gains and biases as f64, tables, guards); and both with the kernels' parameters.
 - **JSON ckpt**, **.entity ckpt**: the original's formats, to the byte; **saving**: how much smaller the second is.
 - **v2**, **v2+zstd**: `.entity` version 2 (`docs/entity-v2.md`), plain and with compressed sections.
 
@@ -303,13 +320,14 @@ pub fn render(lucy: &Lucy, sizes: &[Vec<Sizes>]) -> String {
     for (suite, rows) in all().filter(|(suite, _)| headline(suite)).chain(all().filter(|(suite, _)| !headline(suite))) {
         let layers = SEVEN * suite.grid.iter().product::<usize>();
         let _ = writeln!(text, "## {}\n\n{layers} layers, {} weights.\n", suite.title, suite.weights);
-        text.push_str("| DType | Weights (native) | Weights (f32 master) | Peak network bytes | JSON ckpt | .entity ckpt | saving | v2 | v2+zstd |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n");
+        text.push_str("| DType | Weights (native) | Weights (f32 master) | Peak network bytes | GPU weights | GPU arrays | GPU peak | JSON ckpt | .entity ckpt | saving | v2 | v2+zstd |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n");
         for (row, sizes) in lucy.dtypes.iter().zip(rows) {
             let [json, v1, v2, zstd] = sizes.files.map(kib);
+            let [weights, arrays, whole] = sizes.device.map_or(std::array::from_fn(|_| "—".into()), |of| of.map(kib));
             let (native, master, peak) = (kib(sizes.native), kib(4 * sizes.weights as u64), kib(sizes.peak));
             let _ = writeln!(
                 text,
-                "| {} | {native} | {master} | {peak} | {json} | {v1} | {:.1} % | {v2} | {zstd} |",
+                "| {} | {native} | {master} | {peak} | {weights} | {arrays} | {whole} | {json} | {v1} | {:.1} % | {v2} | {zstd} |",
                 row.name,
                 sizes.saving()
             );

@@ -131,10 +131,11 @@ fn min_cases_are_what_the_manifests_plan() {
             count(plan::Check::Kernel),
             count(plan::Check::Snapshot),
             count(plan::Check::Roundtrip),
+            count(plan::Check::Kernel),
         ];
         let least = manifest.min_cases;
         assert_eq!(
-            [least.parity, least.kernel, least.snapshot, least.roundtrip],
+            [least.parity, least.kernel, least.snapshot, least.roundtrip, least.gpu],
             planned,
             "min_cases of {}",
             manifest.bedrock

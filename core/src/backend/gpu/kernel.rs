@@ -18,6 +18,7 @@ use super::{Precision, prune};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kernel {
     Probe,
+    #[cfg(test)]
     Twin,
     Decode,
     Dense,
@@ -58,6 +59,7 @@ impl Kernel {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kernel::Probe => "probe",
+            #[cfg(test)]
             Kernel::Twin => "twin",
             Kernel::Decode => "decode",
             Kernel::Dense => "dense",
@@ -117,6 +119,7 @@ impl Kernel {
     fn texts(self) -> &'static [&'static str] {
         match self {
             Kernel::Probe => &[shader!("backend/gpu/probe.wgsl")],
+            #[cfg(test)]
             Kernel::Twin => &[shader!("math/twin.wgsl")],
             Kernel::Decode => &[shader!("dtype/decode.wgsl")],
             Kernel::Dense => &[shader!("layers/dense/gpu.wgsl")],

@@ -12,6 +12,8 @@ mod kernel;
 mod probe;
 mod prune;
 mod tape;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

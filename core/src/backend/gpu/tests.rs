@@ -1,0 +1,391 @@
+//! On every adapter of the machine: the device against the CPU. A machine without one has nothing
+//! to test; LOOM_GPU=required makes that a failure.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::*;
+use crate::dtype::{Affine, Dtype, Numerics};
+use crate::layers::LayerSpec;
+use crate::store::{Role, Scales, Storage, Vectors, WeightStore, Weights};
+use crate::{CellSpec, Coord, Cpu, NetworkSpec, State, WeightTable, math};
+
+fn gpus(options: &Options) -> Vec<Gpu> {
+    let found = adapters();
+    let required = std::env::var_os("LOOM_GPU").is_some_and(|value| value == "required");
+    assert!(!found.is_empty() || !required, "LOOM_GPU=required, and no adapter was found");
+    if found.is_empty() {
+        println!("skipped: no GPU adapter on this machine");
+    }
+    found.iter().map(|adapter| Gpu::open(adapter, options.clone()).expect("a device")).collect()
+}
+
+/// A stream of numbers of many sizes, all finite.
+struct Numbers(u64);
+
+impl Numbers {
+    fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 ^ (self.0 >> 29)
+    }
+
+    fn next(&mut self) -> f32 {
+        let bits = self.bits();
+        let value = ((bits >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * 2f32.powi((bits % 7) as i32 - 3);
+        if bits.is_multiple_of(97) { 0.0 } else { value }
+    }
+
+    fn many(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.next()).collect()
+    }
+}
+
+/// A stack of layers with weights, from JSON.
+fn network(layers: &[&str], seed: u64) -> Network {
+    let layers: Vec<LayerSpec> = layers.iter().map(|text| serde_json::from_str(text).expect(text)).collect();
+    let cells = layers.into_iter().enumerate().map(|(l, layer)| CellSpec {
+        at: Coord { l, ..Coord::default() },
+        disabled: false,
+        input: None,
+        skip: None,
+        layer,
+    });
+    let cells: Vec<_> = cells.collect();
+    let spec = NetworkSpec { depth: 1, rows: 1, cols: 1, layers_per_cell: cells.len(), cells };
+    let (mut table, mut numbers) = (WeightTable::new(), Numbers(seed));
+    fn fill(path: String, layer: &LayerSpec, table: &mut WeightTable, numbers: &mut Numbers) {
+        let store = |shape: Vec<usize>, numbers: &mut Numbers| {
+            let n = shape.iter().product();
+            WeightStore::f32(shape, numbers.many(n)).expect("finite")
+        };
+        let weights: Weights = layer.roles().into_iter().map(|r| (r.role, store(r.shape, numbers))).collect();
+        if !weights.is_empty() {
+            table.insert(path.clone(), weights);
+        }
+        for (name, child) in layer.children() {
+            if let Some(layer) = child.layer {
+                fill(format!("{path}.{name}"), &layer, table, numbers);
+            }
+        }
+    }
+    for (i, cell) in spec.cells.iter().enumerate() {
+        fill(format!("layers.{i}"), &cell.layer, &mut table, &mut numbers);
+    }
+    Network::build(spec, &mut table).expect("a network")
+}
+
+fn bits(y: &Tensor) -> Vec<u32> {
+    y.data().iter().map(|v| v.to_bits()).collect()
+}
+
+/// Every bit of `calls` runs on the device is the CPU's.
+fn agrees(gpu: &Gpu, network: &Network, inputs: &[Tensor], what: &str) {
+    let (mut ours, mut theirs) = (GpuState::default(), State::default());
+    for (call, x) in inputs.iter().enumerate() {
+        let x = std::slice::from_ref(x);
+        let y = gpu.run(network, x, &mut ours).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let expected = network.run(x, &mut theirs, &Cpu::scalar()).expect(what);
+        assert_eq!(y.shape(), expected.shape(), "{what}, call {call}");
+        assert_eq!(bits(&y), bits(&expected), "{what}, call {call}");
+    }
+}
+
+fn tensor(shape: &[usize], seed: u64) -> Tensor {
+    let n = shape.iter().product();
+    Tensor::new(shape.to_vec(), Numbers(seed).many(n)).expect("a tensor")
+}
+
+/// One layer of every kind and variant, and its input.
+const LAYERS: &[(&str, &[usize])] = &[
+    (r#"{"dense": {"input_dim": 7, "output_dim": 5, "activation": "gelu"}}"#, &[3, 7]),
+    (r#"{"dense": {"input_dim": 12, "output_dim": 9, "activation": "silu", "bias": false}}"#, &[2, 3, 12]),
+    (
+        r#"{"cnn1": {"in_channels": 2, "filters": 3, "input": [9], "kernel_size": 3, "stride": 2, "padding": 1, "bias": true, "activation": "leaky_relu"}}"#,
+        &[2, 2, 9],
+    ),
+    (
+        r#"{"cnn2": {"in_channels": 2, "filters": 3, "input": [5, 6], "kernel_size": 3, "padding": 2, "output": [4, 9], "activation": "relu2"}}"#,
+        &[2, 2, 5, 6],
+    ),
+    (
+        r#"{"cnn3": {"in_channels": 1, "filters": 2, "input": [4, 3, 5], "kernel_size": 2, "activation": "tanh"}}"#,
+        &[2, 1, 4, 3, 5],
+    ),
+    (
+        r#"{"convtransposed1": {"in_channels": 2, "filters": 3, "input": [5], "kernel_size": 3, "stride": 2, "bias": true}}"#,
+        &[2, 2, 5],
+    ),
+    (
+        r#"{"convtransposed2": {"in_channels": 2, "filters": 1, "input": [3, 4], "kernel_size": 2, "padding": 1, "stride": 2, "output_padding": 1}}"#,
+        &[2, 2, 3, 4],
+    ),
+    (
+        r#"{"convtransposed3": {"in_channels": 1, "filters": 2, "input": [2, 3, 2], "kernel_size": 2, "activation": "sigmoid"}}"#,
+        &[1, 1, 2, 3, 2],
+    ),
+    (r#"{"embedding": {"vocab_size": 3, "embedding_dim": 5}}"#, &[2, 9]),
+    (r#"{"layernorm": {"dim": 6}}"#, &[4, 6]),
+    (r#"{"layernorm": {"dim": 5, "beta": false, "eps": 0.0}}"#, &[4, 5]),
+    (r#"{"rmsnorm": {"dim": 7}}"#, &[3, 7]),
+    (r#"{"rnn": {"input_size": 3, "hidden_size": 5, "seq_length": 4}}"#, &[6, 4, 3]),
+    (r#"{"lstm": {"input_size": 3, "hidden_size": 5, "seq_length": 4, "bias": false}}"#, &[5, 4, 3]),
+    (r#"{"lstm": {"input_size": 8, "hidden_size": 140, "seq_length": 3}}"#, &[2, 3, 8]),
+    (r#"{"mha": {"d_model": 12, "num_heads": 4, "num_kv_heads": 2, "qk_norm": "per_head"}}"#, &[2, 5, 12]),
+    (r#"{"mha": {"d_model": 6, "num_heads": 2, "head_dim": 5, "causal": false, "bias": false}}"#, &[2, 4, 6]),
+    (r#"{"mha": {"d_model": 8, "num_heads": 2, "window": 3, "rope": false, "qk_norm": "shared"}}"#, &[1, 6, 8]),
+    (r#"{"swiglu": {"input_dim": 6, "intermediate_dim": 10}}"#, &[3, 6]),
+    (r#"{"kmeans": {"num_clusters": 3, "input_dim": 4, "temperature": 1.5}}"#, &[5, 4]),
+    (r#"{"kmeans": {"num_clusters": 3, "input_dim": 4, "output": "features", "activation": "tanh"}}"#, &[5, 4]),
+    (r#"{"softmax": {}}"#, &[3, 7]),
+    (r#"{"softmax": {"over": "tensor", "temperature": 0.7}}"#, &[3, 7]),
+    (r#"{"softmax": {"variant": "grid", "rows": 2, "cols": 3}}"#, &[3, 7]),
+    (r#"{"softmax": {"variant": "hierarchical", "levels": [2, 3]}}"#, &[2, 6]),
+    (r#"{"softmax": {"variant": "gumbel", "seed": 7}}"#, &[3, 5]),
+    (r#"{"softmax": {"variant": "masked", "mask": [true, false, true]}}"#, &[2, 5]),
+    (r#"{"softmax": {"variant": "sparse"}}"#, &[4, 6]),
+    (r#"{"softmax": {"variant": "entmax", "alpha": 1.3}}"#, &[4, 6]),
+    (r#"{"metacognition": {"observed": {"dense": {"input_dim": 4, "output_dim": 4}}}}"#, &[2, 4]),
+    (
+        r#"{"sequential": {"steps": [{"layer": {"dense": {"input_dim": 4, "output_dim": 4}}}, {"layer": {"residual": {}}}, {"disabled": true, "layer": {"softmax": {}}}]}}"#,
+        &[3, 4],
+    ),
+    (
+        r#"{"parallel": {"branches": [{"layer": {"dense": {"input_dim": 4, "output_dim": 3}}}, {"link": {"z": 0, "y": 0, "x": 0, "l": 1}}]}}"#,
+        &[3, 4],
+    ),
+    (
+        r#"{"parallel": {"combine": "add", "branches": [{"layer": {"dense": {"input_dim": 4, "output_dim": 4}}}, {"layer": {"rmsnorm": {"dim": 4}}}]}}"#,
+        &[3, 4],
+    ),
+    (
+        r#"{"parallel": {"combine": "avg", "branches": [{"layer": {"dense": {"input_dim": 4, "output_dim": 4}}}, {"layer": {"rmsnorm": {"dim": 4}}}, {"layer": {"softmax": {}}}]}}"#,
+        &[3, 4],
+    ),
+    (
+        r#"{"parallel": {"combine": "filter", "gate": {"dense": {"input_dim": 4, "output_dim": 3}}, "branches": [{"layer": {"dense": {"input_dim": 4, "output_dim": 4}}}, {"layer": {"rmsnorm": {"dim": 4}}}]}}"#,
+        &[3, 4],
+    ),
+];
+
+#[test]
+fn every_layer_kind_gives_the_bits_of_the_cpu() {
+    for gpu in gpus(&Options::default()) {
+        for (i, (layer, shape)) in LAYERS.iter().enumerate() {
+            // A link needs a layer to lead to.
+            let layers = if layer.contains("link") { vec![*layer, r#"{"rmsnorm": {"dim": 1}}"#] } else { vec![*layer] };
+            let network = network(&layers, i as u64 + 1);
+            for (dtype, numerics) in [
+                (Dtype::Float32, Numerics::Standard),
+                (Dtype::Int8, Numerics::Loom),
+                (Dtype::Float64, Numerics::Standard),
+            ] {
+                let storage = Storage { dtype, numerics, vectors: Vectors::Stored };
+                let Ok(network) = network.morph(&storage) else { continue };
+                let x = [tensor(shape, 3), tensor(shape, 4)];
+                agrees(&gpu, &network, &x, &format!("{layer} in {dtype} {numerics}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_and_values_stay_on_the_device() {
+    for gpu in gpus(&Options::default()) {
+        for window in ["", r#", "window": 3"#] {
+            let mha = format!(r#"{{"mha": {{"d_model": 12, "num_heads": 3{window}}}}}"#);
+            let network = network(&[&mha, r#"{"rmsnorm": {"dim": 12}}"#, &mha], 5);
+            let one = |seed| tensor(&[2, 1, 12], seed);
+            let calls = [tensor(&[2, 4, 12], 1), one(2), one(3), one(4), one(5), tensor(&[2, 3, 12], 6), one(7)];
+            agrees(&gpu, &network, &calls, &mha);
+            let mut state = GpuState::default();
+            gpu.run(&network, &[one(1)], &mut state).expect("a run");
+            let other = self::network(&[&mha], 6);
+            assert_eq!(gpu.run(&other, &[one(1)], &mut state), Err(crate::Error::ForeignState));
+        }
+    }
+}
+
+/// Every code of every type, odd zero points and scales too, as an embedding's rows.
+#[test]
+fn every_code_decodes_as_on_the_cpu() {
+    for gpu in gpus(&Options::default()) {
+        let mut numbers = Numbers(11);
+        for &dtype in Dtype::ALL {
+            for numerics in Numerics::ALL {
+                for scale in [1.0f32, 0.037, 1.7e-39, 3e20] {
+                    let mut affine = dtype.affine(numerics, scale);
+                    if dtype.largest_zero_point(numerics) > 0 {
+                        affine.zero_point ^= 5 & dtype.largest_zero_point(numerics);
+                    }
+                    let mask = u64::MAX >> (64 - dtype.bits());
+                    let all: Vec<u64> = match dtype.bits() {
+                        ..=16 => (0..=mask).collect(),
+                        _ => [0, 1, mask, mask / 2, mask / 2 + 1]
+                            .into_iter()
+                            .chain((0..5000).map(|_| numbers.bits() & mask))
+                            .collect(),
+                    };
+                    let finite = |code: &u64| dtype.value(numerics, *code, affine).is_finite();
+                    let codes: Vec<u64> = all.into_iter().filter(finite).collect();
+                    decodes(&gpu, dtype, numerics, affine, &codes);
+                }
+            }
+        }
+    }
+}
+
+fn decodes(gpu: &Gpu, dtype: Dtype, numerics: Numerics, affine: Affine, codes: &[u64]) {
+    let width = 7;
+    let rows = codes.len().div_ceil(width);
+    let padded = codes.iter().copied().chain(std::iter::repeat(codes[0])).take(rows * width);
+    let bytes = dtype.pack(padded);
+    let Ok(store) = WeightStore::packed(dtype, numerics, vec![rows, width], Scales::Tensor(affine), bytes) else {
+        return;
+    };
+    let layer = format!(r#"{{"embedding": {{"vocab_size": {rows}, "embedding_dim": {width}}}}}"#);
+    let spec = NetworkSpec::stack(vec![serde_json::from_str(&layer).expect("a layer")]);
+    let mut table: WeightTable = [("layers.0".to_string(), Weights::from([(Role::Weight, store)]))].into();
+    let network = Network::build(spec, &mut table).expect("a network");
+    let ids = Tensor::new(vec![rows], (0..rows).map(|i| i as f32).collect()).expect("ids");
+    agrees(gpu, &network, &[ids], &format!("{dtype} {numerics} {affine:?}"));
+}
+
+#[test]
+fn functions_of_math_have_a_twin() {
+    const N: usize = 1 << 20;
+    let functions: [fn(f64) -> f64; 8] = [
+        math::exp,
+        math::ln,
+        |y| math::pow(10_000.0, y),
+        math::sigmoid,
+        math::tanh,
+        math::gelu,
+        |x| math::sin_cos(x).0,
+        |x| math::sin_cos(x).1,
+    ];
+    for gpu in gpus(&Options::default()) {
+        if gpu.precision() == Precision::Single || !gpu.probe().expect("a probe").is_exact() {
+            continue;
+        }
+        for (which, f) in functions.iter().enumerate() {
+            let mut numbers = Numbers(which as u64 + 1);
+            let edges =
+                [0.0, -0.0, 1.0, -1.0, 1e-310, 709.8, -745.2, 0.17, 22.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN];
+            let x: Vec<f64> = edges
+                .into_iter()
+                .filter(|x| which < 6 || x.is_finite())
+                .chain(std::iter::repeat_with(|| {
+                    let spread = [1e-3, 1.0, 30.0, 700.0][(numbers.bits() % 4) as usize];
+                    (numbers.bits() as f64 / 2f64.powi(63) - 1.0) * spread
+                }))
+                .take(N)
+                .collect();
+            let mut words: Vec<u32> = x.iter().flat_map(|v| [v.to_bits() as u32, (v.to_bits() >> 32) as u32]).collect();
+            words.resize(4 * N, 0);
+            let words =
+                gpu.direct(Kernel::Twin, words, N as u32, &[0, 2 * N as u32, which as u32]).expect("a dispatch");
+            for (i, x) in x.iter().enumerate() {
+                let got = u64::from(words[2 * (N + i)]) | u64::from(words[2 * (N + i) + 1]) << 32;
+                let (got, want) = (f64::from_bits(got), f(*x));
+                assert!(
+                    got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()),
+                    "function {which} of {x:e}: {got:e}, the CPU has {want:e}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn large_weights_are_split_over_bindings() {
+    for gpu in gpus(&Options { binding: Some(2048), ..Options::default() }) {
+        let layers: [(&str, &[usize]); 3] = [
+            (r#"{"dense": {"input_dim": 40, "output_dim": 150}}"#, &[3, 40]),
+            (r#"{"embedding": {"vocab_size": 150, "embedding_dim": 40}}"#, &[9]),
+            (
+                r#"{"cnn1": {"in_channels": 40, "filters": 150, "input": [1], "kernel_size": 1, "bias": true}}"#,
+                &[3, 40],
+            ),
+        ];
+        for (layer, shape) in layers {
+            let network = network(&[layer], 9);
+            for dtype in [Dtype::Float32, Dtype::Int8, Dtype::Int2] {
+                let storage = Storage { dtype, numerics: Numerics::Standard, vectors: Vectors::Float32 };
+                agrees(&gpu, &network.morph(&storage).expect("in range"), &[tensor(shape, 2)], layer);
+            }
+        }
+        let large = network(&[r#"{"dense": {"input_dim": 4, "output_dim": 4}}"#], 1);
+        let error = gpu.run(&large, &[tensor(&[2000, 4], 1)], &mut GpuState::default()).expect_err("too large");
+        assert!(error.to_string().contains("run fewer samples at a time"), "{error}");
+    }
+}
+
+#[test]
+fn more_workgroups_than_an_axis_holds() {
+    for gpu in gpus(&Options::default()) {
+        let network =
+            network(&[r#"{"sequential": {"steps": [{"layer": {"residual": {}}}, {"layer": {"residual": {}}}]}}"#], 1);
+        agrees(&gpu, &network, &[tensor(&[65_536 * 64 + 77], 1)], "4.2 million elements");
+    }
+}
+
+#[test]
+fn without_f64_and_without_decorations_results_are_near() {
+    let single = Options { precision: Some(Precision::Single), ..Options::default() };
+    let plain = Options { plain: true, ..Options::default() };
+    for options in [single, plain] {
+        for gpu in gpus(&options) {
+            let probe = gpu.probe().expect("a probe");
+            assert_eq!(probe.double.is_some(), gpu.precision() == Precision::Double);
+            for (i, (layer, shape)) in LAYERS.iter().enumerate().filter(|(_, (layer, _))| !layer.contains("link")) {
+                let network = network(&[layer], i as u64 + 1);
+                let x = [tensor(shape, 3)];
+                let y = gpu.run(&network, &x, &mut GpuState::default()).expect(layer);
+                let want = network.run(&x, &mut State::default(), &Cpu::scalar()).expect(layer);
+                let size = want.data().iter().fold(1e-3f32, |m, v| m.max(v.abs()));
+                for (a, b) in y.data().iter().zip(want.data()) {
+                    assert!((a - b).abs() <= 2e-4 * size, "{layer} {:?}: {a} beside {b}", gpu.precision());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_are_exact_for_every_input() {
+    for gpu in gpus(&Options::default()) {
+        let config = Config { cases: 48, ..Config::default() };
+        let inputs = (1usize..9, 1usize..40, 1usize..20, any::<u64>(), 0u32..3);
+        TestRunner::new(config)
+            .run(&inputs, |(rows, depth, outs, seed, kind)| {
+                let layer = format!(r#"{{"dense": {{"input_dim": {depth}, "output_dim": {outs}}}}}"#);
+                let network = network(&[&layer], seed);
+                let mut numbers = Numbers(!seed);
+                let value = |numbers: &mut Numbers| match kind {
+                    0 => numbers.next(),
+                    // Subnormals and the largest numbers, far apart.
+                    1 => Some(f32::from_bits(numbers.bits() as u32)).filter(|v| v.is_finite()).unwrap_or(1.0),
+                    _ => f32::from_bits(numbers.bits() as u32 & 0x807f_ffff),
+                };
+                let x = Tensor::new(vec![rows, depth], (0..rows * depth).map(|_| value(&mut numbers)).collect())
+                    .expect("a tensor");
+                for &dtype in Dtype::ALL {
+                    for numerics in Numerics::ALL {
+                        let storage = Storage { dtype, numerics, vectors: Vectors::Float32 };
+                        let Ok(network) = network.morph(&storage) else { continue };
+                        let ours = gpu.run(&network, std::slice::from_ref(&x), &mut GpuState::default());
+                        let theirs = network.run(std::slice::from_ref(&x), &mut State::default(), &Cpu::best());
+                        let (ours, theirs) = (ours.expect("a run"), theirs.expect("a run"));
+                        for (a, b) in ours.data().iter().zip(theirs.data()) {
+                            prop_assert!(
+                                a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()),
+                                "{dtype} {numerics}: {a:e} beside {b:e}"
+                            );
+                        }
+                    }
+                }
+                Ok(())
+            })
+            .unwrap_or_else(|e| panic!("{e}"));
+    }
+}
