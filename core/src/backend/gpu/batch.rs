@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::kernel::{Kernel, Ruled};
 use super::tape::{GUARD, RECORD, Tape};
-use super::{Cache, Gpu, GpuState};
+use super::{Cache, Caches, Gpu, GpuState};
 use crate::error::Result;
 use crate::grid::Network;
 use crate::tensor::Tensor;
@@ -102,7 +102,7 @@ impl Gpu {
     }
 
     /// Runs one cell once, with the state it was recorded with; what it keeps comes back.
-    pub(super) fn execute_one(&self, tape: &Tape<'_>) -> Result<(Ran, Vec<((usize, usize), Cache)>)> {
+    pub(super) fn execute_one(&self, tape: &Tape<'_>) -> Result<(Ran, Caches)> {
         let tapes = [tape];
         let batch = Batch::new(self, &tapes)?;
         let words = batch.run(POISON[0], tape.state)?;
@@ -255,7 +255,7 @@ impl<'a> Batch<'a> {
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
         for (tape, base) in self.tapes.iter().zip(&self.bases) {
             for restored in &tape.restored {
-                let Some(cache) = state.caches.get(&restored.place) else { continue };
+                let Some(cache) = state.caches.0.get(&restored.place) else { continue };
                 let shape = restored.shape;
                 let run = shape.positions * shape.width;
                 for (which, to) in restored.to.into_iter().enumerate() {
@@ -303,10 +303,10 @@ impl<'a> Batch<'a> {
     }
 
     /// Copies keys and values that survive the call into buffers of their own.
-    fn keep(&self, tape: &Tape<'_>) -> Result<Vec<((usize, usize), Cache)>> {
+    fn keep(&self, tape: &Tape<'_>) -> Result<Caches> {
         let gpu = self.gpu;
         let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
-        let mut caches = Vec::new();
+        let mut caches = Caches::default();
         for kept in &tape.kept {
             let shape = kept.shape;
             let run = shape.positions * shape.width;
@@ -318,7 +318,7 @@ impl<'a> Batch<'a> {
                     encoder.copy_buffer_to_buffer(&self.arena, bytes(from), &buffer, bytes(to), bytes(run));
                 }
             }
-            caches.push((kept.place, Cache { shape, buffer }));
+            caches.0.insert(kept.place, Cache { shape, buffer });
         }
         gpu.submit(encoder)?;
         Ok(caches)

@@ -193,7 +193,7 @@ impl Gpu {
         let tape = Tape::record(network, inputs, state, self.room)?;
         let (ran, caches) = self.execute_one(&tape)?;
         let visits = tape.visits;
-        state.caches.extend(caches);
+        state.caches.0.extend(caches.0);
         visits.into_iter().for_each(|(site, last)| *state.calls.entry(site).or_default() += last as u64 + 1);
         if ran.broken_guards > 0 {
             return Err(self.fault(format!("{} guard words were overwritten", ran.broken_guards)));
@@ -255,9 +255,13 @@ fn note(faults: &Mutex<Vec<String>>, what: String) {
 #[derive(Debug, Default)]
 pub struct GpuState {
     network: Option<u64>,
-    caches: BTreeMap<(usize, usize), Cache>,
+    caches: Caches,
     calls: BTreeMap<usize, u64>,
 }
+
+/// By layer, and by which of its visits in one run.
+#[derive(Debug, Default)]
+pub(super) struct Caches(BTreeMap<(usize, usize), Cache>);
 
 /// Keys and values of one layer, on the device.
 #[derive(Debug)]
@@ -273,7 +277,7 @@ impl GpuState {
     }
 
     pub(crate) fn shape(&self, place: (usize, usize)) -> CacheShape {
-        self.caches.get(&place).map(|cache| cache.shape).unwrap_or_default()
+        self.caches.0.get(&place).map(|cache| cache.shape).unwrap_or_default()
     }
 
     /// How often a layer has run in earlier calls.
