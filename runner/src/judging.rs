@@ -323,7 +323,7 @@ fn too_few(manifests: &Manifests, on_device: bool, rows: &[Row]) -> Vec<String> 
     found
 }
 
-/// Writes the reports of the lanes that could be judged. A run of everything starts afresh;
+/// Writes the reports, unless a case could not be judged. A run of everything starts afresh;
 /// another one keeps earlier rows of the cases that it did not run.
 fn write_reports(
     places: &Places,
@@ -332,7 +332,9 @@ fn write_reports(
     everything: bool,
     red: bool,
 ) -> anyhow::Result<()> {
+    let unjudged = runs.iter().flat_map(|run| &run.rows).any(|row| row.label == Label::Error);
     let why_not = match () {
+        () if unjudged => Some("a case could not be judged"),
         () if args.fail_fast && red => Some("the run stopped at the first red case"),
         () if args.ulp.is_some() => Some("--ulp replaces the bands"),
         () if args.isa.is_some() => Some("--isa was given"),
@@ -349,10 +351,6 @@ fn write_reports(
     let mut written = false;
     for run in runs {
         let lane = run.place.name();
-        if run.rows.iter().any(|row| row.label == Label::Error) {
-            eprintln!("no report of lane {lane} was written: a case could not be judged");
-            continue;
-        }
         let planned = run.place.plan(&manifests, &planned).map_err(Mistake)?;
         let earlier = if everything { None } else { report::read(&places.reports, &lane)? };
         let report = run.report().merged(earlier, &planned);
