@@ -4,6 +4,8 @@
 //! machine's speed drifts; medians are shown. A product is one forward of a dense layer
 //! without bias. Nothing here judges: speed has no verdict.
 
+#[cfg(feature = "gpu")]
+pub mod gpu;
 pub mod io;
 
 use std::collections::BTreeMap;

@@ -294,6 +294,29 @@ pub enum Bench {
         #[arg(long, hide = true)]
         job: Option<String>,
     },
+    /// Products with packed weights on a GPU beside its copy bandwidth, plain f32 kernels and PyTorch
+    /// where a Python that has it is given; what pipelines cost to make.
+    #[cfg(feature = "gpu")]
+    Gpu {
+        /// The GPU, by its number or a part of its name in `bedrock gpu list` [default: the first].
+        #[arg(long, value_name = "GPU")]
+        adapter: Option<String>,
+        /// Extent of the matrices that a single row meets: a multiple of 128.
+        #[arg(long, value_name = "N", default_value_t = 8192, value_parser = clap::value_parser!(u16).range(128..=16384))]
+        vector: u16,
+        /// Extent of the square matrices: a multiple of 64.
+        #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u16).range(64..=8192))]
+        square: u16,
+        /// Timed pairs of each measurement.
+        #[arg(long, value_name = "N", default_value_t = 11, value_parser = clap::value_parser!(u16).range(1..))]
+        pairs: u16,
+        /// Show what each bedrock costs in each dtype instead.
+        #[arg(long)]
+        lane: bool,
+        /// The Python that has PyTorch installed; without it ours stand alone.
+        #[arg(long, value_name = "FILE", env = "BEDROCK_PYTHON")]
+        python: Option<PathBuf>,
+    },
     /// The matrix kernel in every dtype, beside NumPy, PyTorch and the original runtime
     /// (welvet) where a Python that has them is given.
     Kernels {

@@ -102,6 +102,30 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
             }
             Ok(End::Green)
         }
+        #[cfg(feature = "gpu")]
+        Command::Bench { what: Bench::Gpu { adapter, vector, square, pairs, lane, python } } => {
+            use loom_runner::device::{self, Lane};
+            let wanted: Vec<String> = adapter.into_iter().collect();
+            let adapters = device::chosen(&wanted).map_err(Mistake)?;
+            let adapter = adapters.first().ok_or_else(|| Mistake(device::ABSENT.into()))?;
+            let [vector, square, pairs] = [vector, square, pairs].map(usize::from);
+            if !vector.is_multiple_of(128) || !square.is_multiple_of(64) {
+                bail!(Mistake("--vector must be a multiple of 128, --square of 64".into()));
+            }
+            let places = Places::find(&Folders { manifests: None, golden: None, reports: None })?;
+            let text = if lane {
+                let manifests = places.load(&[])?;
+                let planned = plan::all(&manifests).map_err(Mistake)?;
+                let goldens = golden::load(&places.golden, &planned).map_err(|p| anyhow::anyhow!(first_of(&p)))?;
+                let lane = Lane::open(adapter, device::options()).map_err(anyhow::Error::msg)?;
+                bench::gpu::lane(&lane, &planned, &manifests, &goldens)?
+            } else {
+                let plan = bench::gpu::Plan { vector, square, pairs };
+                bench::gpu::products(&plan, adapter, python.as_deref(), &places.root.join("python/bench/gpu.py"))?
+            };
+            print(&text)?;
+            Ok(End::Green)
+        }
         Command::Entity { what } => {
             let report = entity::run(&what)?;
             print(&report.text)?;

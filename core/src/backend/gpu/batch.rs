@@ -152,6 +152,30 @@ impl Gpu {
         Ok(words)
     }
 
+    pub(super) fn encoder(&self) -> wgpu::CommandEncoder {
+        self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None })
+    }
+
+    /// Binds codes, an arena and as many words of parameters as a dispatch reads.
+    pub(super) fn bind(
+        &self,
+        codes: &wgpu::Buffer,
+        arena: &wgpu::Buffer,
+        params: &wgpu::Buffer,
+        shown: usize,
+    ) -> wgpu::BindGroup {
+        let shown = wgpu::BufferBinding { buffer: params, offset: 0, size: std::num::NonZero::new(4 * shown as u64) };
+        self.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &self.bindings,
+            entries: &[
+                wgpu::BindGroupEntry { binding: 0, resource: codes.as_entire_binding() },
+                wgpu::BindGroupEntry { binding: 1, resource: arena.as_entire_binding() },
+                wgpu::BindGroupEntry { binding: 2, resource: wgpu::BindingResource::Buffer(shown) },
+            ],
+        })
+    }
+
     fn upload(&self, buffer: &wgpu::Buffer, words: &[u32]) {
         self.queue.write_buffer(buffer, 0, bytemuck::cast_slice(words));
     }
@@ -167,7 +191,7 @@ struct Dispatch {
 }
 
 /// Cells that run together.
-struct Batch<'a> {
+pub(super) struct Batch<'a> {
     gpu: &'a Gpu,
     tapes: &'a [&'a Tape<'a>],
     /// First word of each cell's arena.
@@ -180,7 +204,7 @@ struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    fn new(gpu: &'a Gpu, tapes: &'a [&'a Tape<'a>]) -> Result<Self> {
+    pub(super) fn new(gpu: &'a Gpu, tapes: &'a [&'a Tape<'a>]) -> Result<Self> {
         use wgpu::BufferUsages;
         let (mut bases, mut code_bases, mut words) = (Vec::new(), Vec::new(), 0);
         // One cell may have several segments; cells that have one share the first.
@@ -218,17 +242,7 @@ impl<'a> Batch<'a> {
         for words in &segments {
             let codes = gpu.buffer(words.len(), storage);
             gpu.upload(&codes, words);
-            let shown =
-                wgpu::BufferBinding { buffer: &params, offset: 0, size: std::num::NonZero::new(4 * shown as u64) };
-            groups.push(gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: None,
-                layout: &gpu.bindings,
-                entries: &[
-                    wgpu::BindGroupEntry { binding: 0, resource: codes.as_entire_binding() },
-                    wgpu::BindGroupEntry { binding: 1, resource: arena.as_entire_binding() },
-                    wgpu::BindGroupEntry { binding: 2, resource: wgpu::BindingResource::Buffer(shown) },
-                ],
-            }));
+            groups.push(gpu.bind(&codes, &arena, &params, shown));
         }
         gpu.complaints()?;
         Ok(Self { gpu, tapes, bases, words, arena, readback, groups, dispatches })
@@ -248,11 +262,32 @@ impl<'a> Batch<'a> {
         image
     }
 
+    /// Puts inputs, tables and guards in place, and `poison` everywhere else.
+    pub(super) fn upload(&self, poison: u32) {
+        self.gpu.upload(&self.arena, &self.image(poison));
+    }
+
+    /// Every dispatch, as often as is said.
+    pub(super) fn encode(&self, encoder: &mut wgpu::CommandEncoder, times: usize) -> Result<()> {
+        let gpu = self.gpu;
+        let mut pipelines = gpu.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let keys = self.dispatches.iter().map(|dispatch| (dispatch.kernel, dispatch.rule)).collect();
+        pipelines.prepare(&gpu.maker(), &keys).map_err(|what| gpu.fault(what))?;
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        for Dispatch { kernel, rule, segment, record, groups } in (0..times).flat_map(|_| &self.dispatches) {
+            let Some(pipeline) = pipelines.get((*kernel, *rule)) else { continue };
+            pass.set_pipeline(pipeline);
+            pass.set_bind_group(0, &self.groups[*segment], &[(4 * RECORD * record) as u32]);
+            pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
+        }
+        Ok(())
+    }
+
     /// Runs every dispatch; each cell's output and guards.
     fn run(&self, poison: u32, state: &GpuState) -> Result<Vec<Vec<u32>>> {
         let gpu = self.gpu;
-        gpu.upload(&self.arena, &self.image(poison));
-        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        self.upload(poison);
+        let mut encoder = gpu.encoder();
         for (tape, base) in self.tapes.iter().zip(&self.bases) {
             for restored in &tape.restored {
                 let Some(cache) = state.caches.0.get(&restored.place) else { continue };
@@ -267,18 +302,7 @@ impl<'a> Batch<'a> {
                 }
             }
         }
-        {
-            let mut pipelines = gpu.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let keys = self.dispatches.iter().map(|dispatch| (dispatch.kernel, dispatch.rule)).collect();
-            pipelines.prepare(&gpu.maker(), &keys).map_err(|what| gpu.fault(what))?;
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for Dispatch { kernel, rule, segment, record, groups } in &self.dispatches {
-                let Some(pipeline) = pipelines.get((*kernel, *rule)) else { continue };
-                pass.set_pipeline(pipeline);
-                pass.set_bind_group(0, &self.groups[*segment], &[(4 * RECORD * record) as u32]);
-                pass.dispatch_workgroups(groups[0], groups[1], groups[2]);
-            }
-        }
+        self.encode(&mut encoder, 1)?;
         let mut at = 0;
         for (tape, base) in self.tapes.iter().zip(&self.bases) {
             let mut copy = |from: usize, words: usize| {
@@ -305,7 +329,7 @@ impl<'a> Batch<'a> {
     /// Copies keys and values that survive the call into buffers of their own.
     fn keep(&self, tape: &Tape<'_>) -> Result<Caches> {
         let gpu = self.gpu;
-        let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        let mut encoder = gpu.encoder();
         let mut caches = Caches::default();
         for kept in &tape.kept {
             let shape = kept.shape;

@@ -22,6 +22,10 @@ pub(crate) enum Kernel {
     Twin,
     Decode,
     Dense,
+    Gemv,
+    Digits,
+    GemvNarrow,
+    Gemm,
     Conv,
     ConvTransposed,
     Embedding,
@@ -42,6 +46,8 @@ pub(crate) enum Kernel {
     KMeansLogits,
     KMeansAssign,
     KMeansMix,
+    PlainGemv,
+    PlainGemm,
 }
 
 macro_rules! shader {
@@ -63,6 +69,10 @@ impl Kernel {
             Kernel::Twin => "twin",
             Kernel::Decode => "decode",
             Kernel::Dense => "dense",
+            Kernel::Gemv => "gemv",
+            Kernel::Digits => "digits",
+            Kernel::GemvNarrow => "gemv_narrow",
+            Kernel::Gemm => "gemm",
             Kernel::Conv => "conv",
             Kernel::ConvTransposed => "conv_transposed",
             Kernel::Embedding => "embedding",
@@ -83,14 +93,13 @@ impl Kernel {
             Kernel::KMeansLogits => "kmeans_logits",
             Kernel::KMeansAssign => "kmeans_assign",
             Kernel::KMeansMix => "kmeans_mix",
+            Kernel::PlainGemv => "plain_gemv",
+            Kernel::PlainGemm => "plain_gemm",
         }
     }
 
-    /// Every kernel.
-    #[cfg(test)]
-    const ALL: &'static [Kernel] = &[
-        Kernel::Probe,
-        Kernel::Twin,
+    /// Those that decode weights.
+    pub(super) const WEIGHTED: &'static [Kernel] = &[
         Kernel::Decode,
         Kernel::Dense,
         Kernel::Conv,
@@ -98,6 +107,12 @@ impl Kernel {
         Kernel::Embedding,
         Kernel::Rnn,
         Kernel::Lstm,
+        Kernel::KMeansLogits,
+        Kernel::KMeansMix,
+    ];
+
+    /// The others that networks use.
+    pub(super) const OTHERS: &'static [Kernel] = &[
         Kernel::RmsNorm,
         Kernel::LayerNorm,
         Kernel::MhaPlace,
@@ -110,9 +125,7 @@ impl Kernel {
         Kernel::ParallelPlace,
         Kernel::ParallelGate,
         Kernel::ParallelSum,
-        Kernel::KMeansLogits,
         Kernel::KMeansAssign,
-        Kernel::KMeansMix,
     ];
 
     /// What stands beside its family, after the common part.
@@ -123,6 +136,9 @@ impl Kernel {
             Kernel::Twin => &[shader!("math/twin.wgsl")],
             Kernel::Decode => &[shader!("dtype/decode.wgsl")],
             Kernel::Dense => &[shader!("layers/dense/gpu.wgsl")],
+            Kernel::Gemv => &[shader!("layers/dense/gemv.wgsl")],
+            Kernel::Digits | Kernel::GemvNarrow => &[shader!("layers/dense/gemv_narrow.wgsl")],
+            Kernel::Gemm => &[shader!("layers/dense/gemm.wgsl")],
             Kernel::Conv => &[shader!("layers/conv/gpu.wgsl")],
             Kernel::ConvTransposed => &[shader!("layers/conv_transposed/gpu.wgsl")],
             Kernel::Embedding => &[shader!("layers/embedding/gpu.wgsl")],
@@ -132,6 +148,7 @@ impl Kernel {
             Kernel::MhaPlace | Kernel::MhaScores | Kernel::MhaSoftmax | Kernel::MhaMix => {
                 &[NORM_ROW, ROW, shader!("layers/mha/gpu.wgsl")]
             }
+            Kernel::PlainGemv | Kernel::PlainGemm => &[shader!("backend/gpu/plain.wgsl")],
             Kernel::SwiGlu => &[shader!("layers/swiglu/gpu.wgsl")],
             Kernel::Residual => &[shader!("layers/residual/gpu.wgsl")],
             Kernel::Softmax => &[ROW, shader!("layers/softmax/gpu.wgsl")],
@@ -147,7 +164,10 @@ impl Kernel {
     /// Items that one workgroup makes.
     pub(super) fn per_group(self) -> u32 {
         match self {
-            Kernel::Rnn | Kernel::Lstm => 1,
+            Kernel::Rnn | Kernel::Lstm | Kernel::Digits | Kernel::Gemm => 1,
+            Kernel::PlainGemv | Kernel::PlainGemm => 1,
+            Kernel::Gemv => 32,
+            Kernel::GemvNarrow => 4,
             _ => 64,
         }
     }
@@ -194,8 +214,8 @@ pub(crate) enum Ruled {
 }
 
 impl Ruled {
-    #[cfg(test)]
-    const ALL: [Ruled; 12] = [
+    /// Every way.
+    pub(super) const ALL: [Ruled; 12] = [
         Ruled::Plain,
         Ruled::Table,
         Ruled::Narrow,
@@ -370,6 +390,7 @@ impl Kernel {
     fn invocations(self) -> u32 {
         match self {
             Kernel::Rnn | Kernel::Lstm => 128,
+            Kernel::Gemv | Kernel::Digits | Kernel::Gemm | Kernel::PlainGemm => 256,
             _ => 64,
         }
     }
@@ -380,9 +401,11 @@ mod tests {
 
     #[test]
     fn every_kernel_translates() {
-        for &kernel in Kernel::ALL {
+        let doubles = [Kernel::Twin, Kernel::Gemv, Kernel::Digits, Kernel::GemvNarrow];
+        let rest = [Kernel::Probe, Kernel::Gemm, Kernel::PlainGemv, Kernel::PlainGemm];
+        for &kernel in Kernel::WEIGHTED.iter().chain(Kernel::OTHERS).chain(&doubles).chain(&rest) {
             for precision in [Precision::Double, Precision::Single] {
-                if kernel == Kernel::Twin && precision == Precision::Single {
+                if doubles.contains(&kernel) && precision == Precision::Single {
                     continue;
                 }
                 let text = kernel.source(precision);

@@ -11,6 +11,7 @@ mod batch;
 mod kernel;
 mod probe;
 mod prune;
+mod repeat;
 mod tape;
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,8 @@ pub use adapter::{Adapter, adapters};
 pub use batch::Ran;
 pub(crate) use kernel::Kernel;
 use kernel::{Maker, Pipelines, pipeline_cache};
-pub use probe::Probe;
+pub use probe::{Arithmetic, Probe};
+pub use repeat::{PlainProduct, Repeat};
 pub(crate) use tape::{CacheShape, NONE, Sums, Tape, Value};
 pub use tape::{Footprint, Room};
 

@@ -148,18 +148,9 @@ impl Gpu {
         let words = self.buffer(arena.len(), storage | BufferUsages::COPY_SRC);
         self.queue.write_buffer(&words, 0, bytemuck::cast_slice(&arena));
         let readback = self.buffer(arena.len(), BufferUsages::MAP_READ | BufferUsages::COPY_DST);
-        let shown = wgpu::BufferBinding { buffer: &params, offset: 0, size: std::num::NonZero::new(4 * RECORD as u64) };
-        let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout: &self.bindings,
-            entries: &[
-                wgpu::BindGroupEntry { binding: 0, resource: codes.as_entire_binding() },
-                wgpu::BindGroupEntry { binding: 1, resource: words.as_entire_binding() },
-                wgpu::BindGroupEntry { binding: 2, resource: wgpu::BindingResource::Buffer(shown) },
-            ],
-        });
+        let group = self.bind(&codes, &words, &params, RECORD);
         let pipeline = self.maker().make(kernel, Ruled::Plain).map_err(|what| self.fault(what))?;
-        let mut encoder = self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: None });
+        let mut encoder = self.encoder();
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             pass.set_pipeline(&pipeline);

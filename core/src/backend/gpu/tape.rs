@@ -28,6 +28,13 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// The activation that asks [`Kernel::Dense`] for sums in `real`.
 const WIDE: u32 = 0xff;
 
+/// From this depth on a lone row goes through [`Kernel::Gemv`].
+const LONG: usize = 1024;
+/// The longest row whose products of digits and codes fit 32 bits.
+const LONGEST: usize = 1 << 16;
+/// From this many sums on rows go through [`Kernel::Gemm`].
+const MANY: usize = 1 << 18;
+
 /// What a device allows, as far as recording needs it.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
@@ -120,6 +127,8 @@ pub(crate) struct Tape<'n> {
     pub(super) output: Value,
     /// Where codes that were placed already lie: by address and length.
     placed: BTreeMap<(usize, usize), (usize, usize)>,
+    /// Rows of x that were cut into digits: by address and bits of the codes that they meet.
+    digits: BTreeMap<(u32, usize), u32>,
 }
 
 impl<'n> Tape<'n> {
@@ -143,6 +152,7 @@ impl<'n> Tape<'n> {
             visits: BTreeMap::new(),
             output,
             placed: BTreeMap::new(),
+            digits: BTreeMap::new(),
         };
         let mut given: Vec<Value> = Vec::new();
         for x in inputs {
@@ -372,9 +382,38 @@ impl<'n> Tape<'n> {
             let bias = if bias == NONE { NONE } else { bias + 2 * first as u32 };
             let numbers =
                 [rows as u32, width as u32, depth as u32, x.at, y, bias, activation, outs as u32, first as u32];
-            self.weighted(Kernel::Dense, width.div_ceil(4) * rows.div_ceil(4), numbers, &piece);
+            let whole = rows == 1 && width >= 32 && depth >= LONG && depth.is_multiple_of(128);
+            match piece.rule {
+                Ruled::Single | Ruled::Half | Ruled::Bfloat if whole && self.is_double() => {
+                    self.weighted(Kernel::Gemv, width, numbers, &piece);
+                }
+                Ruled::Narrow if whole && self.is_double() && depth <= LONGEST => {
+                    let at = self.digits(x, store.dtype().bits());
+                    let numbers: Vec<u32> = numbers.into_iter().chain([at]).collect();
+                    self.weighted(Kernel::GemvNarrow, width, numbers, &piece);
+                }
+                rule if rule != Ruled::Narrow && rows >= 64 && width >= 64 && rows * width >= MANY => {
+                    self.weighted(Kernel::Gemm, width.div_ceil(64) * rows.div_ceil(64), numbers, &piece);
+                }
+                _ => self.weighted(Kernel::Dense, width.div_ceil(4) * rows.div_ceil(4), numbers, &piece),
+            }
         }
         Ok(())
+    }
+
+    /// The digits of a row of x, for codes of `bits` bits: once for all matrices that it meets.
+    fn digits(&mut self, x: &Value, bits: usize) -> u32 {
+        if let Some(&at) = self.digits.get(&(x.at, bits)) {
+            return at;
+        }
+        let at = self.room(16 + 2 * x.len());
+        self.op(Kernel::Digits, 1, [x.at, at, x.len() as u32, bits as u32]);
+        self.digits.insert((x.at, bits), at);
+        at
+    }
+
+    fn is_double(&self) -> bool {
+        self.room.precision == Precision::Double
     }
 
     /// What an earlier call has left at a place of the network.

@@ -389,3 +389,39 @@ fn sums_are_exact_for_every_input() {
             .unwrap_or_else(|e| panic!("{e}"));
     }
 }
+
+/// Shapes that go through the kernels for lone long rows and for many rows.
+#[test]
+fn large_products_give_the_bits_of_the_cpu() {
+    for gpu in gpus(&Options::default()) {
+        for [rows, depth, outs] in [[1, 1024, 70], [1, 2176, 33], [600, 50, 460], [512, 64, 512]] {
+            let layer =
+                format!(r#"{{"dense": {{"input_dim": {depth}, "output_dim": {outs}, "activation": "leaky_relu"}}}}"#);
+            let (fresh, mut used) = (GpuState::default(), std::collections::BTreeSet::new());
+            let plain = network(&[&layer], 21);
+            let x = tensor(&[rows, depth], 22);
+            let mut wide = x.data().to_vec();
+            let tiny = wide.iter().map(|v| f32::from_bits(v.to_bits() & 0x807f_ffff)).collect();
+            wide[5] = 3e38;
+            wide[6] = -1e-40;
+            let mut infinite = x.data().to_vec();
+            infinite[7] = f32::INFINITY;
+            let inputs = [x.data().to_vec(), wide, infinite, tiny, vec![0.0; rows * depth]];
+            for &dtype in Dtype::ALL {
+                for numerics in Numerics::ALL {
+                    let storage = Storage { dtype, numerics, vectors: Vectors::Float32 };
+                    let Ok(network) = plain.morph(&storage) else { continue };
+                    let tape = Tape::record(&network, std::slice::from_ref(&x), &fresh, gpu.room).expect("a tape");
+                    used.extend(tape.ops.iter().map(|op| op.kernel));
+                    for data in &inputs[..if rows == 1 { 5 } else { 1 }] {
+                        let x = Tensor::new(vec![rows, depth], data.clone()).expect("a tensor");
+                        agrees(&gpu, &network, &[x], &format!("{rows}×{depth}×{outs} in {dtype} {numerics}"));
+                    }
+                }
+            }
+            let special = if rows == 1 { &[Kernel::Gemv, Kernel::GemvNarrow][..] } else { &[Kernel::Gemm] };
+            let fits = rows * outs >= 1 << 18 || rows == 1;
+            assert!(special.iter().all(|kernel| used.contains(kernel) == fits), "{rows}×{depth}×{outs}: {used:?}");
+        }
+    }
+}
