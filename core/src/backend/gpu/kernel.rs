@@ -48,6 +48,7 @@ pub(crate) enum Kernel {
     KMeansMix,
     PlainGemv,
     PlainGemm,
+    PlainCopy,
 }
 
 macro_rules! shader {
@@ -95,6 +96,7 @@ impl Kernel {
             Kernel::KMeansMix => "kmeans_mix",
             Kernel::PlainGemv => "plain_gemv",
             Kernel::PlainGemm => "plain_gemm",
+            Kernel::PlainCopy => "plain_copy",
         }
     }
 
@@ -148,7 +150,7 @@ impl Kernel {
             Kernel::MhaPlace | Kernel::MhaScores | Kernel::MhaSoftmax | Kernel::MhaMix => {
                 &[NORM_ROW, ROW, shader!("layers/mha/gpu.wgsl")]
             }
-            Kernel::PlainGemv | Kernel::PlainGemm => &[shader!("backend/gpu/plain.wgsl")],
+            Kernel::PlainGemv | Kernel::PlainGemm | Kernel::PlainCopy => &[shader!("backend/gpu/plain.wgsl")],
             Kernel::SwiGlu => &[shader!("layers/swiglu/gpu.wgsl")],
             Kernel::Residual => &[shader!("layers/residual/gpu.wgsl")],
             Kernel::Softmax => &[ROW, shader!("layers/softmax/gpu.wgsl")],
@@ -165,7 +167,7 @@ impl Kernel {
     pub(super) fn per_group(self) -> u32 {
         match self {
             Kernel::Rnn | Kernel::Lstm | Kernel::Digits | Kernel::Gemm => 1,
-            Kernel::PlainGemv | Kernel::PlainGemm => 1,
+            Kernel::PlainGemv | Kernel::PlainGemm | Kernel::PlainCopy => 1,
             Kernel::Gemv => 32,
             Kernel::GemvNarrow => 4,
             _ => 64,
@@ -390,7 +392,8 @@ impl Kernel {
     fn invocations(self) -> u32 {
         match self {
             Kernel::Rnn | Kernel::Lstm => 128,
-            Kernel::Gemv | Kernel::Digits | Kernel::Gemm | Kernel::PlainGemm => 256,
+            Kernel::Digits | Kernel::Gemm | Kernel::PlainGemm | Kernel::PlainCopy => 256,
+            Kernel::Gemv => 288,
             _ => 64,
         }
     }
@@ -402,7 +405,7 @@ mod tests {
     #[test]
     fn every_kernel_translates() {
         let doubles = [Kernel::Twin, Kernel::Gemv, Kernel::Digits, Kernel::GemvNarrow];
-        let rest = [Kernel::Probe, Kernel::Gemm, Kernel::PlainGemv, Kernel::PlainGemm];
+        let rest = [Kernel::Probe, Kernel::Gemm, Kernel::PlainGemv, Kernel::PlainGemm, Kernel::PlainCopy];
         for &kernel in Kernel::WEIGHTED.iter().chain(Kernel::OTHERS).chain(&doubles).chain(&rest) {
             for precision in [Precision::Double, Precision::Single] {
                 if doubles.contains(&kernel) && precision == Precision::Single {

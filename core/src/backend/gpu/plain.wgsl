@@ -1,6 +1,16 @@
 // Products in f32, summed as is convenient: what exactness is measured against. Nothing else uses
 // them. Weights are f32 words. Arguments: rows, outputs, depth, y; x starts at 0.
 
+/// Copies words. Arguments: none.
+@compute @workgroup_size(256)
+fn plain_copy(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let at = (group.y * groups.x + group.x) * 1024u + local;
+    arena[at] = codes[at];
+    arena[at + 256u] = codes[at + 256u];
+    arena[at + 512u] = codes[at + 512u];
+    arena[at + 768u] = codes[at + 768u];
+}
+
 var<workgroup> lanes: array<f32, 64>;
 
 @compute @workgroup_size(64)

@@ -45,19 +45,27 @@ impl Gpu {
         })
     }
 
-    /// The same for copies of `bytes` bytes from one buffer to another.
+    /// The same for copies of `bytes` bytes by a kernel.
     ///
     /// # Errors
     /// [`crate::Error::Device`] when the device fails; those of `f`.
     pub fn repeated_copy<T>(&self, bytes: u64, f: impl FnOnce(Repeat<'_>) -> Result<T>) -> Result<T> {
-        let words = usize::try_from(bytes / 4).unwrap_or(usize::MAX >> 3);
-        let usage = wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-        let (from, to) = (self.buffer(words, usage), self.buffer(words, usage));
+        use wgpu::BufferUsages;
+        // A workgroup copies 16 KiB.
+        let groups = (bytes >> 14).max(1) as u32;
+        let words = (groups as usize) << 12;
+        let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
+        let (from, to) = (self.buffer(words, storage), self.buffer(words, storage));
+        let group = self.bind(&from, &to, &self.buffer(RECORD, storage), RECORD);
+        let pipeline = self.maker().make(Kernel::PlainCopy, Ruled::Plain).map_err(|what| self.fault(what))?;
         self.complaints()?;
         f(&|times| {
             let mut encoder = self.encoder();
-            for _ in 0..times {
-                encoder.copy_buffer_to_buffer(&from, 0, &to, 0, bytes / 4 * 4);
+            {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                pass.set_pipeline(&pipeline);
+                pass.set_bind_group(0, &group, &[0]);
+                (0..times).for_each(|_| pass.dispatch_workgroups(groups.min(32_768), groups.div_ceil(32_768), 1));
             }
             self.submit(encoder)
         })

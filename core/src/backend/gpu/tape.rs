@@ -382,7 +382,7 @@ impl<'n> Tape<'n> {
             let bias = if bias == NONE { NONE } else { bias + 2 * first as u32 };
             let numbers =
                 [rows as u32, width as u32, depth as u32, x.at, y, bias, activation, outs as u32, first as u32];
-            let whole = rows == 1 && width >= 32 && depth >= LONG && depth.is_multiple_of(128);
+            let whole = rows == 1 && width >= 32 && depth >= LONG && depth.is_multiple_of(256);
             match piece.rule {
                 Ruled::Single | Ruled::Half | Ruled::Bfloat if whole && self.is_double() => {
                     self.weighted(Kernel::Gemv, width, numbers, &piece);
@@ -393,7 +393,7 @@ impl<'n> Tape<'n> {
                     self.weighted(Kernel::GemvNarrow, width, numbers, &piece);
                 }
                 rule if rule != Ruled::Narrow && rows >= 64 && width >= 64 && rows * width >= MANY => {
-                    self.weighted(Kernel::Gemm, width.div_ceil(64) * rows.div_ceil(64), numbers, &piece);
+                    self.weighted(Kernel::Gemm, width.div_ceil(64) * rows.div_ceil(128), numbers, &piece);
                 }
                 _ => self.weighted(Kernel::Dense, width.div_ceil(4) * rows.div_ceil(4), numbers, &piece),
             }
@@ -406,8 +406,8 @@ impl<'n> Tape<'n> {
         if let Some(&at) = self.digits.get(&(x.at, bits)) {
             return at;
         }
-        let at = self.room(16 + 2 * x.len());
-        self.op(Kernel::Digits, 1, [x.at, at, x.len() as u32, bits as u32]);
+        let at = self.room(4 + 2 * x.len());
+        self.op(Kernel::Digits, x.len().div_ceil(1024), [x.at, at, x.len() as u32, bits as u32]);
         self.digits.insert((x.at, bits), at);
         at
     }

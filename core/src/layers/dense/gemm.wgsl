@@ -1,11 +1,13 @@
-// Many rows with many outputs: a workgroup makes 64 of each, an invocation four by four, from tiles
-// that are widened and decoded once. k ascends in every sum. Arguments: those of gpu.wgsl.
+// Many rows with many outputs: a workgroup makes 128 by 64, an invocation eight by four, from tiles
+// that are widened and decoded once and brought in one ahead. k ascends in every sum.
+// Arguments: those of gpu.wgsl.
 
-const SIDE: u32 = 64u;
-const DEEP: u32 = 16u;
+const TALL: u32 = 128u;
+const BROAD: u32 = 64u;
+const DEEP: u32 = 8u;
 
 var<workgroup> tile_rows: array<vec2<real>, 512>;
-var<workgroup> tile_outs: array<vec2<real>, 512>;
+var<workgroup> tile_outs: array<vec2<real>, 256>;
 
 /// s + x w. Where w needs no more digits than f32 has, the product is exact and may be fused.
 fn accumulated(x: real, w: real4, s: real4) -> real4 {
@@ -15,78 +17,125 @@ fn accumulated(x: real, w: real4, s: real4) -> real4 {
     return real4(fma(x, w.x, s.x), fma(x, w.y, s.y), fma(x, w.z, s.z), fma(x, w.w, s.w));
 }
 
+/// Four elements of a row of x from `k` on, zeros beyond `n`.
+fn some_x(x: u32, k: u32, n: u32, aligned: bool) -> real4 {
+    if (aligned && k + 4u <= n) {
+        return load4(x + k);
+    }
+    var v = real4();
+    for (var j = 0u; j < 4u && k + j < n; j += 1u) {
+        v[j] = load(x + k + j);
+    }
+    return v;
+}
+
+/// Two weights of an output.
+fn some_w(s: Store, w: u32, k: u32, n: u32) -> vec2<real> {
+    var v = vec2<real>();
+    if (k < n) {
+        v.x = weight(s, w + k);
+    }
+    if (k + 1u < n) {
+        v.y = weight(s, w + k + 1u);
+    }
+    return v;
+}
+
 @compute @workgroup_size(256)
 fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let unused = begin(group, groups, 0u);
     let rows = arg(0u);
     let outs = arg(1u);
     let depth = arg(2u);
-    let across = (outs + SIDE - 1u) / SIDE;
+    let across = (outs + BROAD - 1u) / BROAD;
     let block = group.y * groups.x + group.x;
-    let r0 = block / across * SIDE;
-    let o0 = block % across * SIDE;
+    let r0 = block / across * TALL;
+    let o0 = block % across * BROAD;
     if (r0 >= rows) {
         return;
     }
     let s = store_at(9u);
     let ty = local / 16u;
     let tx = local % 16u;
-    // Each invocation brings four elements of a row, and of an output, in.
-    let row = local / 4u;
-    let k4 = local % 4u * 4u;
+    // Each invocation brings in four elements of a row, and two weights of an output. Neighbours take
+    // neighbouring rows, so that they do not meet in one bank.
+    let row = local % TALL;
+    let kx = local / TALL * 4u;
+    let out = local % BROAD;
+    let kw = local / BROAD * 2u;
     let x = arg(3u) + min(r0 + row, rows - 1u) * depth;
-    let w = min(o0 + row, outs - 1u) * depth;
+    let w = min(o0 + out, outs - 1u) * depth;
     let aligned = ((depth | arg(3u)) & 3u) == 0u;
     var a = real4();
     var b = real4();
     var c = real4();
     var d = real4();
+    var e = real4();
+    var f = real4();
+    var g = real4();
+    var h = real4();
+    var xs = some_x(x, kx, depth, aligned);
+    var ws = some_w(s, w, kw, depth);
     for (var k0 = 0u; k0 < depth; k0 += DEEP) {
-        var xs = real4();
-        var ws = real4();
-        let k = k0 + k4;
-        if (aligned && k + 4u <= depth) {
-            xs = load4(x + k);
-            ws = weight4(s, w + k);
-        } else {
-            for (var j = 0u; j < 4u; j += 1u) {
-                if (k + j < depth) {
-                    xs[j] = load(x + k + j);
-                    ws[j] = weight(s, w + k + j);
-                }
-            }
-        }
         workgroupBarrier();
-        for (var j = 0u; j < 4u; j += 1u) {
-            tile_rows[(k4 + j) * 32u + row / 2u][row % 2u] = xs[j];
-            tile_outs[(k4 + j) * 32u + row / 2u][row % 2u] = ws[j];
-        }
+        tile_rows[kx * 64u + row / 2u][row % 2u] = xs.x;
+        tile_rows[(kx + 1u) * 64u + row / 2u][row % 2u] = xs.y;
+        tile_rows[(kx + 2u) * 64u + row / 2u][row % 2u] = xs.z;
+        tile_rows[(kx + 3u) * 64u + row / 2u][row % 2u] = xs.w;
+        tile_outs[kw * 32u + out / 2u][out % 2u] = ws.x;
+        tile_outs[(kw + 1u) * 32u + out / 2u][out % 2u] = ws.y;
         workgroupBarrier();
+        if (k0 + DEEP < depth) {
+            xs = some_x(x, k0 + DEEP + kx, depth, aligned);
+            ws = some_w(s, w, k0 + DEEP + kw, depth);
+        }
         for (var j = 0u; j < min(DEEP, depth - k0); j += 1u) {
-            let p = tile_rows[j * 32u + 2u * ty];
-            let q = tile_rows[j * 32u + 2u * ty + 1u];
-            let u = tile_outs[j * 32u + 2u * tx];
-            let v = tile_outs[j * 32u + 2u * tx + 1u];
+            let p = tile_rows[j * 64u + 4u * ty];
+            let q = tile_rows[j * 64u + 4u * ty + 1u];
+            let t = tile_rows[j * 64u + 4u * ty + 2u];
+            let z = tile_rows[j * 64u + 4u * ty + 3u];
+            // Outputs tx, tx + 16, …: pairs of neighbours are read at once.
+            let u = tile_outs[j * 32u + tx];
+            let v = tile_outs[j * 32u + 16u + tx];
             let column = real4(u.x, u.y, v.x, v.y);
             a = accumulated(p.x, column, a);
             b = accumulated(p.y, column, b);
             c = accumulated(q.x, column, c);
             d = accumulated(q.y, column, d);
+            e = accumulated(t.x, column, e);
+            f = accumulated(t.y, column, f);
+            g = accumulated(z.x, column, g);
+            h = accumulated(z.y, column, h);
         }
     }
-    gemm_put(r0 + 4u * ty, o0 + 4u * tx, a);
-    gemm_put(r0 + 4u * ty + 1u, o0 + 4u * tx, b);
-    gemm_put(r0 + 4u * ty + 2u, o0 + 4u * tx, c);
-    gemm_put(r0 + 4u * ty + 3u, o0 + 4u * tx, d);
+    let r = r0 + 8u * ty;
+    let o = o0 + 2u * tx;
+    gemm_put(r, o, a);
+    gemm_put(r + 1u, o, b);
+    gemm_put(r + 2u, o, c);
+    gemm_put(r + 3u, o, d);
+    gemm_put(r + 4u, o, e);
+    gemm_put(r + 5u, o, f);
+    gemm_put(r + 6u, o, g);
+    gemm_put(r + 7u, o, h);
 }
 
+/// Outputs o, o + 1, o + 32 and o + 33 of a row.
 fn gemm_put(r: u32, o: u32, sums: real4) {
-    for (var j = 0u; r < arg(0u) && j < 4u && o + j < arg(1u); j += 1u) {
-        let at = r * arg(7u) + arg(8u) + o + j;
-        if (arg(6u) == 0xffu) {
-            set_wide(arg(4u) + 2u * at, sums[j]);
-        } else {
-            set_bits(arg(4u) + at, activate(arg(6u), narrow(sums[j] + shift(arg(5u), o + j))));
-        }
+    gemm_one(r, o, sums.x);
+    gemm_one(r, o + 1u, sums.y);
+    gemm_one(r, o + 32u, sums.z);
+    gemm_one(r, o + 33u, sums.w);
+}
+
+fn gemm_one(r: u32, o: u32, sum: real) {
+    if (r >= arg(0u) || o >= arg(1u)) {
+        return;
+    }
+    let at = r * arg(7u) + arg(8u) + o;
+    if (arg(6u) == 0xffu) {
+        set_wide(arg(4u) + 2u * at, sum);
+    } else {
+        set_bits(arg(4u) + at, activate(arg(6u), narrow(sum + shift(arg(5u), o))));
     }
 }

@@ -1,26 +1,24 @@
 // One row of x with many outputs. Sums run with k ascending, as everywhere, so that one invocation
-// makes one output; the whole workgroup brings its codes in, a tile ahead.
+// makes one output: the last 32 of a workgroup do nothing else. The other 256 bring codes in, four
+// tiles ahead, and make products, which are exact in f64.
 //
-// Weights come as w 2^-896, whose bits are those of the f32 moved apart, and x as x 2^895: exact
+// Weights are taken as w 2^-896, whose bits are those of the f32 moved apart, and x as x 2^895: exact
 // powers of two, so that no sum is rounded otherwise. Arguments: those of gpu.wgsl.
 
-/// Outputs of a workgroup, elements of a tile, and quadruples of words from one row of it to the next.
+/// Outputs of a workgroup, elements of a tile, those that make products, and where the second tile stands.
 const OUTS: u32 = 32u;
-const STEP: u32 = 128u;
-const PITCH: u32 = 33u;
+const STEP: u32 = 64u;
+const MAKERS: u32 = 256u;
+const OTHER: u32 = 1024u;
 
 /// 2^895.
 const X_SCALE: f64 = 2.6414726556783262e+269lf;
 
-var<workgroup> tile_words: array<vec4<u32>, 1056>;
-var<workgroup> tile_x: array<vec2<f64>, 64>;
+var<workgroup> products: array<vec2<f64>, 2048>;
 
-/// Words that STEP codes of this type take.
-fn step_words() -> u32 {
-    if (RULE == HALF || RULE == BFLOAT) {
-        return STEP / 2u;
-    }
-    return STEP;
+/// Where two products stand; outputs change places so that writers do not meet in one bank.
+fn place(buffer: u32, pair: u32, o: u32) -> u32 {
+    return buffer + pair * OUTS + (o ^ ((pair >> 1u) & 7u));
 }
 
 /// f32 bits as that number times 2^-896.
@@ -28,28 +26,76 @@ fn lifted(b: u32) -> f64 {
     return joined(b << 29u, (b & 0x80000000u) | ((b >> 3u) & 0x0fffffffu));
 }
 
-/// Four weights from words of a tile.
-fn lifted4(row: u32, k: u32) -> vec4<f64> {
-    if (RULE == HALF || RULE == BFLOAT) {
-        let both = tile_words[row + k / 8u];
-        let words = select(both.xy, both.zw, (k & 4u) != 0u);
-        if (RULE == BFLOAT) {
-            return vec4<f64>(lifted(words.x << 16u), lifted(words.x & 0xffff0000u), lifted(words.y << 16u), lifted(words.y & 0xffff0000u));
-        }
-        let a = unpack2x16float(words.x);
-        let b = unpack2x16float(words.y);
-        return vec4<f64>(
-            lifted(bitcast<u32>(a.x)),
-            lifted(bitcast<u32>(a.y)),
-            lifted(bitcast<u32>(b.x)),
-            lifted(bitcast<u32>(b.y)),
-        );
-    }
-    let words = tile_words[row + k / 4u];
-    return vec4<f64>(lifted(words.x), lifted(words.y), lifted(words.z), lifted(words.w));
+/// Whether codes are half as wide as f32.
+fn is_short() -> bool {
+    return RULE == HALF || RULE == BFLOAT;
 }
 
-@compute @workgroup_size(256)
+/// Two codes of a word as f32 bits.
+fn pair(word: u32) -> vec2<u32> {
+    if (RULE == BFLOAT) {
+        return vec2<u32>(word << 16u, word & 0xffff0000u);
+    }
+    return bitcast<vec2<u32>>(unpack2x16float(word));
+}
+
+/// Makes the products of two codes with x at `k`, which is even within the tile.
+fn make(buffer: u32, x: u32, k: u32, o: u32, codes_of: vec2<u32>) {
+    let a = load(x + k) * X_SCALE;
+    let b = load(x + k + 1u) * X_SCALE;
+    products[place(buffer, (k % STEP) / 2u, o)] = vec2<f64>(a * lifted(codes_of.x), b * lifted(codes_of.y));
+}
+
+/// The codes of one invocation in one tile: eight of 16 bits, or four and four that are 32 elements on.
+struct Codes {
+    a: vec4<u32>,
+    b: vec4<u32>,
+}
+
+fn bring(s: Store, row: u32, q: u32, tile: u32, tiles: u32) -> Codes {
+    let t = min(tile, tiles - 1u);
+    if (is_short()) {
+        return Codes(code_words(s, row + t * 32u + 4u * q), vec4<u32>());
+    }
+    return Codes(code_words(s, row + t * 64u + 4u * q), code_words(s, row + t * 64u + 32u + 4u * q));
+}
+
+fn put(buffer: u32, x: u32, q: u32, o: u32, tile: u32, c: Codes) {
+    let k = tile * STEP;
+    if (is_short()) {
+        make(buffer, x, k + 8u * q, o, pair(c.a.x));
+        make(buffer, x, k + 8u * q + 2u, o, pair(c.a.y));
+        make(buffer, x, k + 8u * q + 4u, o, pair(c.a.z));
+        make(buffer, x, k + 8u * q + 6u, o, pair(c.a.w));
+    } else {
+        make(buffer, x, k + 4u * q, o, c.a.xy);
+        make(buffer, x, k + 4u * q + 2u, o, c.a.zw);
+        make(buffer, x, k + 32u + 4u * q, o, c.b.xy);
+        make(buffer, x, k + 32u + 4u * q + 2u, o, c.b.zw);
+    }
+}
+
+/// The sum with a tile of products more.
+fn summed(before: f64, buffer: u32, o: u32) -> f64 {
+    var sum = before;
+    for (var k = 0u; k < STEP / 2u; k += 8u) {
+        let a = products[place(buffer, k, o)];
+        let b = products[place(buffer, k + 1u, o)];
+        let c = products[place(buffer, k + 2u, o)];
+        let d = products[place(buffer, k + 3u, o)];
+        let e = products[place(buffer, k + 4u, o)];
+        let f = products[place(buffer, k + 5u, o)];
+        let g = products[place(buffer, k + 6u, o)];
+        let h = products[place(buffer, k + 7u, o)];
+        sum = (((sum + a.x) + a.y) + b.x) + b.y;
+        sum = (((sum + c.x) + c.y) + d.x) + d.y;
+        sum = (((sum + e.x) + e.y) + f.x) + f.y;
+        sum = (((sum + g.x) + g.y) + h.x) + h.y;
+    }
+    return sum;
+}
+
+@compute @workgroup_size(288)
 fn gemv(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let unused = begin(group, groups, 0u);
     let first = (group.y * groups.x + group.x) * OUTS;
@@ -60,64 +106,62 @@ fn gemv(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         return;
     }
     let s = store_at(9u);
-    // Eight invocations bring one row in: each every eighth quadruple of words.
-    let row = local / 8u;
-    let o = min(first + row, outs - 1u);
-    let row_words = o * (depth >> s.log_per_word);
-    let quads = step_words() / 4u;
-    let per = quads / 8u;
+    let makes = local < MAKERS;
+    let q = local % 8u;
+    let o = min(local / 8u, OUTS - 1u);
+    let row = min(first + o, outs - 1u) * (depth >> s.log_per_word);
     let tiles = depth / STEP;
-    var ahead: array<vec4<u32>, 4>;
-    for (var j = 0u; j < per; j += 1u) {
-        ahead[j] = code_words(s, row_words + 4u * (local % 8u + 8u * j));
+    let lane = local % 32u;
+    var c0 = bring(s, row, q, 0u, tiles);
+    var c1 = bring(s, row, q, 1u, tiles);
+    var c2 = bring(s, row, q, 2u, tiles);
+    var c3 = bring(s, row, q, 3u, tiles);
+    if (makes) {
+        put(0u, x, q, o, 0u, c0);
+        c0 = bring(s, row, q, 4u, tiles);
     }
-    var ahead_x = vec2<f64>();
-    if (local < STEP / 2u) {
-        ahead_x = vec2<f64>(load(x + 2u * local), load(x + 2u * local + 1u)) * X_SCALE;
-    }
+    workgroupBarrier();
     var sum = 0.0lf;
-    for (var tile = 0u; tile < tiles; tile += 1u) {
-        for (var j = 0u; j < per; j += 1u) {
-            tile_words[row * PITCH + local % 8u + 8u * j] = ahead[j];
-        }
-        if (local < STEP / 2u) {
-            tile_x[local] = ahead_x;
+    // Four tiles to a round, so that no array of codes is indexed.
+    for (var tile = 0u; tile < tiles; tile += 4u) {
+        if (makes) {
+            put(OTHER, x, q, o, tile + 1u, c1);
+            c1 = bring(s, row, q, tile + 5u, tiles);
+        } else {
+            sum = summed(sum, 0u, lane);
         }
         workgroupBarrier();
-        let next = tile + 1u;
-        if (next < tiles) {
-            for (var j = 0u; j < per; j += 1u) {
-                ahead[j] = code_words(s, row_words + next * step_words() + 4u * (local % 8u + 8u * j));
-            }
-            if (local < STEP / 2u) {
-                let at = x + next * STEP + 2u * local;
-                ahead_x = vec2<f64>(load(at), load(at + 1u)) * X_SCALE;
-            }
+        if (makes) {
+            put(0u, x, q, o, tile + 2u, c2);
+            c2 = bring(s, row, q, tile + 6u, tiles);
+        } else {
+            sum = summed(sum, OTHER, lane);
         }
-        if (local < OUTS) {
-            let mine = local * PITCH;
-            for (var k = 0u; k < STEP; k += 16u) {
-                for (var q = 0u; q < 16u; q += 4u) {
-                    let w = lifted4(mine, k + q);
-                    let a = tile_x[(k + q) / 2u];
-                    let b = tile_x[(k + q) / 2u + 1u];
-                    // Products are exact, so that it makes no difference whether they are fused.
-                    sum = fma(a.x, w.x, sum);
-                    sum = fma(a.y, w.y, sum);
-                    sum = fma(b.x, w.z, sum);
-                    sum = fma(b.y, w.w, sum);
-                }
+        workgroupBarrier();
+        if (makes) {
+            put(OTHER, x, q, o, tile + 3u, c3);
+            c3 = bring(s, row, q, tile + 7u, tiles);
+        } else {
+            sum = summed(sum, 0u, lane);
+        }
+        workgroupBarrier();
+        if (makes) {
+            if (tile + 4u < tiles) {
+                put(0u, x, q, o, tile + 4u, c0);
+                c0 = bring(s, row, q, tile + 8u, tiles);
             }
+        } else {
+            sum = summed(sum, OTHER, lane);
         }
         workgroupBarrier();
     }
-    if (local < OUTS && first + local < outs) {
-        let at = arg(8u) + first + local;
+    if (!makes && first + lane < outs) {
+        let at = arg(8u) + first + lane;
         let v = sum * 2.0lf;
         if (arg(6u) == 0xffu) {
             set_wide(arg(4u) + 2u * at, v);
         } else {
-            set_bits(arg(4u) + at, activate(arg(6u), narrow(v + shift(arg(5u), first + local))));
+            set_bits(arg(4u) + at, activate(arg(6u), narrow(v + shift(arg(5u), first + lane))));
         }
     }
 }

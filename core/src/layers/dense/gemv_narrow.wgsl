@@ -3,10 +3,11 @@
 // digits of base 256; `gemv_narrow` sums products of digits and codes in integers, in any order, and
 // rounds once. A row whose numbers lie too far apart is summed element by element.
 
-/// Digits of a number; the bits that they reach; words of the header that stands before them.
+/// Digits of a number; the bits that they reach; words of the header that stands before them: whether
+/// the row is cut, and the exponent of its unit.
 const DIGITS: u32 = 7u;
 const REACH: i32 = 54;
-const HEADER: u32 = 16u;
+const HEADER: u32 = 4u;
 
 /// Exponents of the lowest and above the highest bit of f32 bits that are not 0, in units of 2^-149.
 fn span(b: u32) -> vec2<i32> {
@@ -16,98 +17,86 @@ fn span(b: u32) -> vec2<i32> {
     return vec2<i32>(e + i32(firstTrailingBit(m)), e + 32 - i32(countLeadingZeros(m)));
 }
 
-var<workgroup> lows: array<atomic<i32>, 1>;
-var<workgroup> highs: array<atomic<i32>, 1>;
+var<workgroup> lowest: atomic<i32>;
+var<workgroup> highest: atomic<i32>;
 var<workgroup> odd: atomic<u32>;
-var<workgroup> sums: array<atomic<i32>, 7>;
 
-/// Arguments: x, where the digits go, elements, bits of a code. The header: whether the row is cut,
-/// the lowest exponent, and the sum of each digit.
+/// A number in units of 2^(low - 149), with 128 added to each digit: then digits are the bytes of a
+/// two's complement number.
+fn moved(b: u32, low: i32) -> u64 {
+    let biased = (b >> 23u) & 0xffu;
+    let m = select((b & 0x7fffffu) | 0x800000u, b & 0x7fffffu, biased == 0u);
+    let e = select(i32(biased) - 1, 0, biased == 0u);
+    var whole = 0li;
+    if (m != 0u) {
+        whole = select(i64(m) << u32(max(e - low, 0)), i64(m >> u32(max(low - e, 0))), e < low);
+    }
+    return bitcast<u64>(select(whole, -whole, (b >> 31u) == 1u) + 0x0080808080808080li);
+}
+
+/// Arguments: x, where the digits go, elements, bits of a code. Every workgroup looks at the whole
+/// row, and cuts 1024 elements of it.
 @compute @workgroup_size(256)
 fn digits(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let unused = begin(group, groups, 0u);
     let x = arg(0u);
     let out = arg(1u);
     let n = arg(2u);
-    let width = arg(3u);
     if (local == 0u) {
-        atomicStore(&lows[0], 1000);
-        atomicStore(&highs[0], -1000);
+        atomicStore(&lowest, 1000);
+        atomicStore(&highest, -1000);
         atomicStore(&odd, 0u);
-    }
-    if (local < DIGITS) {
-        atomicStore(&sums[local], 0);
     }
     workgroupBarrier();
     var low = 1000;
     var high = -1000;
-    for (var k = local; k < n; k += 256u) {
-        let b = bits(x + k);
-        if (((b >> 23u) & 0xffu) == 0xffu) {
-            atomicStore(&odd, 1u);
-        } else if ((b << 1u) != 0u) {
-            let ends = span(b);
-            low = min(low, ends.x);
-            high = max(high, ends.y);
+    for (var k = 4u * local; k < n; k += 1024u) {
+        let four = arena[(base + x + k) >> 2u];
+        for (var j = 0u; j < 4u; j += 1u) {
+            let b = four[j];
+            if (((b >> 23u) & 0xffu) == 0xffu) {
+                atomicStore(&odd, 1u);
+            } else if ((b << 1u) != 0u) {
+                let ends = span(b);
+                low = min(low, ends.x);
+                high = max(high, ends.y);
+            }
         }
     }
-    atomicMin(&lows[0], low);
-    atomicMax(&highs[0], high);
+    atomicMin(&lowest, low);
+    atomicMax(&highest, high);
     workgroupBarrier();
-    low = atomicLoad(&lows[0]);
-    high = atomicLoad(&highs[0]);
+    low = atomicLoad(&lowest);
+    high = atomicLoad(&highest);
     let is_cut = atomicLoad(&odd) == 0u && high - low <= REACH;
-    // A word holds codes of `per_byte` steps, four at a time.
-    let per_byte = 8u / width;
-    var mine = array<i32, 7>();
-    for (var quad = local; is_cut && quad < n / 4u; quad += 256u) {
-        let word = quad / per_byte;
-        let step = quad % per_byte;
-        var packed = array<u32, 7>();
-        for (var byte = 0u; byte < 4u; byte += 1u) {
-            let b = bits(x + (word * 4u + byte) * per_byte + step);
-            let biased = (b >> 23u) & 0xffu;
-            let m = select((b & 0x7fffffu) | 0x800000u, b & 0x7fffffu, biased == 0u);
-            let e = select(i32(biased) - 1, 0, biased == 0u);
-            var whole = 0li;
-            if (m != 0u) {
-                if (e < low) {
-                    whole = i64(m >> u32(low - e));
-                } else {
-                    whole = i64(m) << u32(e - low);
-                }
-            }
-            whole = select(whole, -whole, (b >> 31u) == 1u);
-            // With 128 added to every digit, digits are the bytes of a two's complement number.
-            let moved = bitcast<u64>(whole + 0x0080808080808080li);
-            for (var d = 0u; d < DIGITS; d += 1u) {
-                let digit = u32((moved >> (8u * d)) & 0xfflu) ^ 0x80u;
-                packed[d] = packed[d] | (digit << (8u * byte));
-                mine[d] += i32(digit << 24u) >> 24u;
-            }
-        }
-        for (var d = 0u; d < DIGITS; d += 1u) {
-            set_bits(out + HEADER + 8u * quad + d, packed[d]);
-        }
-        set_bits(out + HEADER + 8u * quad + 7u, 0u);
-    }
-    for (var d = 0u; d < DIGITS; d += 1u) {
-        atomicAdd(&sums[d], mine[d]);
-    }
-    workgroupBarrier();
-    if (local == 0u) {
+    let part = group.y * groups.x + group.x;
+    if (part == 0u && local == 0u) {
         set_bits(out, select(0u, 1u, is_cut));
         set_bits(out + 1u, bitcast<u32>(select(low, 0, low > high) - 149));
     }
-    if (local < DIGITS) {
-        set_bits(out + 2u + local, bitcast<u32>(atomicLoad(&sums[local])));
+    let quad = part * 256u + local;
+    if (!is_cut || quad >= n / 4u) {
+        return;
+    }
+    // A word holds codes of `per_byte` steps, four at a time.
+    let per_byte = 8u / arg(3u);
+    let at = x + quad / per_byte * 4u * per_byte + quad % per_byte;
+    let a = moved(bits(at), low);
+    let b = moved(bits(at + per_byte), low);
+    let c = moved(bits(at + 2u * per_byte), low);
+    let d = moved(bits(at + 3u * per_byte), low);
+    for (var digit = 0u; digit < 8u; digit += 1u) {
+        let shift = 8u * digit;
+        let four = vec4<u32>(u32((a >> shift) & 0xfflu), u32((b >> shift) & 0xfflu), u32((c >> shift) & 0xfflu), u32((d >> shift) & 0xfflu));
+        let word = (four.x | (four.y << 8u) | (four.z << 16u) | (four.w << 24u)) ^ 0x80808080u;
+        set_bits(out + HEADER + 8u * quad + digit, select(0u, word, digit < DIGITS));
     }
 }
 
 /// Outputs of a workgroup.
 const ROWS: u32 = 4u;
 
-var<workgroup> partial: array<i32, 1792>;
+var<workgroup> partial: array<i32, 2240>;
 
 /// `high 2^32 + low` rounded once, times 2^e.
 fn rounded(high: i64, low: i64, e: i32) -> f64 {
@@ -150,6 +139,65 @@ fn step_codes(word: u32, width: u32, step: u32, sign: u32) -> u32 {
     return ((word >> (8u - width - width * step)) & mask) ^ sign;
 }
 
+/// Sums of digits with one output: digits 0 to 3, and 4 to 6.
+struct Digits {
+    a: vec4<i32>,
+    b: vec4<i32>,
+}
+
+fn plus_codes(sums: Digits, a: vec4<u32>, b: vec4<u32>, codes_of: u32) -> Digits {
+    return Digits(
+        sums.a + vec4<i32>(
+            dot4I8Packed(a.x, codes_of),
+            dot4I8Packed(a.y, codes_of),
+            dot4I8Packed(a.z, codes_of),
+            dot4I8Packed(a.w, codes_of),
+        ),
+        sums.b + vec4<i32>(
+            dot4I8Packed(b.x, codes_of),
+            dot4I8Packed(b.y, codes_of),
+            dot4I8Packed(b.z, codes_of),
+            0,
+        ),
+    );
+}
+
+/// Sums of four outputs, and of the digits themselves.
+struct Five {
+    first: Digits,
+    second: Digits,
+    third: Digits,
+    fourth: Digits,
+    ones: Digits,
+}
+
+/// A word of each output with the digits that it meets, which start at `at`.
+fn plus_words(sums: Five, words: vec4<u32>, at: u32, width: u32, sign: u32) -> Five {
+    var five = sums;
+    let per_byte = 8u / width;
+    for (var step = 0u; step < per_byte; step += 1u) {
+        let a = arena[(base + at + 8u * step) >> 2u];
+        let b = arena[(base + at + 8u * step + 4u) >> 2u];
+        five.first = plus_codes(five.first, a, b, step_codes(words.x, width, step, sign));
+        five.second = plus_codes(five.second, a, b, step_codes(words.y, width, step, sign));
+        five.third = plus_codes(five.third, a, b, step_codes(words.z, width, step, sign));
+        five.fourth = plus_codes(five.fourth, a, b, step_codes(words.w, width, step, sign));
+        five.ones = plus_codes(five.ones, a, b, 0x01010101u);
+    }
+    return five;
+}
+
+fn share(row: u32, local: u32, sums: Digits) {
+    let at = row * DIGITS * 64u + local;
+    partial[at] = sums.a.x;
+    partial[at + 64u] = sums.a.y;
+    partial[at + 128u] = sums.a.z;
+    partial[at + 192u] = sums.a.w;
+    partial[at + 256u] = sums.b.x;
+    partial[at + 320u] = sums.b.y;
+    partial[at + 384u] = sums.b.z;
+}
+
 @compute @workgroup_size(64)
 fn gemv_narrow(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let unused = begin(group, groups, 0u);
@@ -167,38 +215,29 @@ fn gemv_narrow(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
     // Signed codes count from the smallest number, eight-bit ones are signed bytes.
     let smallest = select(0u, 1u << (width - 1u), s.signed != (width == 8u)) * 0x01010101u;
     let row_words = depth >> s.log_per_word;
-    var acc = array<array<i32, 7>, 4>();
+    let row = min(vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(outs - 1u)) * row_words;
+    let none = Digits(vec4<i32>(), vec4<i32>());
+    var five = Five(none, none, none, none, none);
     for (var w = 4u * local; is_cut && w < row_words; w += 256u) {
-        var words: array<vec4<u32>, 4>;
-        for (var r = 0u; r < ROWS; r += 1u) {
-            words[r] = code_words(s, min(first + r, outs - 1u) * row_words + w);
-        }
-        for (var j = 0u; j < 4u; j += 1u) {
-            for (var step = 0u; step < per_byte; step += 1u) {
-                let at = digits_at + 8u * ((w + j) * per_byte + step);
-                let a = arena[(base + at) >> 2u];
-                let b = arena[(base + at + 4u) >> 2u];
-                for (var r = 0u; r < ROWS; r += 1u) {
-                    let c = step_codes(words[r][j], width, step, smallest);
-                    acc[r][0] += dot4I8Packed(a.x, c);
-                    acc[r][1] += dot4I8Packed(a.y, c);
-                    acc[r][2] += dot4I8Packed(a.z, c);
-                    acc[r][3] += dot4I8Packed(a.w, c);
-                    acc[r][4] += dot4I8Packed(b.x, c);
-                    acc[r][5] += dot4I8Packed(b.y, c);
-                    acc[r][6] += dot4I8Packed(b.z, c);
-                }
-            }
-        }
+        let a = code_words(s, row.x + w);
+        let b = code_words(s, row.y + w);
+        let c = code_words(s, row.z + w);
+        let d = code_words(s, row.w + w);
+        let at = digits_at + 8u * w * per_byte;
+        let next = 8u * per_byte;
+        five = plus_words(five, vec4<u32>(a.x, b.x, c.x, d.x), at, width, smallest);
+        five = plus_words(five, vec4<u32>(a.y, b.y, c.y, d.y), at + next, width, smallest);
+        five = plus_words(five, vec4<u32>(a.z, b.z, c.z, d.z), at + 2u * next, width, smallest);
+        five = plus_words(five, vec4<u32>(a.w, b.w, c.w, d.w), at + 3u * next, width, smallest);
     }
-    for (var r = 0u; r < ROWS; r += 1u) {
-        for (var d = 0u; d < DIGITS; d += 1u) {
-            partial[(r * DIGITS + d) * 64u + local] = acc[r][d];
-        }
-    }
+    share(0u, local, five.first);
+    share(1u, local, five.second);
+    share(2u, local, five.third);
+    share(3u, local, five.fourth);
+    share(4u, local, five.ones);
     workgroupBarrier();
     // One invocation adds up each digit of each output, one more joins the digits.
-    if (local < ROWS * DIGITS) {
+    if (local < 5u * DIGITS) {
         var all = 0;
         for (var i = 0u; i < 64u; i += 1u) {
             // Each starts elsewhere, so that they do not meet in one bank.
@@ -227,7 +266,7 @@ fn gemv_narrow(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
         var low = 0li;
         var high = 0li;
         for (var d = 0u; d < DIGITS; d += 1u) {
-            let sum = factor * i64(partial[(local * DIGITS + d) * 64u]) + offset * i64(bitcast<i32>(bits(arg(9u) + 2u + d)));
+            let sum = factor * i64(partial[(local * DIGITS + d) * 64u]) + offset * i64(partial[(ROWS * DIGITS + d) * 64u]);
             if (d < 4u) {
                 low += sum << (8u * d);
             } else {
