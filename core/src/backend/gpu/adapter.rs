@@ -23,6 +23,11 @@ impl Adapter {
         self.inner.get_info().backend == wgpu::Backend::Vulkan
     }
 
+    /// Turns of loops that an invocation may take.
+    pub(super) fn turns(&self) -> usize {
+        if self.name == "llvmpipe" { 65_000 } else { usize::MAX }
+    }
+
     /// What it can do, as reports and `bedrock gpu probe` name it.
     #[must_use]
     pub fn capabilities(&self) -> Vec<(&'static str, String)> {

@@ -42,6 +42,8 @@ pub struct Room {
     pub binding: usize,
     /// The arithmetic of the kernels.
     pub precision: Precision,
+    /// Turns of loops that an invocation may take: llvmpipe ends loops after 65,535, without a word.
+    pub turns: usize,
 }
 
 /// An f32 array in the arena.
@@ -197,6 +199,17 @@ impl<'n> Tape<'n> {
             false => Err(layer.error(Problem::NotOnDevice(format!(
                 "the arrays up to here take {} words, more than the {} of a binding; run fewer samples at a time",
                 self.words, self.room.binding
+            )))),
+        }
+    }
+
+    /// Refuses a layer whose invocations would take more turns of loops than the device allows.
+    pub(crate) fn within(&self, layer: &Layer, turns: usize) -> Result<()> {
+        match turns <= self.room.turns {
+            true => Ok(()),
+            false => Err(layer.error(Problem::NotOnDevice(format!(
+                "an invocation would take about {turns} turns of loops; this driver ends them after {}",
+                self.room.turns
             )))),
         }
     }
@@ -377,6 +390,7 @@ impl<'n> Tape<'n> {
         let store = &layer.weights()[&weight];
         let (outs, depth) = store.extents();
         let rows = x.len() / depth.max(1);
+        self.within(layer, depth)?;
         for piece in self.pieces(layer, store, Sums::Exact)? {
             let (first, width) = (piece.rows.start, piece.rows.len());
             let bias = if bias == NONE { NONE } else { bias + 2 * first as u32 };

@@ -198,6 +198,7 @@ impl<const N: usize> Family for ConvSpec<N> {
         let batch = layer.units(&x.shape, "samples", volume * self.in_channels)?;
         let out = self.output_extents();
         let positions: usize = out.iter().product();
+        tape.within(layer, self.window().saturating_mul(2))?;
         let y = tape.value([batch, self.filters].into_iter().chain(out.iter().copied()).collect());
         let bias = tape.vector(layer, Role::Bias)?;
         for piece in tape.pieces(layer, &layer.weights()[&Role::Weight], Sums::Exact)? {

@@ -147,6 +147,7 @@ impl<const N: usize> Family for ConvTransposedSpec<N> {
         let batch = layer.units(&x.shape, "samples", volume * self.in_channels)?;
         let out = self.output_extents();
         let positions: usize = out.iter().product();
+        tape.within(layer, volume.saturating_mul(self.in_channels).saturating_mul(2))?;
         let y = tape.value([batch, self.filters].into_iter().chain(out.iter().copied()).collect());
         let bias = tape.vector(layer, Role::Bias)?;
         for piece in tape.pieces(layer, &layer.weights()[&Role::Weight], Sums::Rounded)? {

@@ -103,6 +103,7 @@ impl Family for KMeansSpec {
     fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
         let (d, clusters) = (self.input_dim, self.num_clusters);
         let rows = layer.units(&x.shape, "rows", d)?;
+        tape.within(layer, d.max(clusters.saturating_mul(4)))?;
         let centers = tape.whole(layer, &layer.weights()[&Role::Centers], Sums::Rounded)?;
         let assignments = tape.value(leading(&x.shape, d, rows, clusters));
         let [low, high] = tape.real(2.0 * self.temperature * self.temperature);

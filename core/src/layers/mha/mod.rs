@@ -319,6 +319,7 @@ impl Family for MhaSpec {
         let turns: Vec<u32> = table.iter().flat_map(|&(cos, sin)| [cos.to_bits(), sin.to_bits()]).collect();
         let table = if turns.is_empty() { NONE } else { tape.constant(turns) };
         let positions = past + seq;
+        tape.within(layer, positions.saturating_mul(3).max(e.saturating_mul(4)))?;
         let width = self.kv_dim();
         let [eps_low, eps_high] = tape.real(self.eps);
         let mut placed = |role: Role, bias: Role, norm: Option<Role>, heads: usize, past: usize| -> Result<u32> {

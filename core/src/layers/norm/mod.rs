@@ -62,6 +62,7 @@ pub(super) fn rms(row: &[f32], eps: f64) -> f64 {
 #[cfg(feature = "gpu")]
 fn record(tape: &mut Tape<'_>, layer: &Layer, x: &Value, kernel: Kernel, dim: usize, eps: f64) -> Result<Value> {
     let rows = layer.units(&x.shape, "rows", dim)?;
+    tape.within(layer, dim.saturating_mul(3))?;
     let (gamma, beta) = (tape.vector(layer, Role::Gamma)?, tape.vector(layer, Role::Beta)?);
     let y = tape.value(x.shape.clone());
     let [low, high] = tape.real(eps);

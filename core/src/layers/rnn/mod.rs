@@ -96,6 +96,9 @@ impl Scan<'_> {
     pub(super) fn record(&self, tape: &mut Tape<'_>, kernel: Kernel, x: &Value) -> Result<Value> {
         let (hidden, width) = (self.hidden, self.gates * self.hidden);
         let batch = self.layer.units(&x.shape, "sequences", self.steps * self.input)?;
+        // A workgroup has 128 invocations, each with four gate rows at a time.
+        let rounds = width.div_ceil(4).div_ceil(128);
+        tape.within(self.layer, self.steps.saturating_mul(rounds).saturating_mul(hidden + 1))?;
         let bias = tape.vector(self.layer, Role::Bias)?;
         let from_x = tape.sums(self.layer, x, Role::InputWeight)?;
         let y = tape.value(vec![batch, self.steps, hidden]);

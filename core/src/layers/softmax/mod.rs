@@ -230,6 +230,8 @@ impl Family for SoftmaxSpec {
             SoftmaxOver::Tensor => n,
         };
         let wrong = |what| layer.error(Problem::Config(what));
+        let sorts = matches!(self.variant, SoftmaxVariant::Sparse | SoftmaxVariant::Entmax);
+        tape.within(layer, width.saturating_mul(if sorts { width + 6 } else { 6 }))?;
         let y = tape.value(x.shape.clone());
         let (mut variant, mut cols, mut used, mut extra, mut masked) = (0, 0, 0, NONE, 0);
         match self.variant {
