@@ -47,11 +47,15 @@ struct Torch {
 
 /// Median seconds of one repetition.
 fn seconds(pairs: usize, repeat: Repeat<'_>) -> loom_core::Result<f64> {
-    repeat(1)?;
+    // An idle device runs slowly for a while.
     let start = Instant::now();
-    repeat(2)?;
+    let mut runs = 0;
+    while runs < 2 || start.elapsed().as_secs_f64() < 0.5 {
+        repeat(8)?;
+        runs += 8;
+    }
     // Enough for about 20 ms, so that a submission is no part of the difference.
-    let times = (0.02 / (start.elapsed().as_secs_f64() / 2.0)).clamp(1.0, 500.0) as usize;
+    let times = (0.02 * runs as f64 / start.elapsed().as_secs_f64()).clamp(1.0, 500.0) as usize;
     let timed = |n: usize| -> loom_core::Result<f64> {
         let start = Instant::now();
         repeat(n)?;

@@ -406,7 +406,7 @@ fn sums_are_exact_for_every_input() {
 #[test]
 fn large_products_give_the_bits_of_the_cpu() {
     for gpu in gpus(&Options::default()) {
-        for [rows, depth, outs] in [[1, 1024, 70], [1, 2304, 33], [600, 50, 460], [512, 64, 512]] {
+        for [rows, depth, outs] in [[1, 1024, 70], [1, 2560, 33], [600, 50, 460], [512, 64, 512]] {
             let layer =
                 format!(r#"{{"dense": {{"input_dim": {depth}, "output_dim": {outs}, "activation": "leaky_relu"}}}}"#);
             let (fresh, mut used) = (GpuState::default(), std::collections::BTreeSet::new());
@@ -418,7 +418,10 @@ fn large_products_give_the_bits_of_the_cpu() {
             wide[6] = -1e-40;
             let mut infinite = x.data().to_vec();
             infinite[7] = f32::INFINITY;
-            let inputs = [x.data().to_vec(), wide, infinite, tiny, vec![0.0; rows * depth]];
+            // With weights of one: half way between two f32, where no bound decides.
+            let mut tie = vec![0.0; rows * depth];
+            (tie[0], tie[depth - 3]) = (1.0 + f32::EPSILON, 0.5 * f32::EPSILON);
+            let inputs = [x.data().to_vec(), tie.clone(), wide, infinite, tiny, vec![0.0; rows * depth]];
             // Every rule once, and what its inputs can do on the types that have kernels of their own.
             for &dtype in Dtype::ALL {
                 for numerics in Numerics::ALL {
@@ -427,11 +430,19 @@ fn large_products_give_the_bits_of_the_cpu() {
                     let tape = Tape::record(&network, std::slice::from_ref(&x), &fresh, gpu.room).expect("a tape");
                     used.extend(tape.ops.iter().map(|op| op.kernel));
                     let odd = [Dtype::Float16, Dtype::Int4].contains(&dtype) && rows == 1;
-                    for data in &inputs[..if odd { 5 } else { 1 }] {
+                    for data in &inputs[..if odd { 6 } else { 1 }] {
                         let x = Tensor::new(vec![rows, depth], data.clone()).expect("a tensor");
                         agrees(&gpu, &network, &[x], &format!("{rows}×{depth}×{outs} in {dtype} {numerics}"));
                     }
                 }
+            }
+            if rows == 1 {
+                let ones = WeightStore::f32(vec![outs, depth], vec![1.0; outs * depth]).expect("finite");
+                let mut weights = plain.layers().next().expect("a layer").weights().clone();
+                weights.insert(Role::Weight, ones);
+                weights.insert(Role::Bias, WeightStore::f32(vec![outs], vec![0.0; outs]).expect("finite"));
+                let ones = plain.with_weights(&mut |_| Ok(weights.clone())).expect("the same shapes");
+                agrees(&gpu, &ones, &[Tensor::new(vec![1, depth], tie).expect("a tensor")], "a tie");
             }
             let special = if rows == 1 { &[Kernel::Gemv, Kernel::GemvNarrow][..] } else { &[Kernel::Gemm] };
             let fits = rows * outs >= 1 << 18 || rows == 1;

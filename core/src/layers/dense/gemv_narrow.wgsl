@@ -94,9 +94,9 @@ fn digits(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
 }
 
 /// Outputs of a workgroup.
-const ROWS: u32 = 4u;
+const ROWS: u32 = 8u;
 
-var<workgroup> partial: array<i32, 2240>;
+var<workgroup> partial: array<i32, 4032>;
 
 /// `high 2^32 + low` rounded once, times 2^e.
 fn rounded(high: i64, low: i64, e: i32) -> f64 {
@@ -162,29 +162,44 @@ fn plus_codes(sums: Digits, a: vec4<u32>, b: vec4<u32>, codes_of: u32) -> Digits
     );
 }
 
-/// Sums of four outputs, and of the digits themselves.
-struct Five {
-    first: Digits,
-    second: Digits,
-    third: Digits,
-    fourth: Digits,
+/// A word of each of eight outputs at one step.
+struct Words {
+    a: vec4<u32>,
+    b: vec4<u32>,
+}
+
+fn words_at(s: Store, at: vec4<u32>, more: vec4<u32>, word: u32) -> Words {
+    return Words(
+        vec4<u32>(code_word(s, at.x + word), code_word(s, at.y + word), code_word(s, at.z + word), code_word(s, at.w + word)),
+        vec4<u32>(code_word(s, more.x + word), code_word(s, more.y + word), code_word(s, more.z + word), code_word(s, more.w + word)),
+    );
+}
+
+/// Sums of eight outputs, and of the digits themselves.
+struct Nine {
+    a: Digits,
+    b: Digits,
+    c: Digits,
+    d: Digits,
+    e: Digits,
+    f: Digits,
+    g: Digits,
+    h: Digits,
     ones: Digits,
 }
 
-/// A word of each output with the digits that it meets, which start at `at`.
-fn plus_words(sums: Five, words: vec4<u32>, at: u32, width: u32, sign: u32) -> Five {
-    var five = sums;
-    let per_byte = 8u / width;
-    for (var step = 0u; step < per_byte; step += 1u) {
-        let a = arena[(base + at + 8u * step) >> 2u];
-        let b = arena[(base + at + 8u * step + 4u) >> 2u];
-        five.first = plus_codes(five.first, a, b, step_codes(words.x, width, step, sign));
-        five.second = plus_codes(five.second, a, b, step_codes(words.y, width, step, sign));
-        five.third = plus_codes(five.third, a, b, step_codes(words.z, width, step, sign));
-        five.fourth = plus_codes(five.fourth, a, b, step_codes(words.w, width, step, sign));
-        five.ones = plus_codes(five.ones, a, b, 0x01010101u);
-    }
-    return five;
+fn plus_step(sums: Nine, w: Words, a: vec4<u32>, b: vec4<u32>, width: u32, step: u32, sign: u32) -> Nine {
+    return Nine(
+        plus_codes(sums.a, a, b, step_codes(w.a.x, width, step, sign)),
+        plus_codes(sums.b, a, b, step_codes(w.a.y, width, step, sign)),
+        plus_codes(sums.c, a, b, step_codes(w.a.z, width, step, sign)),
+        plus_codes(sums.d, a, b, step_codes(w.a.w, width, step, sign)),
+        plus_codes(sums.e, a, b, step_codes(w.b.x, width, step, sign)),
+        plus_codes(sums.f, a, b, step_codes(w.b.y, width, step, sign)),
+        plus_codes(sums.g, a, b, step_codes(w.b.z, width, step, sign)),
+        plus_codes(sums.h, a, b, step_codes(w.b.w, width, step, sign)),
+        plus_codes(sums.ones, a, b, 0x01010101u),
+    );
 }
 
 fn share(row: u32, local: u32, sums: Digits) {
@@ -215,29 +230,41 @@ fn gemv_narrow(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
     // Signed codes count from the smallest number, eight-bit ones are signed bytes.
     let smallest = select(0u, 1u << (width - 1u), s.signed != (width == 8u)) * 0x01010101u;
     let row_words = depth >> s.log_per_word;
-    let row = min(vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(outs - 1u)) * row_words;
+    let four = vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u);
+    let rows = min(four, vec4<u32>(outs - 1u)) * row_words;
+    let more = min(four + 4u, vec4<u32>(outs - 1u)) * row_words;
     let none = Digits(vec4<i32>(), vec4<i32>());
-    var five = Five(none, none, none, none, none);
-    for (var w = 4u * local; is_cut && w < row_words; w += 256u) {
-        let a = code_words(s, row.x + w);
-        let b = code_words(s, row.y + w);
-        let c = code_words(s, row.z + w);
-        let d = code_words(s, row.w + w);
-        let at = digits_at + 8u * w * per_byte;
-        let next = 8u * per_byte;
-        five = plus_words(five, vec4<u32>(a.x, b.x, c.x, d.x), at, width, smallest);
-        five = plus_words(five, vec4<u32>(a.y, b.y, c.y, d.y), at + next, width, smallest);
-        five = plus_words(five, vec4<u32>(a.z, b.z, c.z, d.z), at + 2u * next, width, smallest);
-        five = plus_words(five, vec4<u32>(a.w, b.w, c.w, d.w), at + 3u * next, width, smallest);
+    var sums = Nine(none, none, none, none, none, none, none, none, none);
+    let log_steps = countTrailingZeros(per_byte);
+    let quads = depth / 4u;
+    // Two at a time, so that their loads are under way together.
+    for (var quad = local; is_cut && quad < quads; quad += 128u) {
+        let next = min(quad + 64u, quads - 1u);
+        let w = words_at(s, rows, more, quad >> log_steps);
+        let v = words_at(s, rows, more, next >> log_steps);
+        let a = arena[(base + digits_at + 8u * quad) >> 2u];
+        let b = arena[(base + digits_at + 8u * quad + 4u) >> 2u];
+        var c = arena[(base + digits_at + 8u * next) >> 2u];
+        var d = arena[(base + digits_at + 8u * next + 4u) >> 2u];
+        if (quad + 64u >= quads) {
+            c = vec4<u32>();
+            d = vec4<u32>();
+        }
+        sums = plus_step(sums, w, a, b, width, quad & (per_byte - 1u), smallest);
+        sums = plus_step(sums, v, c, d, width, next & (per_byte - 1u), smallest);
     }
-    share(0u, local, five.first);
-    share(1u, local, five.second);
-    share(2u, local, five.third);
-    share(3u, local, five.fourth);
-    share(4u, local, five.ones);
+    share(0u, local, sums.a);
+    share(1u, local, sums.b);
+    share(2u, local, sums.c);
+    share(3u, local, sums.d);
+    share(4u, local, sums.e);
+    share(5u, local, sums.f);
+    share(6u, local, sums.g);
+    share(7u, local, sums.h);
+    share(8u, local, sums.ones);
     workgroupBarrier();
     // One invocation adds up each digit of each output, one more joins the digits.
-    if (local < 5u * DIGITS) {
+    if (local < (ROWS + 1u) * DIGITS) {
         var all = 0;
         for (var i = 0u; i < 64u; i += 1u) {
             // Each starts elsewhere, so that they do not meet in one bank.
