@@ -138,7 +138,9 @@ fn gemv(
         var b = none;
         var c = none;
         var d = none;
-        for (var k = per * lane; k < depth; k += per * lanes) {
+        // All lanes take as many steps, which the compiler has to see.
+        for (var step = 0u; step < depth / (per * lanes); step += 1u) {
+            let k = (step * lanes + lane) * per;
             let word = k >> s.log_per_word;
             let wa = code_words(s, row.x + word);
             let wb = code_words(s, row.y + word);
