@@ -23,12 +23,6 @@ impl Adapter {
         self.inner.get_info().backend == wgpu::Backend::Vulkan
     }
 
-    /// Whether workgroups of 64 consist of whole subgroups.
-    pub(super) fn has_subgroups(&self) -> bool {
-        let sizes = self.inner.get_info();
-        self.inner.features().contains(wgpu::Features::SUBGROUP) && sizes.subgroup_max_size <= 64
-    }
-
     /// Turns of loops that an invocation may take.
     pub(super) fn turns(&self) -> usize {
         if self.name == "llvmpipe" { 65_000 } else { usize::MAX }

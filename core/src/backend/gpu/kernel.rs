@@ -168,7 +168,8 @@ impl Kernel {
         match self {
             Kernel::Rnn | Kernel::Lstm | Kernel::Digits | Kernel::Gemm => 1,
             Kernel::PlainGemv | Kernel::PlainGemm | Kernel::PlainCopy => 1,
-            Kernel::Gemv | Kernel::GemvNarrow => 8,
+            Kernel::Gemv => 32,
+            Kernel::GemvNarrow => 8,
             _ => 64,
         }
     }
@@ -392,6 +393,7 @@ impl Kernel {
         match self {
             Kernel::Rnn | Kernel::Lstm => 128,
             Kernel::Digits | Kernel::Gemm | Kernel::PlainGemm | Kernel::PlainCopy => 256,
+            Kernel::Gemv => 288,
             _ => 64,
         }
     }

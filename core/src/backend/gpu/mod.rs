@@ -105,7 +105,7 @@ impl Gpu {
             (None, true) => Precision::Double,
             (None, false) => Precision::Single,
         };
-        let mut wanted = has & (Features::PIPELINE_CACHE | Features::TIMESTAMP_QUERY | Features::SUBGROUP);
+        let mut wanted = has & Features::PIPELINE_CACHE;
         if precision == Precision::Double {
             wanted |= doubles;
         }
@@ -163,12 +163,7 @@ impl Gpu {
             queue,
             precision,
             passthrough,
-            room: Room {
-                binding: binding.min(1 << 31),
-                precision,
-                subgroups: precision == Precision::Double && passthrough && adapter.has_subgroups(),
-                turns: adapter.turns(),
-            },
+            room: Room { binding: binding.min(1 << 31), precision, turns: adapter.turns() },
             bindings,
             layout,
             pipelines: Mutex::default(),
@@ -299,6 +294,6 @@ impl GpuState {
 /// # Errors
 /// Those of [`Gpu::run`] that do not need a device.
 pub fn footprint(network: &Network, inputs: &[Tensor]) -> Result<Footprint> {
-    let room = Room { binding: 1 << 31, precision: Precision::Double, subgroups: true, turns: usize::MAX };
+    let room = Room { binding: 1 << 31, precision: Precision::Double, turns: usize::MAX };
     Ok(Tape::record(network, inputs, &GpuState::default(), room)?.footprint())
 }

@@ -42,8 +42,6 @@ pub struct Room {
     pub binding: usize,
     /// The arithmetic of the kernels.
     pub precision: Precision,
-    /// Whether kernels may ask what other lanes of a subgroup hold, of at most 64 lanes.
-    pub subgroups: bool,
     /// Turns of loops that an invocation may take: llvmpipe ends loops after 65,535, without a word.
     pub turns: usize,
 }
@@ -398,12 +396,12 @@ impl<'n> Tape<'n> {
             let bias = if bias == NONE { NONE } else { bias + 2 * first as u32 };
             let numbers =
                 [rows as u32, width as u32, depth as u32, x.at, y, bias, activation, outs as u32, first as u32];
-            let whole = rows == 1 && width >= 32 && depth >= LONG && depth.is_multiple_of(512);
+            let whole = rows == 1 && width >= 32 && depth >= LONG && depth.is_multiple_of(256);
             match piece.rule {
-                Ruled::Single | Ruled::Half | Ruled::Bfloat if whole && self.room.subgroups && activation != WIDE => {
+                Ruled::Single | Ruled::Half | Ruled::Bfloat if whole && self.is_double() => {
                     self.weighted(Kernel::Gemv, width, numbers, &piece);
                 }
-                Ruled::Narrow if whole && self.room.precision == Precision::Double && depth <= LONGEST => {
+                Ruled::Narrow if whole && self.is_double() && depth <= LONGEST => {
                     let at = self.digits(x, store.dtype().bits());
                     let numbers: Vec<u32> = numbers.into_iter().chain([at]).collect();
                     self.weighted(Kernel::GemvNarrow, width, numbers, &piece);
@@ -426,6 +424,10 @@ impl<'n> Tape<'n> {
         self.op(Kernel::Digits, x.len().div_ceil(1024), [x.at, at, x.len() as u32, bits as u32]);
         self.digits.insert((x.at, bits), at);
         at
+    }
+
+    fn is_double(&self) -> bool {
+        self.room.precision == Precision::Double
     }
 
     /// What an earlier call has left at a place of the network.

@@ -89,7 +89,7 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             xs = some_x(x, k0 + DEEP + kx, depth, aligned);
             ws = some_w(s, w, k0 + DEEP + kw, depth);
         }
-        for (var j = 0u; j < DEEP; j += 1u) {
+        for (var j = 0u; j < min(DEEP, depth - k0); j += 1u) {
             let p = tile_rows[j * 64u + 4u * ty];
             let q = tile_rows[j * 64u + 4u * ty + 1u];
             let t = tile_rows[j * 64u + 4u * ty + 2u];

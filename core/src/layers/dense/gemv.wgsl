@@ -1,179 +1,176 @@
-// One row of x with many outputs, a subgroup to four of them. The CPU adds k ascending and rounds at
-// every step; here lanes add in another order, and then prove that it makes no difference: both sums
-// lie so near the true one that they round to the same f32. Where the proof fails, a few times in a
-// hundred thousand outputs, the subgroup adds again in the CPU's order.
-//
-// The CPU's sum errs by at most u times the sum of the magnitudes of its partial sums, u = 2^-53
-// (Higham, 2002, 4.2). A partial sum is a prefix over whole steps of the subgroup, which is measured,
-// and at most the magnitudes of the terms since; a lane's own sum errs likewise.
+// One row of x with many outputs. Sums run with k ascending, as everywhere, so that one invocation
+// makes one output: the last 32 of a workgroup do nothing else. The other 256 bring codes in, four
+// tiles ahead, and make products, which are exact in f64.
 //
 // Weights are taken as w 2^-896, whose bits are those of the f32 moved apart, and x as x 2^895: exact
 // powers of two, so that no sum is rounded otherwise. Arguments: those of gpu.wgsl.
 
-/// Outputs of a subgroup at a time, and of a workgroup.
-const AT_ONCE: u32 = 4u;
-const OUTS: u32 = 8u;
-/// Invocations of a workgroup.
-const ALL: u32 = 64u;
+/// Outputs of a workgroup, elements of a tile, those that make products, and where the second tile stands.
+const OUTS: u32 = 32u;
+const STEP: u32 = 64u;
+const MAKERS: u32 = 256u;
+const OTHER: u32 = 1024u;
 
-/// 2^895, and 1.01 u.
+/// 2^895.
 const X_SCALE: f64 = 2.6414726556783262e+269lf;
-const U: f64 = 1.1213252548714079e-16lf;
+
+var<workgroup> products: array<vec2<f64>, 2048>;
+
+/// Where two products stand; outputs change places so that writers do not meet in one bank.
+fn place(buffer: u32, pair: u32, o: u32) -> u32 {
+    return buffer + pair * OUTS + (o ^ ((pair >> 1u) & 7u));
+}
 
 /// f32 bits as that number times 2^-896.
 fn lifted(b: u32) -> f64 {
     return joined(b << 29u, (b & 0x80000000u) | ((b >> 3u) & 0x0fffffffu));
 }
 
-/// Codes that a lane takes at a step.
-fn per_step() -> u32 {
-    if (RULE == HALF || RULE == BFLOAT) {
-        return 8u;
-    }
-    return 4u;
+/// Whether codes are half as wide as f32.
+fn is_short() -> bool {
+    return RULE == HALF || RULE == BFLOAT;
 }
 
-/// The first or the second four of a lane's codes as f32 bits.
-fn four(c: vec4<u32>, second: bool) -> vec4<u32> {
-    if (RULE == SINGLE) {
-        return c;
-    }
-    let words = select(c.xy, c.zw, second);
+/// Two codes of a word as f32 bits.
+fn pair(word: u32) -> vec2<u32> {
     if (RULE == BFLOAT) {
-        return vec4<u32>(words.x << 16u, words.x & 0xffff0000u, words.y << 16u, words.y & 0xffff0000u);
+        return vec2<u32>(word << 16u, word & 0xffff0000u);
     }
-    return bitcast<vec4<u32>>(vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y)));
+    return bitcast<vec2<u32>>(unpack2x16float(word));
 }
 
-/// What a lane knows of one output.
-struct Lane {
-    /// Half of its sum.
-    sum: f64,
-    /// Magnitudes of its terms.
-    terms: f32,
-    /// Magnitudes of its own sum after each step, and of all lanes' together.
-    own: f32,
-    together: f32,
+/// Makes the products of two codes with two elements of x, and puts them at a place of a tile.
+fn make(buffer: u32, at: u32, o: u32, x: vec2<u32>, codes_of: vec2<u32>) {
+    let a = widen(x.x) * X_SCALE;
+    let b = widen(x.y) * X_SCALE;
+    products[place(buffer, at, o)] = vec2<f64>(a * lifted(codes_of.x), b * lifted(codes_of.y));
 }
 
-fn more(lane: Lane, x: vec4<f64>, size: vec4<f32>, b: vec4<u32>) -> Lane {
-    // Products are exact, so that it makes no difference whether they are fused.
-    var sum = fma(x.x, lifted(b.x), lane.sum);
-    sum = fma(x.y, lifted(b.y), sum);
-    sum = fma(x.z, lifted(b.z), sum);
-    sum = fma(x.w, lifted(b.w), sum);
-    let w = abs(bitcast<vec4<f32>>(b));
-    let terms = fma(size.x, w.x, fma(size.y, w.y, fma(size.z, w.z, fma(size.w, w.w, lane.terms))));
-    return Lane(sum, terms, lane.own, lane.together);
+/// What one invocation brings of one tile: eight codes of 16 bits, or four and four that are 32
+/// elements on; and the elements of x that they meet.
+struct Brought {
+    a: vec4<u32>,
+    b: vec4<u32>,
+    x: vec4<u32>,
+    y: vec4<u32>,
 }
 
-fn stepped(lane: Lane) -> Lane {
-    let p = f32(lane.sum);
-    return Lane(lane.sum, lane.terms, lane.own + abs(p), lane.together + abs(subgroupAdd(p)));
+fn bring(s: Store, row: u32, x: u32, q: u32, tile: u32, tiles: u32) -> Brought {
+    let t = min(tile, tiles - 1u);
+    let at = base + x + t * STEP;
+    if (is_short()) {
+        let codes_of = code_words(s, row + t * 32u + 4u * q);
+        return Brought(codes_of, vec4<u32>(), arena[(at + 8u * q) >> 2u], arena[(at + 8u * q + 4u) >> 2u]);
+    }
+    return Brought(
+        code_words(s, row + t * 64u + 4u * q),
+        code_words(s, row + t * 64u + 32u + 4u * q),
+        arena[(at + 4u * q) >> 2u],
+        arena[(at + 32u + 4u * q) >> 2u],
+    );
 }
 
-var<private> lanes: u32;
+fn put(buffer: u32, q: u32, o: u32, c: Brought) {
+    if (is_short()) {
+        make(buffer, 4u * q, o, c.x.xy, pair(c.a.x));
+        make(buffer, 4u * q + 1u, o, c.x.zw, pair(c.a.y));
+        make(buffer, 4u * q + 2u, o, c.y.xy, pair(c.a.z));
+        make(buffer, 4u * q + 3u, o, c.y.zw, pair(c.a.w));
+    } else {
+        make(buffer, 2u * q, o, c.x.xy, c.a.xy);
+        make(buffer, 2u * q + 1u, o, c.x.zw, c.a.zw);
+        make(buffer, 2u * q + 16u, o, c.y.xy, c.b.xy);
+        make(buffer, 2u * q + 17u, o, c.y.zw, c.b.zw);
+    }
+}
 
-/// The sum over lanes, which all of them get.
-fn all_of(v: f64) -> f64 {
-    let b = bitcast<u64>(v);
-    var sum = 0.0lf;
-    for (var i = 0u; i < lanes; i += 1u) {
-        sum = sum + joined(subgroupShuffle(u32(b & 0xfffffffflu), i), subgroupShuffle(u32(b >> 32u), i));
+/// The sum with a tile of products more.
+fn summed(before: f64, buffer: u32, o: u32) -> f64 {
+    var sum = before;
+    for (var k = 0u; k < STEP / 2u; k += 8u) {
+        let a = products[place(buffer, k, o)];
+        let b = products[place(buffer, k + 1u, o)];
+        let c = products[place(buffer, k + 2u, o)];
+        let d = products[place(buffer, k + 3u, o)];
+        let e = products[place(buffer, k + 4u, o)];
+        let f = products[place(buffer, k + 5u, o)];
+        let g = products[place(buffer, k + 6u, o)];
+        let h = products[place(buffer, k + 7u, o)];
+        sum = (((sum + a.x) + a.y) + b.x) + b.y;
+        sum = (((sum + c.x) + c.y) + d.x) + d.y;
+        sum = (((sum + e.x) + e.y) + f.x) + f.y;
+        sum = (((sum + g.x) + g.y) + h.x) + h.y;
     }
     return sum;
 }
 
-/// Output `o`: the bits of its f32, by proof or by adding again.
-fn settled(mine: Lane, s: Store, o: u32, x: u32, depth: u32, lane: u32) -> u32 {
-    let half = all_of(mine.sum);
-    let step = f32(lanes * per_step());
-    let terms = subgroupAdd(mine.terms);
-    // Terms count for the partial sums that come after them in their step.
-    let later = subgroupAdd(mine.terms * (step - f32(lane * per_step())));
-    let bound = step * mine.together
-        + 0.5 * later
-        + f32(per_step()) * subgroupAdd(mine.own)
-        + f32(lanes) * subgroupAdd(abs(f32(mine.sum)));
-    let e = f64(bound) * U;
-    let bias = shift(arg(5u), o);
-    let low = narrow((half - e) * 2.0lf + bias);
-    let high = narrow((half + e) * 2.0lf + bias);
-    // Where magnitudes may have been flushed or are not finite, nothing is proved.
-    if (low == high && terms > 1e-18 && terms < 1e30 && bound < 1e36) {
-        return low;
-    }
-    var sum = 0.0lf;
-    for (var k = 0u; k < depth; k += lanes) {
-        let b = bitcast<u64>(load(x + k + lane) * weight(s, o * depth + k + lane));
-        for (var i = 0u; i < lanes; i += 1u) {
-            sum = sum + joined(subgroupShuffle(u32(b & 0xfffffffflu), i), subgroupShuffle(u32(b >> 32u), i));
-        }
-    }
-    return narrow(sum + bias);
-}
-
-@compute @workgroup_size(64)
-fn gemv(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(subgroup_size) size: u32,
-    @builtin(subgroup_id) subgroup: u32,
-    @builtin(subgroup_invocation_id) lane: u32,
-) {
+@compute @workgroup_size(288)
+fn gemv(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let unused = begin(group, groups, 0u);
-    lanes = size;
+    let first = (group.y * groups.x + group.x) * OUTS;
     let outs = arg(1u);
     let depth = arg(2u);
     let x = arg(3u);
-    let first = (group.y * groups.x + group.x) * OUTS;
+    if (first >= outs) {
+        return;
+    }
     let s = store_at(9u);
-    let row_words = depth >> s.log_per_word;
-    let per = per_step();
-    for (var r = AT_ONCE * subgroup; r < OUTS && first + r < outs; r += AT_ONCE * (ALL / lanes)) {
-        let o = min(vec4<u32>(first + r) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(outs - 1u));
-        let row = o * row_words;
-        let none = Lane(0.0lf, 0.0, 0.0, 0.0);
-        var a = none;
-        var b = none;
-        var c = none;
-        var d = none;
-        // All lanes take as many steps, which the compiler has to see.
-        for (var step = 0u; step < depth / (per * lanes); step += 1u) {
-            let k = (step * lanes + lane) * per;
-            let word = k >> s.log_per_word;
-            let wa = code_words(s, row.x + word);
-            let wb = code_words(s, row.y + word);
-            let wc = code_words(s, row.z + word);
-            let wd = code_words(s, row.w + word);
-            let x0 = arena[(base + x + k) >> 2u];
-            let y0 = widen4(x0) * X_SCALE;
-            let z0 = abs(bitcast<vec4<f32>>(x0));
-            a = more(a, y0, z0, four(wa, false));
-            b = more(b, y0, z0, four(wb, false));
-            c = more(c, y0, z0, four(wc, false));
-            d = more(d, y0, z0, four(wd, false));
-            if (per == 8u) {
-                let x1 = arena[(base + x + k + 4u) >> 2u];
-                let y1 = widen4(x1) * X_SCALE;
-                let z1 = abs(bitcast<vec4<f32>>(x1));
-                a = more(a, y1, z1, four(wa, true));
-                b = more(b, y1, z1, four(wb, true));
-                c = more(c, y1, z1, four(wc, true));
-                d = more(d, y1, z1, four(wd, true));
-            }
-            a = stepped(a);
-            b = stepped(b);
-            c = stepped(c);
-            d = stepped(d);
+    let makes = local < MAKERS;
+    let q = local % 8u;
+    let o = min(local / 8u, OUTS - 1u);
+    let row = min(first + o, outs - 1u) * (depth >> s.log_per_word);
+    let tiles = depth / STEP;
+    let lane = local % 32u;
+    var c0 = bring(s, row, x, q, 0u, tiles);
+    var c1 = bring(s, row, x, q, 1u, tiles);
+    var c2 = bring(s, row, x, q, 2u, tiles);
+    var c3 = bring(s, row, x, q, 3u, tiles);
+    if (makes) {
+        put(0u, q, o, c0);
+        c0 = bring(s, row, x, q, 4u, tiles);
+    }
+    workgroupBarrier();
+    var sum = 0.0lf;
+    // Four tiles to a round, so that no array of codes is indexed.
+    for (var tile = 0u; tile < tiles; tile += 4u) {
+        if (makes) {
+            put(OTHER, q, o, c1);
+            c1 = bring(s, row, x, q, tile + 5u, tiles);
+        } else {
+            sum = summed(sum, 0u, lane);
         }
-        let ya = settled(a, s, o.x, x, depth, lane);
-        let yb = settled(b, s, o.y, x, depth, lane);
-        let yc = settled(c, s, o.z, x, depth, lane);
-        let yd = settled(d, s, o.w, x, depth, lane);
-        if (lane < AT_ONCE && first + r + lane < outs) {
-            let y = select(select(ya, yb, lane == 1u), select(yc, yd, lane == 3u), lane >= 2u);
-            set_bits(arg(4u) + arg(8u) + first + r + lane, activate(arg(6u), y));
+        workgroupBarrier();
+        if (makes) {
+            put(0u, q, o, c2);
+            c2 = bring(s, row, x, q, tile + 6u, tiles);
+        } else {
+            sum = summed(sum, OTHER, lane);
+        }
+        workgroupBarrier();
+        if (makes) {
+            put(OTHER, q, o, c3);
+            c3 = bring(s, row, x, q, tile + 7u, tiles);
+        } else {
+            sum = summed(sum, 0u, lane);
+        }
+        workgroupBarrier();
+        if (makes) {
+            if (tile + 4u < tiles) {
+                put(0u, q, o, c0);
+                c0 = bring(s, row, x, q, tile + 8u, tiles);
+            }
+        } else {
+            sum = summed(sum, OTHER, lane);
+        }
+        workgroupBarrier();
+    }
+    if (!makes && first + lane < outs) {
+        let at = arg(8u) + first + lane;
+        let v = sum * 2.0lf;
+        if (arg(6u) == 0xffu) {
+            set_wide(arg(4u) + 2u * at, v);
+        } else {
+            set_bits(arg(4u) + at, activate(arg(6u), narrow(v + shift(arg(5u), first + lane))));
         }
     }
 }
