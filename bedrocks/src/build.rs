@@ -1,5 +1,7 @@
 //! Joins a model and a planet's arrays into a network, and picks what it is fed.
 
+use std::collections::BTreeMap;
+
 use loom_core::{ChildSpec, LayerSpec, Network, NetworkSpec, Tensor, WeightTable};
 
 use crate::model::InputSpec;
@@ -57,6 +59,29 @@ pub fn weights(spec: &NetworkSpec, planet: &Planet, arrays: &Arrays) -> Result<W
 /// The sentence of [`weights`] or of [`Network::build`].
 pub fn network(spec: NetworkSpec, planet: &Planet, arrays: &Arrays) -> Result<Network, String> {
     let mut table = weights(&spec, planet, arrays)?;
+    Network::build(spec, &mut table).map_err(|e| e.to_string())
+}
+
+/// The same network, fed otherwise: layers that read an input of the network in place of the layer
+/// before them, and residual layers that add one. Version 1 of `.entity` holds neither.
+///
+/// # Errors
+/// The sentence of [`Network::build`].
+pub fn fed(
+    network: &Network,
+    reads: &BTreeMap<usize, usize>,
+    skips: &BTreeMap<usize, usize>,
+) -> Result<Network, String> {
+    let mut spec = network.spec().clone();
+    for i in 0..spec.cells.len() {
+        let index = spec.index(spec.cells[i].at).unwrap_or_default();
+        spec.cells[i].input = reads.get(&index).copied();
+        spec.cells[i].skip = skips.get(&index).copied();
+    }
+    let mut table = WeightTable::new();
+    for (path, role, store) in network.stores() {
+        table.entry(path.to_string()).or_default().insert(role, store.clone());
+    }
     Network::build(spec, &mut table).map_err(|e| e.to_string())
 }
 

@@ -131,28 +131,58 @@ pub fn read_known(path: &Path, size: impl Fn(&str) -> Option<u64>) -> Result<Arr
     if archive.len() > MEMBERS_CAP {
         return Err(broken(format!("{} members, more than {MEMBERS_CAP}", archive.len())));
     }
-    let (mut arrays, mut total) = (Arrays::new(), 0);
+    let mut arrays = Arrays::new();
+    let mut room = ARCHIVE_CAP;
     for i in 0..archive.len() {
-        let mut entry = archive.by_index(i).map_err(|e| broken(e.to_string()))?;
+        let entry = archive.by_index(i).map_err(|e| broken(e.to_string()))?;
         let name = entry.name().map_err(|e| broken(e.to_string()))?.to_string();
-        let wrong = |what: String| Error::Member { path: path.into(), member: name.clone(), what };
+        let wrong = |what: &str| Error::Member { path: path.into(), member: name.clone(), what: what.into() };
         let Some(stem) = name.strip_suffix(".npy") else {
-            return Err(wrong("is not an .npy array; an .npz holds nothing else".into()));
+            return Err(wrong("is not an .npy array; an .npz holds nothing else"));
         };
-        let Some(known) = size(stem) else { return Err(wrong("is not in the index".into())) };
-        let cap = known.saturating_add(HEADER_CAP as u64).min(MEMBER_CAP).min(ARCHIVE_CAP - total);
-        let mut bytes = Vec::new();
-        (&mut entry).take(cap + 1).read_to_end(&mut bytes).map_err(|e| wrong(format!("cannot be unpacked: {e}")))?;
-        total += bytes.len() as u64;
-        if bytes.len() as u64 > cap {
-            return Err(wrong(format!("unpacks to more than {cap} bytes")));
-        }
-        let array = parse(&bytes).map_err(wrong)?;
+        let known = size(stem).ok_or_else(|| wrong("is not in the index"))?;
+        let array = member(path, &name, entry, known, &mut room)?;
         if arrays.insert(stem.to_string(), array).is_some() {
-            return Err(wrong("occurs twice".into()));
+            return Err(wrong("occurs twice"));
         }
     }
     Ok(arrays)
+}
+
+/// Reads the arrays of these names, and leaves the others of the archive alone; one that is not
+/// there is left out.
+///
+/// # Errors
+/// As [`read_known`], for what is read.
+pub fn read_some(path: &Path, names: &[&str]) -> Result<Arrays, Error> {
+    let file = File::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
+    let broken = |what: String| Error::Archive { path: path.into(), what };
+    let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file)).map_err(|e| broken(e.to_string()))?;
+    let (mut arrays, mut room) = (Arrays::new(), ARCHIVE_CAP);
+    for &stem in names {
+        let name = format!("{stem}.npy");
+        match archive.by_name(&name) {
+            Ok(entry) => {
+                arrays.insert(stem.to_string(), member(path, &name, entry, MEMBER_CAP, &mut room)?);
+            }
+            Err(zip::result::ZipError::FileNotFound) => {}
+            Err(e) => return Err(broken(e.to_string())),
+        }
+    }
+    Ok(arrays)
+}
+
+/// Reads one member of at most `known` bytes of elements, and takes what it unpacks to from `room`.
+fn member(path: &Path, name: &str, entry: impl Read, known: u64, room: &mut u64) -> Result<Array, Error> {
+    let wrong = |what: String| Error::Member { path: path.into(), member: name.into(), what };
+    let cap = known.saturating_add(HEADER_CAP as u64).min(MEMBER_CAP).min(*room);
+    let mut bytes = Vec::new();
+    entry.take(cap + 1).read_to_end(&mut bytes).map_err(|e| wrong(format!("cannot be unpacked: {e}")))?;
+    if bytes.len() as u64 > cap {
+        return Err(wrong(format!("unpacks to more than {cap} bytes")));
+    }
+    *room -= bytes.len() as u64;
+    parse(&bytes).map_err(wrong)
 }
 
 /// Reads one `.npy` file.

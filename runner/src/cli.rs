@@ -219,6 +219,11 @@ pub enum Command {
         #[command(subcommand)]
         what: GpuCommand,
     },
+    /// Make an `.entity` of a live model and run it, as `loom-stream` does.
+    ///
+    /// Reads one JSON document from standard input: the envelope with the layer stream of a bedrock.
+    /// With --npz, weights are arrays in a file and the manifest says what they belong to.
+    Stream(crate::stream::StreamArgs),
     /// Checkpoints: inspect, check, convert, run and compare `.entity` and JSON files.
     Entity {
         /// What to do.

@@ -24,6 +24,7 @@ pub mod report;
 pub mod roundtrip;
 pub mod run;
 pub mod sizes;
+pub mod stream;
 pub mod terminal;
 
 use std::io::Write as _;

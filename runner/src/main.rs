@@ -13,7 +13,7 @@ use loom_runner::manifest::{self, Manifest, Manifests, unknown};
 use loom_runner::places::{End, Mistake, Places, first_of, print, print_lines};
 use loom_runner::plan::{self, Case, Check};
 use loom_runner::sizes::{self, Lucy};
-use loom_runner::{bench, bless, entity, golden, terminal, write_atomically};
+use loom_runner::{bench, bless, entity, golden, stream, terminal, write_atomically};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -126,6 +126,7 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
             print(&text)?;
             Ok(End::Green)
         }
+        Command::Stream(args) => Ok(if stream::run(&args) { End::Green } else { End::Red }),
         Command::Entity { what } => {
             let report = entity::run(&what)?;
             print(&report.text)?;

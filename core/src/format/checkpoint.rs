@@ -224,6 +224,12 @@ impl Checkpoint {
         }
     }
 
+    /// Sets a size in a layer's record that follows from the others: the original's bridge writes
+    /// some that other files leave out.
+    pub fn set_size(&mut self, path: &LayerPath, key: Key, size: usize) {
+        self.topology.change(path, &mut |record| record.set_size(key, size));
+    }
+
     /// The topology.
     #[must_use]
     pub fn topology(&self) -> &Topology {
