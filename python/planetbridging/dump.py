@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import BEDROCKS, PLANETS, fixtures, manifest, planets, weights
+from . import BEDROCK_IDS, PLANETS, fixtures, manifest, planets, weights
 
 
 def dump_fixture(bedrock: manifest.Bedrock, folder: Path) -> None:
@@ -88,12 +88,12 @@ def dump_planet(planet: str, bedrock: manifest.Bedrock, folder: Path, pattern: s
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m planetbridging.dump", description=__doc__)
     parser.add_argument("--planet", required=True, choices=("fixture", *PLANETS))
-    parser.add_argument("--bedrock", action="append", choices=BEDROCKS, help="all when absent")
+    parser.add_argument("--bedrock", action="append", choices=BEDROCK_IDS, help="all when absent")
     parser.add_argument("--model", default="*", help="glob of model ids")
     parser.add_argument("--manifests", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args(argv)
-    for name in args.bedrock or BEDROCKS:
+    for name in args.bedrock or BEDROCK_IDS:
         bedrock = manifest.load(args.manifests / f"{name}.yaml")
         if args.planet == "fixture":
             dump_fixture(bedrock, args.out / name)

@@ -145,8 +145,11 @@ fn refusal(folder: &Path, case: &Value) -> Result<(), Failed> {
     Ok(())
 }
 
+/// A test.
+type Check = fn() -> Result<(), Failed>;
+
 /// What the original does carelessly, and what this does.
-const CARELESS: [(&str, fn() -> Result<(), Failed>); 8] = [
+const CARELESS: [(&str, Check); 8] = [
     ("a model id stays inside its folder", || {
         refused(
             &json!({"bedrock": "rmsnorm", "models_dir": "m", "payload": {"planet": "p", "model_id": "../x",
