@@ -38,7 +38,8 @@ pub struct Array {
     pub shape: Vec<usize>,
     /// Elements in C order.
     pub data: Data,
-    /// SHA-256 of the elements as little-endian bytes in C order, in hexadecimal.
+    /// SHA-256 of the elements as little-endian bytes in C order, in hexadecimal; empty where
+    /// [`read_some`] has read them.
     pub sha256: String,
 }
 
@@ -141,7 +142,7 @@ pub fn read_known(path: &Path, size: impl Fn(&str) -> Option<u64>) -> Result<Arr
             return Err(wrong("is not an .npy array; an .npz holds nothing else"));
         };
         let known = size(stem).ok_or_else(|| wrong("is not in the index"))?;
-        let array = member(path, &name, entry, known, &mut room)?;
+        let array = member(path, &name, entry, known, &mut room, true)?;
         if arrays.insert(stem.to_string(), array).is_some() {
             return Err(wrong("occurs twice"));
         }
@@ -163,7 +164,7 @@ pub fn read_some(path: &Path, names: &[&str]) -> Result<Arrays, Error> {
         let name = format!("{stem}.npy");
         match archive.by_name(&name) {
             Ok(entry) => {
-                arrays.insert(stem.to_string(), member(path, &name, entry, MEMBER_CAP, &mut room)?);
+                arrays.insert(stem.to_string(), member(path, &name, entry, MEMBER_CAP, &mut room, false)?);
             }
             Err(zip::result::ZipError::FileNotFound) => {}
             Err(e) => return Err(broken(e.to_string())),
@@ -173,7 +174,7 @@ pub fn read_some(path: &Path, names: &[&str]) -> Result<Arrays, Error> {
 }
 
 /// Reads one member of at most `known` bytes of elements, and takes what it unpacks to from `room`.
-fn member(path: &Path, name: &str, entry: impl Read, known: u64, room: &mut u64) -> Result<Array, Error> {
+fn member(path: &Path, name: &str, entry: impl Read, known: u64, room: &mut u64, digest: bool) -> Result<Array, Error> {
     let wrong = |what: String| Error::Member { path: path.into(), member: name.into(), what };
     let cap = known.saturating_add(HEADER_CAP as u64).min(MEMBER_CAP).min(*room);
     let mut bytes = Vec::new();
@@ -182,7 +183,7 @@ fn member(path: &Path, name: &str, entry: impl Read, known: u64, room: &mut u64)
         return Err(wrong(format!("unpacks to more than {cap} bytes")));
     }
     *room -= bytes.len() as u64;
-    parse(&bytes).map_err(wrong)
+    parse(&bytes, digest).map_err(wrong)
 }
 
 /// Reads one `.npy` file.
@@ -198,11 +199,11 @@ pub fn read_npy(path: &Path) -> Result<Array, Error> {
     if bytes.len() as u64 > MEMBER_CAP {
         return Err(wrong(format!("is longer than {MEMBER_CAP} bytes")));
     }
-    parse(&bytes).map_err(wrong)
+    parse(&bytes, true).map_err(wrong)
 }
 
-/// Reads one `.npy` document.
-fn parse(bytes: &[u8]) -> Result<Array, String> {
+/// Reads one `.npy` document, with the digest of its elements if that is asked for.
+fn parse(bytes: &[u8], digest: bool) -> Result<Array, String> {
     let declared = match bytes {
         [0x93, b'N', b'U', b'M', b'P', b'Y', 1, _, a, b, ..] => 10 + usize::from(u16::from_le_bytes([*a, *b])),
         [0x93, b'N', b'U', b'M', b'P', b'Y', 2 | 3, _, a, b, c, d, ..] => {
@@ -252,7 +253,7 @@ fn parse(bytes: &[u8]) -> Result<Array, String> {
     } else {
         Data::F64(rest.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect())
     };
-    Ok(Array { shape, data, sha256: sha256(rest) })
+    Ok(Array { shape, data, sha256: if digest { sha256(rest) } else { String::new() } })
 }
 
 /// Moves a position of an array of `shape` to the next in C order; the last wraps to the first.

@@ -121,7 +121,8 @@ def run_npz(
 
 def _save(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     with path.open("wb") as file:
-        np.savez(file, **{name: np.ascontiguousarray(value) for name, value in arrays.items()})
+        named: dict[str, Any] = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+        np.savez(file, **named)
 
 
 def _exec(name: str) -> None:

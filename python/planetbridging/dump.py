@@ -15,6 +15,8 @@ import importlib.metadata
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +25,7 @@ from . import BEDROCK_IDS, PLANETS, fixtures, manifest, planets, weights
 
 def dump_fixture(bedrock: manifest.Bedrock, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {name: fixtures.array(recipe) for name, recipe in sorted(bedrock.fixture.items())}
+    arrays: dict[str, Any] = {name: fixtures.array(recipe) for name, recipe in sorted(bedrock.fixture.items())}
     np.savez_compressed(folder / "fixture.npz", **arrays)
     meta = {
         "packages": {name: importlib.metadata.version(name) for name in ("numpy", "scikit-learn")},
@@ -34,7 +36,7 @@ def dump_fixture(bedrock: manifest.Bedrock, folder: Path) -> None:
     (folder / "fixture.json").write_text(json.dumps(meta, indent=1, sort_keys=True))
 
 
-def dump_model(handler, bedrock: manifest.Bedrock, model: manifest.Model) -> dict[str, np.ndarray]:
+def dump_model(handler: ModuleType, bedrock: manifest.Bedrock, model: manifest.Model) -> dict[str, np.ndarray]:
     """The arrays of one model's golden file."""
     # Loom's inputs are float32: every planet, in either precision, gets the rounded numbers.
     arrays = {i.array: fixtures.array(bedrock.fixture[i.array]) for i in model.inputs}
@@ -74,7 +76,8 @@ def dump_planet(planet: str, bedrock: manifest.Bedrock, folder: Path, pattern: s
     handler = planets.handler(planet)
     folder.mkdir(parents=True, exist_ok=True)
     for model in models:
-        np.savez_compressed(folder / f"{model.id}.npz", **dump_model(handler, bedrock, model))
+        arrays: dict[str, Any] = dump_model(handler, bedrock, model)
+        np.savez_compressed(folder / f"{model.id}.npz", **arrays)
         print(f"{bedrock.id}/{planet}/{model.id}", file=sys.stderr, flush=True)
     meta = {
         "packages": {name: importlib.metadata.version(name) for name in handler.PACKAGES},

@@ -6,7 +6,8 @@
     results = engines.stream_all_bedrocks("pytorch")
 
 Planets name their arrays in their own layout; Rust relays them out. Native outputs are those of the
-planet's own operators in float32."""
+planet's own operators in float32, or in float64 where the manifest says that the planet's float32 loses
+too many digits."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,7 @@ class Live:
     arrays: dict[str, NDArray[Any]]
     fixture: dict[str, NDArray[Any]]
     native: NDArray[np.float64]
+    note: str | None
 
     @property
     def inputs(self) -> list[NDArray[Any]]:
@@ -100,11 +102,17 @@ def build(bedrock: str, planet: str, *, model_id: str | None = None, root: StrPa
         _train(handler, live, wanted, inputs, kept)
     else:
         live.assign(weights.draw(wanted))
-    y = handler.forward(live, inputs, "float32")
+    precision, why = wanted.reference(planet)
+    if precision == "float64":
+        exact = handler.build(wanted, precision)
+        exact.restore(live.arrays())
+        y = handler.forward(exact, inputs, precision)
+    else:
+        y = handler.forward(live, inputs, precision)
     kind, _ = manifest.kind_of(wanted.layers[-1])
     if kind.startswith("cnn") and getattr(getattr(live, "ops", None), "channels_last", False):
         y = np.moveaxis(y, -1, 1)
-    return Live(wanted, live.arrays(), arrays, rows(y))
+    return Live(wanted, live.arrays(), arrays, rows(y), f"native in {precision}: {why}" if why else None)
 
 
 def _train(handler: Any, live: Any, wanted: manifest.Model, inputs: list[NDArray[Any]], kept: Path) -> None:
@@ -154,7 +162,7 @@ def stream(
     found: dict[str, Any] = {
         "bedrock": bedrock, "planet": planet, "model_id": live.model.id, "layer_count": answer["layer_count"],
         "entity_path": answer["entity_path"], "native": live.native, "loom_stream": loom,
-        "native_vs_loom": diff_label(largest, exact=exact),
+        "native_vs_loom": diff_label(largest, exact=exact), "native_note": live.note,
     }
     if not try_welvet:
         return EngineStreamResult(**found, welvet_note="reload not asked for")
@@ -193,10 +201,8 @@ def stream_all_bedrocks(
     if planet not in installed_planets():
         raise ImportError(f"{planet} is not installed; `pip install 'planetbridging[{planet}]'`")
     wanted = [bedrock for bedrock in BEDROCK_IDS if planet in available_planets(bedrock)]
-    return [
-        _row(bedrock, planet, lambda b=bedrock: stream(b, planet, root=root, binary=binary, try_welvet=try_welvet))
-        for bedrock in progress(wanted, planet)
-    ]
+    return [_row(bedrock, planet, root=root, binary=binary, try_welvet=try_welvet)
+            for bedrock in progress(wanted, planet)]
 
 
 def stream_all_planets(
@@ -208,9 +214,7 @@ def stream_all_planets(
     try_welvet: bool = False,
 ) -> list[EngineStreamResult]:
     """One bedrock on every planet that is installed. What fails becomes a row with the label ERROR."""
-    def one(planet: str) -> EngineStreamResult:
-        return stream(bedrock, planet, model_id=model_id, root=root, binary=binary, try_welvet=try_welvet)
-    return [_row(bedrock, planet, lambda p=planet: one(p))
+    return [_row(bedrock, planet, model_id=model_id, root=root, binary=binary, try_welvet=try_welvet)
             for planet in progress(list(installed_planets(bedrock)), bedrock)]
 
 
@@ -223,9 +227,9 @@ def progress(items: list[str], what: str) -> Any:
     return tqdm(items, desc=what, disable=None, leave=False)
 
 
-def _row(bedrock: str, planet: str, run: Callable[[], EngineStreamResult]) -> EngineStreamResult:
+def _row(bedrock: str, planet: str, **options: Any) -> EngineStreamResult:
     try:
-        return run()
+        return stream(bedrock, planet, **options)
     except Exception as error:  # any planet may fail in ways of its own; the others go on
         return EngineStreamResult(
             bedrock, planet, bedrocks.info(bedrock).stream_model_id, 0, "", np.zeros((0, 0)), np.zeros((0, 0)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def ensure(bedrock: str) -> Path:
     """The bedrock's fixture: its test rows, float64."""
     path = folder(bedrock) / f"{bedrocks.info(bedrock).fixture_version}.npz"
     if not path.is_file():
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for member, recipe in _MEMBERS[bedrock].items():
             rows, train = fixtures.ORIGINAL[recipe]()
             arrays[member] = rows[train:]

@@ -130,10 +130,10 @@ def array(recipe: dict[str, Any]) -> np.ndarray:
         rows, train = ORIGINAL[options]()
         return rows[train:]
     if name == "digits":
-        return digits()[0][-options["rows"]:]
+        return np.asarray(digits()[0][-options["rows"]:])
     rng = np.random.default_rng(options["seed"])
     if name == "normal":
-        return options.get("offset", 0.0) + options.get("scale", 1.0) * rng.normal(size=options["shape"])
+        return np.asarray(options.get("offset", 0.0) + options.get("scale", 1.0) * rng.normal(size=options["shape"]))
     if name == "integers":
         return rng.integers(0, options["below"], size=options["shape"]).astype(np.float64)
     raise ValueError(f"unknown fixture recipe {name!r}")

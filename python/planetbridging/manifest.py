@@ -5,6 +5,7 @@ The Rust runner is the strict reader; it refuses anything unknown before Python 
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ class Input:
     array: str
     take: tuple[int, ...] = ()
 
-    def of(self, arrays: dict[str, Any]):
+    def of(self, arrays: dict[str, Any]) -> Any:
         return arrays[self.array][(slice(None), *(slice(0, n) for n in self.take))]
 
 
@@ -44,6 +45,14 @@ class Model:
     layers: tuple[dict[str, Any], ...]
     reads: dict[int, int] = field(default_factory=dict)
     skips: dict[int, int] = field(default_factory=dict)
+    overrides: tuple[dict[str, Any], ...] = ()
+
+    def reference(self, planet: str) -> tuple[str, str | None]:
+        """The precision of the planet's forward that outputs are held against, and why it is not float32."""
+        for override in self.overrides:
+            if fnmatch.fnmatch(planet, override.get("planet", "*")) and override.get("reference") == "float64":
+                return "float64", override["why"]
+        return "float32", None
 
     @property
     def seed(self) -> int:
@@ -72,6 +81,7 @@ def load(path: Path) -> Bedrock:
             layers=tuple(entry["layers"]),
             reads={int(k): v for k, v in entry.get("reads", {}).items()},
             skips={int(k): v for k, v in entry.get("skips", {}).items()},
+            overrides=tuple(entry.get("overrides", ())),
         ))
     return Bedrock(document["bedrock"], document["fixture"], tuple(models))
 

@@ -76,7 +76,7 @@ def _layer(index: int, take: tuple[int, ...], kind: str, c: dict[str, Any], w: R
         roles = ("gate_weight", "up_weight", "down_weight", "gate_bias", "up_bias", "down_bias")
         zeros = {"gate_bias": np.zeros(m), "up_bias": np.zeros(m), "down_bias": np.zeros(i)}
         return found | {"input_dim": i, "intermediate_dim": m,
-                        "weights": _numbers(*(w.get(role, zeros.get(role)) for role in roles))}
+                        "weights": _numbers(*((zeros | w)[role] for role in roles))}
     if kind == "residual":
         return found | {"dim": c.get("dim", 4)}
     raise ValueError(f"a layer stream has no {kind} layers")

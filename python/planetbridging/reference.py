@@ -51,7 +51,7 @@ def conv(x: Array, c: dict[str, Any], w: Roles) -> Array:
     y = np.moveaxis(y, -1, 1)
     if "bias" in w:
         y = y + w["bias"].reshape(-1, *(1,) * axes)
-    return ACTIVATIONS[c.get("activation", "linear")](y)
+    return np.asarray(ACTIVATIONS[c.get("activation", "linear")](y))
 
 
 def _rms(x: Array, eps: float) -> Array:

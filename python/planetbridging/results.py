@@ -101,6 +101,7 @@ class EngineStreamResult:
     native_vs_welvet: str | None = None
     loom_vs_welvet: str | None = None
     welvet_note: str | None = None
+    native_note: str | None = None
 
     @property
     def max_abs_diff(self) -> float | None:
@@ -110,7 +111,7 @@ class EngineStreamResult:
     def _repr_html_(self) -> str:
         head = ("bedrock", "planet", "model", "native → loom", "max |Δ|", "native → reload", "loom → reload", "note")
         return table(head, [(self.bedrock, self.planet, self.model_id, self.native_vs_loom, self.max_abs_diff,
-                             self.native_vs_welvet, self.loom_vs_welvet, self.welvet_note)])
+                             self.native_vs_welvet, self.loom_vs_welvet, self.native_note or self.welvet_note)])
 
 
 class LadderResult(EngineStreamResult):

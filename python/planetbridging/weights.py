@@ -19,11 +19,12 @@ def roles(kind: str, c: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """The roles of a layer and the shapes of their arrays."""
     if kind == "dense":
         i, o = c["input_dim"], c["output_dim"]
-        return {"weight": (o, i)} | ({"bias": (o,)} if c.get("bias", True) else {})
+        return _some(weight=(o, i), bias=(o,) if c.get("bias", True) else None)
     if kind.startswith("cnn"):
         f = c["filters"]
         shape = (f, c["in_channels"], *(c["kernel_size"],) * int(kind[3:]))
-        return {"weight": shape} | ({"bias": (f,)} if c.get("bias", False) else {})
+        return _some(weight=shape, bias=(f,) if c.get("bias", False) else None)
+    found: dict[str, tuple[int, ...]]
     if kind == "mha":
         d, heads = c["d_model"], c["num_heads"]
         e = c.get("head_dim", d // heads)
@@ -38,9 +39,9 @@ def roles(kind: str, c: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         i, h = c["input_size"], c["hidden_size"]
         n = 4 * h if kind == "lstm" else h
         found = {"input_weight": (n, i), "recurrent_weight": (n, h)}
-        return found | ({"bias": (n,)} if c.get("bias", True) else {})
+        return found | _some(bias=(n,) if c.get("bias", True) else None)
     if kind == "layernorm":
-        return {"gamma": (c["dim"],)} | ({"beta": (c["dim"],)} if c.get("beta", True) else {})
+        return _some(gamma=(c["dim"],), beta=(c["dim"],) if c.get("beta", True) else None)
     if kind == "rmsnorm":
         return {"gamma": (c["dim"],)}
     if kind == "embedding":
@@ -54,9 +55,13 @@ def roles(kind: str, c: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     return {}
 
 
+def _some(**shapes: tuple[int, ...] | None) -> dict[str, tuple[int, ...]]:
+    return {role: shape for role, shape in shapes.items() if shape is not None}
+
+
 def walk(layers: tuple[dict[str, Any], ...]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Every layer with its path, containers before what they hold."""
-    def visit(path: str, layer: dict[str, Any]):
+    def visit(path: str, layer: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
         kind, config = kind_of(layer)
         yield path, kind, config
         for name, child in children(kind, config):
@@ -76,7 +81,8 @@ def draw(model: Model) -> Weights:
 
 
 def _normal(model: Model, gain: float) -> Weights:
-    rng, table = np.random.default_rng(model.seed), {}
+    rng = np.random.default_rng(model.seed)
+    table: Weights = {}
     for path, kind, config in walk(model.layers):
         table[path] = {}
         for role, shape in roles(kind, config).items():
@@ -130,7 +136,10 @@ def _original_layer(rng: np.random.Generator, kind: str, c: dict[str, Any]) -> d
 def _mixer(model: Model, table: Weights) -> None:
     """One generator in the original's order of layers; later kinds have generators of their own."""
     layers = list(walk(model.layers))
-    of_kind = lambda kind: [(p, c) for p, k, c in layers if k == kind]  # noqa: E731
+
+    def of_kind(kind: str) -> list[tuple[str, dict[str, Any]]]:
+        return [(p, c) for p, k, c in layers if k == kind]
+
     rng = np.random.default_rng(model.seed)
     for kind in ("dense", "cnn3", "cnn2", "cnn1", "mha"):
         for path, config in of_kind(kind):

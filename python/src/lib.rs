@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use loom_bedrocks::{build, stream};
-use loom_core::format::{Checkpoint, Format, Open, Unheld};
+use loom_core::format::{Checkpoint, Format, Open, Reading, Unheld};
 use loom_core::{Cpu, Dtype, Network, Numerics, State, Storage, Tensor, Vectors};
 use numpy::{PyArrayDyn, PyArrayMethods as _, PyReadonlyArrayDyn, PyUntypedArrayMethods as _};
 use pyo3::exceptions::{PyOSError, PyValueError};
@@ -35,7 +35,7 @@ impl PyNetwork {
 
 /// An array as a tensor, rounded to float32.
 fn tensor(array: &Bound<'_, PyAny>) -> PyResult<Tensor> {
-    let array = array.call_method1("astype", ("float32",))?;
+    let array = array.py().import("numpy")?.call_method1("asarray", (array, "float32"))?;
     let array: PyReadonlyArrayDyn<'_, f32> = array.extract()?;
     let data = array.as_array().iter().copied().collect();
     Tensor::new(array.shape().to_vec(), data).map_err(wrong)
@@ -57,6 +57,13 @@ impl PyNetwork {
         Ok(Self::of(network, Some(format)))
     }
 
+    /// Reads the bytes of such a file.
+    #[staticmethod]
+    fn deserialize_entity(py: Python<'_>, data: Vec<u8>) -> PyResult<Self> {
+        let network = py.detach(|| Checkpoint::parse(data, Reading::Strict)?.network()).map_err(wrong)?;
+        Ok(Self::of(network, None))
+    }
+
     /// The format it was read from: `v1`, `v2`, `v2-zstd` or `json`.
     #[getter]
     fn format(&self) -> Option<&'static str> {
@@ -73,7 +80,11 @@ impl PyNetwork {
     /// The dtype of each array, by `path.role`.
     #[getter]
     fn dtypes(&self) -> BTreeMap<String, &'static str> {
-        self.network.stores().into_iter().map(|(path, role, store)| (format!("{path}.{role}"), store.dtype().name())).collect()
+        self.network
+            .stores()
+            .into_iter()
+            .map(|(path, role, store)| (format!("{path}.{role}"), store.dtype().name()))
+            .collect()
     }
 
     /// The bytes of all packed weights.
@@ -143,7 +154,8 @@ impl PyNetwork {
         let dtype =
             Dtype::find(dtype).ok_or_else(|| wrong(format!("unknown dtype {dtype:?}; expected one of {}", known())))?;
         let found = Numerics::ALL.into_iter().find(|known| known.name() == numerics);
-        let numerics = found.ok_or_else(|| wrong(format!("unknown numerics {numerics:?}; expected standard or loom")))?;
+        let numerics =
+            found.ok_or_else(|| wrong(format!("unknown numerics {numerics:?}; expected standard or loom")))?;
         let storage = Storage { dtype, numerics, vectors: Vectors::default() };
         let network = py.detach(|| self.network.morph(&storage)).map_err(wrong)?;
         Ok(Self::of(network, None))

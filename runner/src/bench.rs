@@ -7,6 +7,7 @@
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod io;
+pub mod stream;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -299,6 +299,19 @@ pub enum Bench {
         #[arg(long, hide = true)]
         job: Option<String>,
     },
+    /// What a call of loom-stream costs on the recorded requests and on large layers, beside the
+    /// original's binary where it is given.
+    Stream {
+        /// The original's loom-stream.
+        #[arg(long, value_name = "FILE")]
+        original: Option<PathBuf>,
+        /// Timed pairs of each request.
+        #[arg(long, value_name = "N", default_value_t = 11, value_parser = clap::value_parser!(u16).range(1..))]
+        pairs: u16,
+        /// Run this program once and print what it took.
+        #[arg(long, hide = true)]
+        job: Option<PathBuf>,
+    },
     /// Products with packed weights on a GPU beside its copy bandwidth, plain f32 kernels and PyTorch
     /// where a Python that has it is given; what pipelines cost to make.
     #[cfg(feature = "gpu")]

@@ -1,6 +1,6 @@
 //! `bedrock`: the command line over the stages of the library.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -131,6 +131,22 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
             let report = entity::run(&what)?;
             print(&report.text)?;
             Ok(if report.green { End::Green } else { End::Red })
+        }
+        Command::Bench { what: Bench::Stream { job: Some(program), .. } } => {
+            print(&bench::stream::job(&program)?)?;
+            Ok(End::Green)
+        }
+        Command::Bench { what: Bench::Stream { original, pairs, job: None } } => {
+            let root = Places::find(&Folders { manifests: None, golden: None, reports: None })?;
+            let absolute = |path: PathBuf| path.canonicalize().with_context(|| path.display().to_string());
+            let plan = bench::stream::Plan {
+                vectors: root.golden.join("loom-0.80/stream"),
+                ours: std::env::current_exe()?.with_file_name(format!("loom-stream{}", std::env::consts::EXE_SUFFIX)),
+                original: original.map(absolute).transpose()?,
+                pairs: pairs.into(),
+            };
+            print(&bench::stream::stream(&plan)?)?;
+            Ok(End::Green)
         }
         Command::Bench { what: Bench::Io { layers, size, pairs, folder, python, job } } => {
             let shm = Path::new("/dev/shm");

@@ -168,7 +168,7 @@ pub fn run(args: &StreamArgs) -> bool {
         }
         Err(Refusal::Stream(what)) => &Answer { status: "error", message: what.clone(), ..Answer::default() },
     };
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     if let Err(error) = answer.write(&mut out).and_then(|()| out.flush()) {
         eprintln!("loom-stream: cannot write the answer: {error}");
         return false;
@@ -208,6 +208,7 @@ fn from_document(args: &StreamArgs, input: impl Read) -> Result<Answer, Refusal>
     let payload = std::mem::take(&mut request.payload);
     let [planet, id] = ["planet", "model_id"].map(|name| payload.text(name).to_string());
     let mut model = model(&bedrock, payload).map_err(stream)?;
+    stay_single(&model.network);
     let skip = request.skip_infer || args.skip_infer;
     let inputs = match skip {
         true => None,
@@ -240,6 +241,7 @@ fn from_arrays(args: &StreamArgs, arrays: &Path) -> Result<Answer, String> {
     let spec = network_spec(&single.layers, &single.reads, &single.skips);
     let network = build::network(spec, planet, &arrays)?;
     drop(arrays);
+    stay_single(&network);
     let inputs = match &args.fixture {
         _ if args.skip_infer => None,
         None => return Err("--fixture names the arrays to run on; --skip-infer runs nothing".into()),
@@ -273,6 +275,14 @@ fn from_arrays(args: &StreamArgs, arrays: &Path) -> Result<Answer, String> {
     let mut answer = save(args, &network, &path, true)?;
     fill(&mut answer, rows).map_err(|(Refusal::Document(what) | Refusal::Stream(what))| what)?;
     Ok(answer)
+}
+
+/// Keeps a small network on this thread: to start others takes longer than its work.
+fn stay_single(network: &Network) {
+    if network.stores().iter().map(|(_, _, store)| store.len()).sum::<usize>() < 1 << 18 {
+        // A pool that was started before stays as it is.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global();
+    }
 }
 
 /// The model that `--manifest` and `--model` name.

@@ -128,11 +128,7 @@ pub type Forward<'a> = dyn FnMut(&Network, &[Tensor]) -> Result<Tensor, String> 
 ///
 /// # Errors
 /// Those of `run`, and that of a network that is fed nothing.
-pub fn mix(
-    network: &Network,
-    inputs: &[Tensor],
-    run: &mut Forward<'_>,
-) -> Result<Tensor, String> {
+pub fn mix(network: &Network, inputs: &[Tensor], run: &mut Forward<'_>) -> Result<Tensor, String> {
     let mut current = inputs.first().ok_or("a mixer reads a volume")?.clone();
     let mut skip: Option<Tensor> = None;
     for layer in network.layers() {

@@ -1,0 +1,121 @@
+"""The layer stream: NumPy reference, loom-stream, the entity reloaded. Needs no planet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import planetbridging as pb
+from planetbridging import engines, fixture_cache, reference
+from planetbridging.payload import payload
+from planetbridging.stream import stream_bedrock
+
+ORIGINAL = [
+    (bedrock, model) for bedrock in pb.BEDROCK_IDS for model, m in engines.models(bedrock).items()
+    if "original" in m.weights or "trained" in m.weights if all("x_" in i.array or "ids" in i.array for i in m.inputs)
+]
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PLANETBRIDGING_ROOT", raising=False)
+
+
+@pytest.mark.parametrize("bedrock", pb.BEDROCK_IDS)
+def test_three_rungs(bedrock: str) -> None:
+    r = pb.run_bedrock_ladder(bedrock, max_samples=100)
+    assert (r.native_vs_loom in ("EXACT", "PASS"), r.native_vs_welvet in ("EXACT", "PASS")) == (True, True)
+    assert r.loom_vs_welvet == "EXACT" and r.welvet is not None and len(r.welvet) == 100
+    assert Path(r.entity_path).is_file()
+
+
+@pytest.mark.parametrize("bedrock", pb.BEDROCK_IDS)
+def test_other_weights_give_other_outputs(bedrock: str) -> None:
+    """The comparison can fail: with one weight changed it does."""
+    if bedrock == "residual":
+        pytest.skip("residual has no weights")
+    model = engines.model(bedrock)
+    table = reference.weights(model)
+    document = payload(model, table, "numpy")
+    changed = document["layers"][-1]
+    name = next(n for n in ("weights", "o_weights") if n in changed) if "i_weights" not in changed else "g_weights"
+    changed[name][0] += 0.5
+    with np.load(fixture_cache.ensure(bedrock)) as arrays:
+        inputs = [i.of(dict(arrays)) for i in model.inputs]
+    native = reference.forward(model, table, inputs).reshape(len(inputs[0]), -1)
+    info = pb.BEDROCKS[bedrock]
+    r = stream_bedrock(bedrock, document, fixture_version=info.fixture_version, native_outputs=native,
+                       output_path="changed.entity")
+    assert r.compare_label == "DIFF"
+
+
+def test_files_are_where_they_were_asked_for() -> None:
+    document = {"planet": "p", "model_id": "m", "dim": 2, "seq_len": 1, "layers": [{"index": 0, "dim": 2, "weights": [1, 2]}]}
+    r = stream_bedrock("rmsnorm", document, inputs=[[3.0, 4.0]], output_path="a/b.entity")
+    assert r.entity_path == "a/b.entity" and [p.name for p in Path("a").iterdir()] == ["b.entity"]
+    assert np.allclose(r.outputs, [[3 / np.sqrt(12.5), 8 / np.sqrt(12.5)]], atol=1e-6)
+    r = stream_bedrock("rmsnorm", document, inputs=[[3.0, 4.0]], models_dir="models")
+    assert Path(r.entity_path) == Path("models/p/m/m.stream.entity") and Path(r.entity_path).is_file()
+
+
+def test_refusals_say_what_and_where() -> None:
+    layers = [{"index": 0, "dim": 2, "weights": [1.0, float("nan")]}]
+    with pytest.raises(RuntimeError, match="loom-stream failed: "):
+        stream_bedrock("rmsnorm", {"dim": 2, "layers": layers}, inputs=[[1.0, 2.0]], output_path="n.entity")
+    layers[0]["weights"] = [1.0]
+    with pytest.raises(RuntimeError, match="layer 0: weights len 1 != 2"):
+        stream_bedrock("rmsnorm", {"dim": 2, "layers": layers}, inputs=[[1.0, 2.0]], output_path="n.entity")
+    with pytest.raises(ValueError, match="payload.layers required"):
+        stream_bedrock("rmsnorm", {}, output_path="n.entity")
+    with pytest.raises(ValueError, match="unknown bedrock 'densse'; expected one of dense, cnn1"):
+        pb.run_bedrock_smoke("densse")
+    assert not Path("n.entity").exists()
+
+
+def test_reloaded_networks() -> None:
+    path = pb.run_bedrock_smoke("dense").entity_path
+    network, x = pb.load(path), np.random.default_rng(0).normal(size=(4, 32))
+    assert network.format == "v1" and len(network.topology["cells"]) == 4
+    y = network.forward(x)
+    assert y.dtype == np.float32 and y.shape == (4, 8)
+    small = network.morph("int8")
+    assert set(small.dtypes.values()) == {"int8", "float32"} and small.weight_bytes < network.weight_bytes
+    assert 0 < np.abs(small.forward(x) - y).max() < 0.2
+    small.save("small.entity")
+    again = pb.load("small.entity")
+    assert again.format == "v2" and np.array_equal(again.forward(x), small.forward(x))
+    data = Path("small.entity").read_bytes()
+    assert np.array_equal(pb.import_welvet().deserialize_entity(data).forward(x), small.forward(x))
+    with pytest.raises(ValueError, match="unknown dtype 'int9'"):
+        network.morph("int9")
+    with pytest.raises(OSError, match="no such file"):
+        pb.load("none.entity")
+    Path("cut.entity").write_bytes(data[:-5])
+    with pytest.raises(ValueError, match="cut.entity"):
+        pb.load("cut.entity")
+
+
+def test_one_position_at_a_time() -> None:
+    """Decoding with the cache gives what the whole sequence gives."""
+    path = pb.run_bedrock_smoke("mha").entity_path
+    network, x = pb.load(path), np.random.default_rng(0).normal(size=(1, 4, 8)).astype(np.float32)
+    steps = [network.decode(x[:, t : t + 1]) for t in range(4)]
+    assert np.array_equal(np.concatenate(steps, axis=1), network.forward(x))
+    network.reset()
+    assert np.array_equal(network.decode(x[:, :1]), steps[0])
+
+
+def test_compare() -> None:
+    assert pb.compare_outputs([[1.0, 2.0]], [[1.0, 2.5]]) == (0.5, 0.25, False)
+    assert [pb.diff_label(v) for v in (0.0, 9e-6, 1e-5, float("nan"))] == ["EXACT", "PASS", "DIFF", "DIFF"]
+    with pytest.raises(ValueError, match="shape mismatch"):
+        pb.compare_outputs([1.0], [[1.0]])
+    with pytest.raises(ValueError, match="nothing to compare"):
+        pb.compare_outputs([], [])
+
+
+def test_results_show_themselves() -> None:
+    assert "PASS" in pb.run_bedrock_smoke("rnn")._repr_html_()
