@@ -12,10 +12,6 @@ from planetbridging import engines, fixture_cache, reference
 from planetbridging.payload import payload
 from planetbridging.stream import stream_bedrock
 
-ORIGINAL = [
-    (bedrock, model) for bedrock in pb.BEDROCK_IDS for model, m in engines.models(bedrock).items()
-    if "original" in m.weights or "trained" in m.weights if all("x_" in i.array or "ids" in i.array for i in m.inputs)
-]
 
 
 @pytest.fixture(autouse=True)
@@ -32,11 +28,9 @@ def test_three_rungs(bedrock: str) -> None:
     assert Path(r.entity_path).is_file()
 
 
-@pytest.mark.parametrize("bedrock", pb.BEDROCK_IDS)
+@pytest.mark.parametrize("bedrock", [bedrock for bedrock in pb.BEDROCK_IDS if bedrock != "residual"])
 def test_other_weights_give_other_outputs(bedrock: str) -> None:
-    """The comparison can fail: with one weight changed it does."""
-    if bedrock == "residual":
-        pytest.skip("residual has no weights")
+    """The comparison can fail: with one weight changed it does. (A residual has none.)"""
     model = engines.model(bedrock)
     table = reference.weights(model)
     document = payload(model, table, "numpy")
@@ -89,7 +83,7 @@ def test_reloaded_networks() -> None:
     assert again.format == "v2" and np.array_equal(again.forward(x), small.forward(x))
     data = Path("small.entity").read_bytes()
     assert np.array_equal(pb.import_welvet().deserialize_entity(data).forward(x), small.forward(x))
-    with pytest.raises(ValueError, match="unknown dtype 'int9'"):
+    with pytest.raises(ValueError, match="unknown dtype "int9""):
         network.morph("int9")
     with pytest.raises(OSError, match="no such file"):
         pb.load("none.entity")

@@ -141,11 +141,16 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(text) if text.len() > 2 && text.starts_with('-') && !text.starts_with("--") => format!("-{text}").into(),
         _ => arg,
     };
+    // An internal fault is told in one line and ends as the original's do.
+    std::panic::set_hook(Box::new(|info| eprintln!("loom-stream: internal error, please report it: {info}")));
     let args = args.into_iter().enumerate().map(|(i, arg)| if i == 0 { arg } else { long(arg) });
     let call = Call::command().try_get_matches_from(args).and_then(|matches| Call::from_arg_matches(&matches));
     match call {
-        Ok(call) if run(&call.args) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+        Ok(call) => match std::panic::catch_unwind(|| run(&call.args)) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(_) => ExitCode::from(2),
+        },
         Err(error) => {
             eprint!("{}", error.render());
             ExitCode::from(if error.use_stderr() { 2 } else { 0 })
