@@ -168,7 +168,7 @@ impl Kernel {
         match self {
             Kernel::Rnn | Kernel::Lstm | Kernel::Digits | Kernel::Gemm => 1,
             Kernel::PlainGemv | Kernel::PlainGemm | Kernel::PlainCopy => 1,
-            Kernel::Gemv => 32,
+            Kernel::Gemv => 4,
             Kernel::GemvNarrow => 8,
             _ => 64,
         }
@@ -392,8 +392,7 @@ impl Kernel {
     fn invocations(self) -> u32 {
         match self {
             Kernel::Rnn | Kernel::Lstm => 128,
-            Kernel::Digits | Kernel::Gemm | Kernel::PlainGemm | Kernel::PlainCopy => 256,
-            Kernel::Gemv => 288,
+            Kernel::Gemv | Kernel::Digits | Kernel::Gemm | Kernel::PlainGemm | Kernel::PlainCopy => 256,
             _ => 64,
         }
     }
