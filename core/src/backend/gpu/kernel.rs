@@ -166,8 +166,7 @@ impl Kernel {
         match self {
             Kernel::Rnn | Kernel::Lstm | Kernel::Gemm => 1,
             Kernel::PlainGemv | Kernel::PlainGemm | Kernel::PlainCopy => 1,
-            Kernel::Gemv => 4,
-            Kernel::GemvNarrow => 32,
+            Kernel::Gemv | Kernel::GemvNarrow => 32,
             _ => 64,
         }
     }

@@ -42,6 +42,8 @@ pub struct Room {
     pub binding: usize,
     /// The arithmetic of the kernels.
     pub precision: Precision,
+    /// Whether kernels may ask what other lanes of a subgroup hold.
+    pub subgroups: bool,
     /// Turns of loops that an invocation may take: llvmpipe ends loops after 65,535, without a word.
     pub turns: usize,
 }
@@ -395,7 +397,7 @@ impl<'n> Tape<'n> {
                 [rows as u32, width as u32, depth as u32, x.at, y, bias, activation, outs as u32, first as u32];
             let lone = rows == 1 && width >= 32 && depth.is_multiple_of(256) && (LONG..=LONGEST).contains(&depth);
             match piece.rule {
-                Ruled::Single | Ruled::Half | Ruled::Bfloat if lone && self.is_double() => {
+                Ruled::Single | Ruled::Half | Ruled::Bfloat if lone && self.is_double() && self.room.subgroups => {
                     self.weighted(Kernel::Gemv, width, numbers, &piece);
                 }
                 Ruled::Narrow if lone && self.is_double() => {

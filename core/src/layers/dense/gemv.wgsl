@@ -1,46 +1,44 @@
 // One row of x with many outputs, whose bits are those of the CPU's sum, k ascending, rounded at every
-// step. Products of two f32 are exact in f64. A workgroup sums four outputs in another order, and
-// proves that it makes no difference; where the proof fails, about once in ten thousand outputs,
-// `in_order` finds what the CPU's order gives.
+// step. Products of two f32 are exact in f64. A subgroup sums four outputs in another order, and
+// proves that it makes no difference; where the proof fails, about once in ten thousand outputs, the
+// workgroup finds what the CPU's order gives: `in_order`.
 //
-// The proof: a step of the CPU's sum errs by at most half an ulp of the partial sum s that it makes,
-// which is 2^-53 floor2(s), floor2 being the largest power of two that is not greater (Higham, 2002,
-// 2.2). Within a chunk of elements |s| is at most the magnitude of the sum before the chunk and the
-// largest magnitude that a partial sum of the chunk alone has. Our own sum errs likewise: at most
-// RUN steps within a chunk, 7 over the chunks of an invocation, 6 over the invocations of a row and
-// less than 16 over panels, none of which makes more than the chunks' magnitudes together. With a
-// bound on both, which 1.02 keeps above the roundings of its own making for rows of up to 2^22
-// elements, all numbers within it of our sum must be the same f32.
+// The proof: a step of the CPU's sum errs by at most 2^-53 of the partial sum that it makes (Higham,
+// 2002, 2.2), which in a chunk of elements is at most the sum before the chunk and the largest
+// partial sum of the chunk alone. Our own sum errs likewise: within chunks, in a lane at every
+// chunk, and six times over the lanes. Sums before chunks are known in f32, whose roundings are
+// counted with SLIP. With a bound on both, all numbers within it of our sum must be the same f32.
 //
 // Weights are taken as w 2^-896, whose bits are those of the f32 moved apart, and x as x 2^896, which
 // makes what is not finite infinite. Arguments: those of gpu.wgsl.
 
-/// Outputs and invocations of a workgroup; invocations of one output.
-const OUTS: u32 = 4u;
+/// Outputs of a subgroup at a time and of a workgroup; invocations of a workgroup.
+const AT_ONCE: u32 = 4u;
+const OUTS: u32 = 32u;
 const ALL: u32 = 256u;
-const MATES: u32 = 64u;
-/// Chunks of an output that are summed before the workgroup looks at them: a panel.
-const PANEL: u32 = 512u;
 /// Words of codes in a chunk.
 const CHUNK: u32 = 8u;
-/// Elements that are added in order at a time, and those of one residue.
+/// Elements that `in_order` takes at a time, of a stretch, and stretches.
 const SEGMENT: u32 = 2048u;
 const STRETCH: u32 = 32u;
+const STRETCHES: u32 = 64u;
 
 /// 2^896, and 1.02 times 2^-53.
 const LIFT: f64 = 5.282945311356653e+269lf;
 const HALF_ULP: f64 = 1.1324274851176597e-16lf;
+/// What a sum of subgroups of up to 64 lanes may err in f32, of the magnitudes in it.
+const SLIP: f32 = 4e-6;
 
-/// Sums of the chunks of a panel, or the products of a segment.
+/// Products of a segment, eight apart from eight others, so that invocations do not meet in one bank.
 var<workgroup> terms: array<f64, 2304>;
-/// Upper halves of the largest partial sums.
-var<workgroup> tops: array<f32, 1152>;
-var<workgroup> runs: array<f64, 512>;
-/// How far the outputs' sums may lie from the CPU's; below 0 where that makes no difference.
-var<workgroup> slacks: array<f64, 4>;
+var<workgroup> runs: array<f64, 128>;
 /// What a stretch adds to a sum, by its last two bits; infinite where that is not known.
 var<workgroup> gains: array<vec4<f64>, 64>;
 var<workgroup> state: f64;
+/// Outputs that are not proved, and how far their sums may lie from the CPU's.
+var<workgroup> unproved: atomic<u32>;
+var<workgroup> left: u32;
+var<workgroup> slacks: array<f64, 32>;
 
 /// f32 bits as that number times 2^-896.
 fn lifted(b: u32) -> f64 {
@@ -50,11 +48,6 @@ fn lifted(b: u32) -> f64 {
 /// The upper half of a number.
 fn high(v: f64) -> u32 {
     return u32(bitcast<u64>(v) >> 32u);
-}
-
-/// Where neighbours that one invocation reads stand, so that invocations do not meet in one bank.
-fn place(i: u32) -> u32 {
-    return i + (i >> 3u);
 }
 
 /// Whether codes are half as wide as f32.
@@ -70,8 +63,8 @@ fn singles(words: vec2<u32>) -> vec4<u32> {
     return bitcast<vec4<u32>>(vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y)));
 }
 
-/// Sums of a chunk of each output, and the upper half of the largest magnitude of those so far. As
-/// f32 such halves have the order of magnitudes.
+/// Sums of a chunk of each output, and the upper half of the largest magnitude of any such sum so
+/// far. As f32 such halves have the order of magnitudes.
 struct Partial {
     sum: vec4<f64>,
     top: vec4<f32>,
@@ -104,30 +97,6 @@ fn plus_words(p: Partial, x: u32, a: vec4<u32>, b: vec4<u32>, c: vec4<u32>, d: v
     return plus_quad(half, arena[x + 1u], singles(a.zw), singles(b.zw), singles(c.zw), singles(d.zw));
 }
 
-/// The sum over the invocations before this one of its 64; `whole` then has that over all.
-fn before(own: f64, local: u32) -> f64 {
-    var at = local;
-    runs[at] = own;
-    workgroupBarrier();
-    for (var reach = 1u; reach < MATES; reach *= 2u) {
-        var sum = runs[at];
-        if (local % MATES >= reach) {
-            sum = runs[at - reach] + sum;
-        }
-        at ^= ALL;
-        runs[at] = sum;
-        workgroupBarrier();
-    }
-    if (local % MATES == 0u) {
-        return 0.0lf;
-    }
-    return runs[at - 1u];
-}
-
-fn whole(local: u32) -> f64 {
-    return runs[local | (MATES - 1u)];
-}
-
 fn put(o: u32, sum: f64) {
     let at = arg(8u) + o;
     if (arg(6u) == 0xffu) {
@@ -137,28 +106,128 @@ fn put(o: u32, sum: f64) {
     }
 }
 
-/// Runs a stretch from a sum whose last two bits are `residue`: what it adds.
+/// The sum over all lanes.
+fn over_lanes(v: f64, lanes: u32) -> f64 {
+    var sum = v;
+    for (var reach = 1u; reach < lanes; reach *= 2u) {
+        let b = bitcast<u64>(sum);
+        sum = sum + joined(subgroupShuffleXor(u32(b & 0xfffffffflu), reach), subgroupShuffleXor(u32(b >> 32u), reach));
+    }
+    return sum;
+}
+
+/// Stores an output where its sum, which lies within `2^-53 bound` of the CPU's, is proved to be good;
+/// leaves it to `in_order` elsewhere. One lane does.
+fn settle(r: u32, o: u32, sum: f64, bound: f32, top: f32) {
+    // Rounding the ends of the interval counts for four steps.
+    let slack = HALF_ULP * (f64(bound) + 4.0lf * abs(sum));
+    let bias = shift(arg(5u), o);
+    // Beyond these ends something may have been flushed, or is not finite.
+    let sound = (bound > 1e-30 && bound < 1e30 && abs(sum) < 1e30lf) || top == 0.0;
+    if (sound && arg(6u) != 0xffu && narrow((sum - slack) + bias) == narrow((sum + slack) + bias)) {
+        put(o, sum);
+    } else {
+        // Enough for what `in_order` adds up in another order, too.
+        slacks[r] = select(infinity(), 32.0lf * slack, sound);
+        atomicOr(&unproved, 1u << r);
+    }
+}
+
+/// The sum over the 64 before, of eight neighbours and of eights.
+fn before(own: f64, i: u32) -> f64 {
+    runs[i] = own;
+    workgroupBarrier();
+    let eight = i & 56u;
+    var sum = 0.0lf;
+    for (var j = 0u; j < 7u; j += 1u) {
+        sum = sum + select(0.0lf, runs[eight + j], j < (i & 7u));
+    }
+    runs[STRETCHES + i] = sum + own;
+    workgroupBarrier();
+    var eights = 0.0lf;
+    for (var j = 0u; j < 7u; j += 1u) {
+        eights = eights + select(0.0lf, runs[STRETCHES + 8u * j + 7u], 8u * j < eight);
+    }
+    return eights + sum;
+}
+
+/// Eight terms of a stretch.
+struct Eight {
+    a: vec4<f64>,
+    b: vec4<f64>,
+}
+
+fn eight(stretch: u32, i: u32) -> Eight {
+    let at = (stretch * 4u + i) * 9u;
+    return Eight(
+        vec4<f64>(terms[at], terms[at + 1u], terms[at + 2u], terms[at + 3u]),
+        vec4<f64>(terms[at + 4u], terms[at + 5u], terms[at + 6u], terms[at + 7u]),
+    );
+}
+
+fn plus_eight(sum: f64, e: Eight) -> f64 {
+    return (((((((sum + e.a.x) + e.a.y) + e.a.z) + e.a.w) + e.b.x) + e.b.y) + e.b.z) + e.b.w;
+}
+
+/// A sum on its way through a stretch; whether it is known to round as its neighbours do.
+struct Course {
+    sum: f64,
+    known: bool,
+}
+
+fn plus_term(c: Course, term: f64, slack: f64, limit: u32) -> Course {
+    let sum = c.sum + term;
+    let binade = high(sum + slack) >> 20u;
+    return Course(sum, c.known && high(sum - slack) >> 20u == binade && (binade & 0x7ffu) <= limit);
+}
+
+/// Runs a stretch from a sum near its own whose last two bits are `residue`: what it adds.
 ///
-/// Let u be the ulp of `start`, and let no sum of the stretch come within `slack` of a power of two, of
-/// 0, or beyond the binade after that of `start`. Then a sum that starts within `slack` of it, a
+/// Let u be the ulp of the start, and let no sum of the stretch come within `slack` of a power of two,
+/// of 0, or beyond the binade after that of the start. Then a sum that starts within `slack` of it, a
 /// multiple of 4 u away, goes through the same binades, whose ulps divide 2 u, and is rounded the
 /// same way at every step, ties to even included: it keeps its distance.
 fn gain(stretch: u32, near: f64, residue: u32, slack: f64) -> f64 {
     let start = bitcast<f64>((bitcast<u64>(near) & 0xfffffffffffffffclu) | u64(residue));
-    let limit = (high(start) >> 20u & 0x7ffu) + 1u;
-    var sum = start;
-    var known = high(sum - slack) >> 20u == high(sum + slack) >> 20u;
-    for (var k = 0u; k < STRETCH; k += 1u) {
-        sum = sum + terms[place(stretch * STRETCH + k)];
-        let binade = high(sum + slack) >> 20u;
-        known = known && high(sum - slack) >> 20u == binade && (binade & 0x7ffu) <= limit;
+    let limit = ((high(start) >> 20u) & 0x7ffu) + 1u;
+    var c = Course(start, high(start - slack) >> 20u == high(start + slack) >> 20u);
+    for (var i = 0u; i < 4u; i += 1u) {
+        let e = eight(stretch, i);
+        c = plus_term(c, e.a.x, slack, limit);
+        c = plus_term(c, e.a.y, slack, limit);
+        c = plus_term(c, e.a.z, slack, limit);
+        c = plus_term(c, e.a.w, slack, limit);
+        c = plus_term(c, e.b.x, slack, limit);
+        c = plus_term(c, e.b.y, slack, limit);
+        c = plus_term(c, e.b.z, slack, limit);
+        c = plus_term(c, e.b.w, slack, limit);
     }
-    return select(infinity(), sum - start, known);
+    return select(infinity(), c.sum - start, c.known);
+}
+
+/// The sum after a segment: from stretch to stretch, and from term to term where a stretch is not known.
+fn walked(before: f64) -> f64 {
+    var sum = before;
+    var next = gains[0];
+    for (var i = 0u; i < STRETCHES; i += 1u) {
+        let some = next;
+        next = gains[min(i + 1u, STRETCHES - 1u)];
+        let last = u32(bitcast<u64>(sum) & 3lu);
+        let one = select(select(some.x, some.y, last == 1u), select(some.z, some.w, last == 3u), last >= 2u);
+        if (abs(one) < infinity()) {
+            sum = sum + one;
+        } else {
+            sum = plus_eight(sum, eight(i, 0u));
+            sum = plus_eight(sum, eight(i, 1u));
+            sum = plus_eight(sum, eight(i, 2u));
+            sum = plus_eight(sum, eight(i, 3u));
+        }
+    }
+    return sum;
 }
 
 /// The sum of an output as the CPU makes it: the invocations find out what each stretch adds to any
-/// sum near the one that it will meet, then one of them goes from stretch to stretch. Where a
-/// stretch is not known it goes from element to element.
+/// sum near the one that it will meet, then one of them goes from stretch to stretch.
 fn in_order(s: Store, o: u32, slack: f64, local: u32) {
     let x = arg(3u);
     let depth = arg(2u);
@@ -166,39 +235,29 @@ fn in_order(s: Store, o: u32, slack: f64, local: u32) {
         state = 0.0lf;
     }
     for (var first = 0u; first < depth; first += SEGMENT) {
-        for (var k = local; k < SEGMENT; k += ALL) {
-            var term = 0.0lf;
-            if (first + k < depth) {
-                term = load(x + first + k) * weight(s, o * depth + first + k);
-            }
-            terms[place(k)] = term;
+        let k = first + 8u * local;
+        var a = vec4<f64>();
+        var b = vec4<f64>();
+        if (k < depth) {
+            a = load4(x + k) * weight4(s, o * depth + k);
+            b = load4(x + k + 4u) * weight4(s, o * depth + k + 4u);
+        }
+        for (var j = 0u; j < 4u; j += 1u) {
+            terms[9u * local + j] = a[j];
+            terms[9u * local + 4u + j] = b[j];
         }
         workgroupBarrier();
-        let stretch = local % MATES;
-        var own = vec4<f64>();
-        for (var k = stretch * STRETCH; k < stretch * STRETCH + 8u; k += 1u) {
-            own += vec4<f64>(terms[place(k)], terms[place(k + 8u)], terms[place(k + 16u)], terms[place(k + 24u)]);
-        }
-        let near = state + before(own.x + own.y + own.z + own.w, local);
-        gains[stretch][local / MATES] = gain(stretch, near, local / MATES, slack);
+        let stretch = local % STRETCHES;
+        let c = eight(stretch, 0u);
+        let d = eight(stretch, 1u);
+        let e = eight(stretch, 2u);
+        let f = eight(stretch, 3u);
+        let halves = (((c.a + c.b) + (d.a + d.b)) + ((e.a + e.b) + (f.a + f.b)));
+        let near = state + before((halves.x + halves.y) + (halves.z + halves.w), stretch);
+        gains[stretch][local / STRETCHES] = gain(stretch, near, local / STRETCHES, slack);
         workgroupBarrier();
         if (local == 0u) {
-            var sum = state;
-            var next = gains[0];
-            for (var i = 0u; i < MATES; i += 1u) {
-                let some = next;
-                next = gains[min(i + 1u, MATES - 1u)];
-                let last = u32(bitcast<u64>(sum) & 3lu);
-                let one = select(select(some.x, some.y, last == 1u), select(some.z, some.w, last == 3u), last >= 2u);
-                if (abs(one) < infinity()) {
-                    sum = sum + one;
-                } else {
-                    for (var k = i * STRETCH; k < (i + 1u) * STRETCH; k += 1u) {
-                        sum = sum + terms[place(k)];
-                    }
-                }
-            }
-            state = sum;
+            state = walked(state);
         }
         workgroupBarrier();
     }
@@ -208,29 +267,42 @@ fn in_order(s: Store, o: u32, slack: f64, local: u32) {
 }
 
 @compute @workgroup_size(256)
-fn gemv(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+fn gemv(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+    @builtin(subgroup_size) lanes: u32,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
     let unused = begin(group, groups, 0u);
     let first = (group.y * groups.x + group.x) * OUTS;
     let outs = arg(1u);
     if (first >= outs) {
         return;
     }
+    if (local == 0u) {
+        atomicStore(&unproved, 0u);
+    }
+    workgroupBarrier();
     let s = store_at(9u);
     let row_words = arg(2u) >> s.log_per_word;
-    let rows = min(vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(outs - 1u)) * row_words;
     let chunks = row_words / CHUNK;
+    let steps = (chunks + lanes - 1u) / lanes;
     let x = (base + arg(3u)) >> 2u;
     let quads = select(2u, 4u, is_short());
-    let mine = local / MATES;
-    let mate = local % MATES;
-    var p = Partial();
-    var sum = 0.0lf;
-    var slack = 0.0lf;
-    for (var panel = 0u; panel < chunks; panel += PANEL) {
-        for (var i = local; i < PANEL; i += ALL) {
+    for (var r = AT_ONCE * subgroup; r < OUTS && first + r < outs; r += AT_ONCE * (ALL / lanes)) {
+        let o = min(vec4<u32>(first + r) + vec4<u32>(0u, 1u, 2u, 3u), vec4<u32>(outs - 1u));
+        var p = Partial();
+        var sum = vec4<f64>();
+        var together = vec4<f32>();
+        var prefixes = vec4<f32>();
+        // All lanes take as many steps.
+        for (var step = 0u; step < steps; step += 1u) {
+            let chunk = step * lanes + lane;
             p.sum = vec4<f64>();
-            if (panel + i < chunks) {
-                let word = rows + (panel + i) * CHUNK;
+            if (chunk < chunks) {
+                let word = o * row_words + chunk * CHUNK;
                 let a = code_words(s, word.x);
                 let b = code_words(s, word.y);
                 let c = code_words(s, word.z);
@@ -239,58 +311,32 @@ fn gemv(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
                 let f = code_words(s, word.y + 4u);
                 let g = code_words(s, word.z + 4u);
                 let h = code_words(s, word.w + 4u);
-                let at = x + (panel + i) * quads;
+                let at = x + chunk * quads;
                 p = plus_words(plus_words(p, at, a, b, c, d), at + quads / 2u, e, f, g, h);
             }
-            terms[place(i)] = p.sum.x;
-            terms[place(i + PANEL)] = p.sum.y;
-            terms[place(i + 2u * PANEL)] = p.sum.z;
-            terms[place(i + 3u * PANEL)] = p.sum.w;
+            sum = sum + p.sum;
+            let own = vec4<f32>(p.sum);
+            let until = together + subgroupInclusiveAdd(own);
+            prefixes = prefixes + abs(until - own);
+            together = subgroupShuffle(until, lanes - 1u);
         }
-        tops[place(local)] = p.top.x;
-        tops[place(local + ALL)] = p.top.y;
-        tops[place(local + 2u * ALL)] = p.top.z;
-        tops[place(local + 3u * ALL)] = p.top.w;
-        workgroupBarrier();
-        // Eight chunks of an output for each invocation.
-        var own = 0.0lf;
-        for (var i = 8u * mate; i < 8u * mate + 8u; i += 1u) {
-            own = own + terms[place(mine * PANEL + i)];
+        let whole = vec4<f64>(over_lanes(sum.x, lanes), over_lanes(sum.y, lanes), over_lanes(sum.z, lanes), over_lanes(sum.w, lanes));
+        let tops = bitcast<vec4<u32>>(p.top) + 1u;
+        let top = vec4<f32>(vec4<f64>(joined(0u, tops.x), joined(0u, tops.y), joined(0u, tops.z), joined(0u, tops.w)));
+        let run = f32(4u * quads);
+        let slips = SLIP * f32(chunks);
+        let bound = subgroupAdd(prefixes * run + top * (f32(steps) * run * (2.0 + slips + f32(steps + 6u) / run)));
+        let highest = subgroupMax(p.top);
+        if (lane < AT_ONCE && first + r + lane < outs) {
+            settle(r + lane, first + r + lane, whole[lane], bound[lane], highest[lane]);
         }
-        var at = sum + before(own, local);
-        for (var i = 8u * mate; i < min(8u * mate + 8u, chunks - panel); i += 1u) {
-            let top = joined(0u, bitcast<u32>(tops[place(mine * ALL + i % ALL)]) + 1u);
-            let most = joined(0u, high((abs(at) + top) * 1.000001lf) & 0x7ff00000u);
-            let run = f64(4u * quads);
-            slack = slack + (run * most + (run + 29.0lf) * top);
-            at = at + terms[place(mine * PANEL + i)];
-        }
-        sum = sum + whole(local);
-        workgroupBarrier();
     }
-    let unused_too = before(slack, local);
-    // Rounding the ends of the interval counts for four steps.
-    slack = HALF_ULP * (whole(local) + 4.0lf * abs(sum));
-    if (mate == 0u) {
-        let o = min(first + mine, outs - 1u);
-        let bias = shift(arg(5u), o);
-        let proved = narrow((sum - slack) + bias) == narrow((sum + slack) + bias) && arg(6u) != 0xffu;
-        let finite = slack < 1e300lf && abs(sum) < 1e300lf;
-        if (first + mine >= outs) {
-            slack = -1.0lf;
-        } else if (proved && finite) {
-            put(o, sum);
-            slack = -1.0lf;
-        } else {
-            // Enough for what `in_order` adds up in another order, too.
-            slack = select(infinity(), 32.0lf * slack, finite);
-        }
-        slacks[mine] = slack;
+    workgroupBarrier();
+    if (local == 0u) {
+        left = atomicLoad(&unproved);
     }
-    for (var i = 0u; i < OUTS; i += 1u) {
-        let left = workgroupUniformLoad(&slacks[i]);
-        if (left >= 0.0lf) {
-            in_order(s, first + i, left, local);
-        }
+    for (var rest = workgroupUniformLoad(&left); rest != 0u; rest &= rest - 1u) {
+        let r = firstTrailingBit(rest);
+        in_order(s, first + r, slacks[r], local);
     }
 }
