@@ -235,26 +235,30 @@ fn in_order(s: Store, o: u32, slack: f64, local: u32) {
         state = 0.0lf;
     }
     for (var first = 0u; first < depth; first += SEGMENT) {
-        let k = first + 8u * local;
-        var a = vec4<f64>();
-        var b = vec4<f64>();
-        if (k < depth) {
-            a = load4(x + k) * weight4(s, o * depth + k);
-            b = load4(x + k + 4u) * weight4(s, o * depth + k + 4u);
-        }
-        for (var j = 0u; j < 4u; j += 1u) {
-            terms[9u * local + j] = a[j];
-            terms[9u * local + 4u + j] = b[j];
+        for (var i = local; i < SEGMENT / 8u; i += ALL) {
+            let k = first + 8u * i;
+            var a = vec4<f64>();
+            var b = vec4<f64>();
+            if (k < depth) {
+                a = load4(x + k) * weight4(s, o * depth + k);
+                b = load4(x + k + 4u) * weight4(s, o * depth + k + 4u);
+            }
+            for (var j = 0u; j < 4u; j += 1u) {
+                terms[9u * i + j] = a[j];
+                terms[9u * i + 4u + j] = b[j];
+            }
         }
         workgroupBarrier();
         let stretch = local % STRETCHES;
-        let c = eight(stretch, 0u);
-        let d = eight(stretch, 1u);
-        let e = eight(stretch, 2u);
-        let f = eight(stretch, 3u);
-        let halves = (((c.a + c.b) + (d.a + d.b)) + ((e.a + e.b) + (f.a + f.b)));
-        let near = state + before((halves.x + halves.y) + (halves.z + halves.w), stretch);
-        gains[stretch][local / STRETCHES] = gain(stretch, near, local / STRETCHES, slack);
+        var own = vec4<f64>();
+        for (var i = 0u; i < 4u; i += 1u) {
+            let e = eight(stretch, i);
+            own = own + (e.a + e.b);
+        }
+        let near = state + before((own.x + own.y) + (own.z + own.w), stretch);
+        for (var residue = local / STRETCHES; residue < 4u; residue += ALL / STRETCHES) {
+            gains[stretch][residue] = gain(stretch, near, residue, slack);
+        }
         workgroupBarrier();
         if (local == 0u) {
             state = walked(state);

@@ -6,8 +6,8 @@
 /// Outputs and invocations of a workgroup, and of each of its teams.
 const OUTS: u32 = 32u;
 const ALL: u32 = 256u;
-const ROWS: u32 = 8u;
-const TEAM: u32 = 64u;
+const ROWS: u32 = 4u;
+const TEAM: u32 = 32u;
 /// Elements that are cut at a time, and their quads.
 const PANEL: u32 = 2048u;
 const QUADS: u32 = 512u;
@@ -31,9 +31,10 @@ var<workgroup> highest: atomic<i32>;
 var<workgroup> odd: atomic<u32>;
 /// Digits 0 to 3 of the quads of a panel, then digits 4 to 6.
 var<workgroup> pieces: array<vec4<u32>, 1024>;
-/// Sums of one output of each team, by digit and invocation; and sums by team, output and digit.
+/// Sums of one output of each team, by digit and invocation; and sums by output and digit, those of
+/// the digits alone last.
 var<workgroup> partial: array<i32, 1792>;
-var<workgroup> digit_sums: array<atomic<i32>, 252>;
+var<workgroup> digit_sums: array<atomic<i32>, 231>;
 
 /// A number in units of 2^(low - 149), with 128 added to each digit: then digits are the bytes of a
 /// two's complement number.
@@ -48,6 +49,20 @@ fn moved(b: u32, low: i32) -> u64 {
     return bitcast<u64>(select(whole, -whole, (b >> 31u) == 1u) + 0x0080808080808080li);
 }
 
+fn with_quad(ends: vec2<i32>, four: vec4<u32>) -> vec2<i32> {
+    var all = ends;
+    for (var j = 0u; j < 4u; j += 1u) {
+        let b = four[j];
+        if (((b >> 23u) & 0xffu) == 0xffu) {
+            atomicStore(&odd, 1u);
+        } else if ((b << 1u) != 0u) {
+            let own = span(b);
+            all = vec2<i32>(min(all.x, own.x), max(all.y, own.y));
+        }
+    }
+    return all;
+}
+
 /// The exponents that the elements of x span; none where one is not finite.
 fn spanned(x: u32, n: u32, local: u32) -> vec2<i32> {
     if (local == 0u) {
@@ -57,17 +72,15 @@ fn spanned(x: u32, n: u32, local: u32) -> vec2<i32> {
     }
     workgroupBarrier();
     var ends = NOTHING;
-    for (var k = 4u * local; k < n; k += 4u * ALL) {
-        let four = arena[(base + x + k) >> 2u];
-        for (var j = 0u; j < 4u; j += 1u) {
-            let b = four[j];
-            if (((b >> 23u) & 0xffu) == 0xffu) {
-                atomicStore(&odd, 1u);
-            } else if ((b << 1u) != 0u) {
-                let own = span(b);
-                ends = vec2<i32>(min(ends.x, own.x), max(ends.y, own.y));
-            }
-        }
+    let first = (base + x) >> 2u;
+    let last = first + n / 4u - 1u;
+    // Four at a time, so that their loads are under way together.
+    for (var at = first + local; at <= last; at += 4u * ALL) {
+        let a = arena[at];
+        let b = arena[min(at + ALL, last)];
+        let c = arena[min(at + 2u * ALL, last)];
+        let d = arena[min(at + 3u * ALL, last)];
+        ends = with_quad(with_quad(with_quad(with_quad(ends, a), b), c), d);
     }
     atomicMin(&lowest, ends.x);
     atomicMax(&highest, ends.y);
@@ -75,31 +88,38 @@ fn spanned(x: u32, n: u32, local: u32) -> vec2<i32> {
     return vec2<i32>(atomicLoad(&lowest), atomicLoad(&highest));
 }
 
-/// Cuts the elements of a panel. A word holds codes of `per_byte` steps, four at a time; quads lie
-/// step by step, so that neighbours read neighbours.
-fn cut(x: u32, n: u32, low: i32, per_byte: u32, local: u32) {
-    for (var quad = local; quad < QUADS; quad += ALL) {
-        let k = quad % (QUADS / per_byte) * 4u * per_byte + quad / (QUADS / per_byte);
-        var four = array<u64, 4>();
-        if (k < n) {
-            four = array<u64, 4>(
-                moved(bits(x + k), low),
-                moved(bits(x + k + per_byte), low),
-                moved(bits(x + k + 2u * per_byte), low),
-                moved(bits(x + k + 3u * per_byte), low),
-            );
-        }
-        let low = vec4<u32>(u32(four[0] & 0xfffffffflu), u32(four[1] & 0xfffffffflu), u32(four[2] & 0xfffffffflu), u32(four[3] & 0xfffffffflu));
-        let high = vec4<u32>(u32(four[0] >> 32u), u32(four[1] >> 32u), u32(four[2] >> 32u), u32(four[3] >> 32u));
-        pieces[quad] = vec4<u32>(bytes_at(low, 0u), bytes_at(low, 8u), bytes_at(low, 16u), bytes_at(low, 24u));
-        pieces[QUADS + quad] = vec4<u32>(bytes_at(high, 0u), bytes_at(high, 8u), bytes_at(high, 16u), 0u);
-    }
-}
-
 /// One byte of each of four words, as signed digits.
 fn bytes_at(words: vec4<u32>, shift: u32) -> u32 {
     let four = (words >> vec4<u32>(shift)) & vec4<u32>(0xffu);
     return (four.x | (four.y << 8u) | (four.z << 16u) | (four.w << 24u)) ^ 0x80808080u;
+}
+
+/// Cuts the elements of a panel, and adds up their digits. A word holds codes of `per_byte` steps, four
+/// at a time. The quads of the first word of every four lie first, step by step, then those of
+/// the second, so that neighbours read neighbours.
+fn cut(sums: Digits, x: u32, n: u32, low: i32, per_byte: u32, local: u32) -> Digits {
+    var ones = sums;
+    let fours = QUADS / (4u * per_byte);
+    for (var quad = local; quad < QUADS; quad += ALL) {
+        let which = quad / fours;
+        let k = (quad % fours * 4u + which / per_byte) * 4u * per_byte + which % per_byte;
+        var lower = vec4<u32>();
+        var upper = vec4<u32>();
+        if (k < n) {
+            let a = moved(bits(x + k), low);
+            let b = moved(bits(x + k + per_byte), low);
+            let c = moved(bits(x + k + 2u * per_byte), low);
+            let d = moved(bits(x + k + 3u * per_byte), low);
+            lower = vec4<u32>(u32(a & 0xfffffffflu), u32(b & 0xfffffffflu), u32(c & 0xfffffffflu), u32(d & 0xfffffffflu));
+            upper = vec4<u32>(u32(a >> 32u), u32(b >> 32u), u32(c >> 32u), u32(d >> 32u));
+            let first = vec4<u32>(bytes_at(lower, 0u), bytes_at(lower, 8u), bytes_at(lower, 16u), bytes_at(lower, 24u));
+            let last = vec4<u32>(bytes_at(upper, 0u), bytes_at(upper, 8u), bytes_at(upper, 16u), 0u);
+            ones = plus_codes(ones, first, last, 0x01010101u);
+            pieces[quad] = first;
+            pieces[QUADS + quad] = last;
+        }
+    }
+    return ones;
 }
 
 /// `high 2^32 + low` rounded once, times 2^e.
@@ -166,47 +186,44 @@ fn plus_codes(sums: Digits, a: vec4<u32>, b: vec4<u32>, codes_of: u32) -> Digits
     );
 }
 
-/// A word of each of eight outputs at one step.
+/// Four words of each of four outputs.
 struct Words {
     a: vec4<u32>,
     b: vec4<u32>,
+    c: vec4<u32>,
+    d: vec4<u32>,
 }
 
-fn words_at(s: Store, at: vec4<u32>, more: vec4<u32>, word: u32) -> Words {
-    return Words(
-        vec4<u32>(code_word(s, at.x + word), code_word(s, at.y + word), code_word(s, at.z + word), code_word(s, at.w + word)),
-        vec4<u32>(code_word(s, more.x + word), code_word(s, more.y + word), code_word(s, more.z + word), code_word(s, more.w + word)),
-    );
+fn words_at(s: Store, rows: vec4<u32>, word: u32) -> Words {
+    return Words(code_words(s, rows.x + word), code_words(s, rows.y + word), code_words(s, rows.z + word), code_words(s, rows.w + word));
 }
 
-/// Sums of eight outputs, and of the digits themselves.
-struct Nine {
+/// Sums of four outputs.
+struct Four {
     a: Digits,
     b: Digits,
     c: Digits,
     d: Digits,
-    e: Digits,
-    f: Digits,
-    g: Digits,
-    h: Digits,
-    ones: Digits,
 }
 
-fn plus_step(sums: Nine, w: Words, a: vec4<u32>, b: vec4<u32>, width: u32, step: u32, sign: u32) -> Nine {
-    return Nine(
-        plus_codes(sums.a, a, b, step_codes(w.a.x, width, step, sign)),
-        plus_codes(sums.b, a, b, step_codes(w.a.y, width, step, sign)),
-        plus_codes(sums.c, a, b, step_codes(w.a.z, width, step, sign)),
-        plus_codes(sums.d, a, b, step_codes(w.a.w, width, step, sign)),
-        plus_codes(sums.e, a, b, step_codes(w.b.x, width, step, sign)),
-        plus_codes(sums.f, a, b, step_codes(w.b.y, width, step, sign)),
-        plus_codes(sums.g, a, b, step_codes(w.b.z, width, step, sign)),
-        plus_codes(sums.h, a, b, step_codes(w.b.w, width, step, sign)),
-        plus_codes(sums.ones, a, b, 0x01010101u),
-    );
+/// A word of each output, whose quads stand `stride` apart from `at` on.
+fn plus_word(sums: Four, words: vec4<u32>, at: u32, stride: u32, width: u32, sign: u32) -> Four {
+    var all = sums;
+    for (var step = 0u; step < 8u / width; step += 1u) {
+        let a = pieces[at + step * stride];
+        let b = pieces[QUADS + at + step * stride];
+        all = Four(
+            plus_codes(all.a, a, b, step_codes(words.x, width, step, sign)),
+            plus_codes(all.b, a, b, step_codes(words.y, width, step, sign)),
+            plus_codes(all.c, a, b, step_codes(words.z, width, step, sign)),
+            plus_codes(all.d, a, b, step_codes(words.w, width, step, sign)),
+        );
+    }
+    return all;
 }
 
-/// Adds up what the invocations of each team have of one output.
+/// Adds up what the invocations of each team have of one output; what all have of the digits alone
+/// when `row` is ROWS.
 fn share(row: u32, local: u32, sums: Digits) {
     partial[local] = sums.a.x;
     partial[ALL + local] = sums.a.y;
@@ -216,14 +233,15 @@ fn share(row: u32, local: u32, sums: Digits) {
     partial[5u * ALL + local] = sums.b.y;
     partial[6u * ALL + local] = sums.b.z;
     workgroupBarrier();
-    // Eight invocations for each digit of each team.
-    let which = local / 8u;
-    if (which < 4u * DIGITS) {
+    // Four invocations for each digit of each team.
+    let which = local / 4u;
+    if (which < ALL / TEAM * DIGITS) {
         var sum = 0;
-        for (var i = local % 8u; i < TEAM; i += 8u) {
+        for (var i = local % 4u; i < TEAM; i += 4u) {
             sum += partial[which * TEAM + i];
         }
-        atomicAdd(&digit_sums[(which % 4u * (ROWS + 1u) + row) * DIGITS + which / 4u], sum);
+        let output = select(which % (ALL / TEAM) * ROWS + row, OUTS, row == ROWS);
+        atomicAdd(&digit_sums[output * DIGITS + which / (ALL / TEAM)], sum);
     }
     workgroupBarrier();
 }
@@ -243,34 +261,35 @@ fn gemv_narrow(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
     let per_byte = 8u / width;
     // Signed codes count from the smallest number, eight-bit ones are signed bytes.
     let smallest = select(0u, 1u << (width - 1u), s.signed != (width == 8u)) * 0x01010101u;
-    let row_words = depth >> s.log_per_word;
-    let team = local / TEAM;
+    let row_fours = (depth >> s.log_per_word) / 4u;
     let lane = local % TEAM;
-    let four = vec4<u32>(first + team * ROWS) + vec4<u32>(0u, 1u, 2u, 3u);
-    let rows = min(four, vec4<u32>(outs - 1u)) * row_words;
-    let more = min(four + 4u, vec4<u32>(outs - 1u)) * row_words;
-    if (local < 4u * (ROWS + 1u) * DIGITS) {
+    let four = vec4<u32>(first + local / TEAM * ROWS) + vec4<u32>(0u, 1u, 2u, 3u);
+    let rows = min(four, vec4<u32>(outs - 1u)) * (4u * row_fours);
+    if (local < (OUTS + 1u) * DIGITS) {
         atomicStore(&digit_sums[local], 0);
     }
     let ends = spanned(x, depth, local);
     let is_cut = atomicLoad(&odd) == 0u && ends.y - ends.x <= REACH;
     let low = select(ends.x, 0, ends.x > ends.y);
     let none = Digits(vec4<i32>(), vec4<i32>());
-    var sums = Nine(none, none, none, none, none, none, none, none, none);
+    var ones = none;
+    var sums = Four(none, none, none, none);
+    let stride = QUADS / (4u * per_byte);
+    var next = words_at(s, rows, 4u * min(lane, row_fours - 1u));
     for (var panel = 0u; panel < depth; panel += PANEL) {
-        let start = panel >> s.log_per_word;
-        let words = min(PANEL >> s.log_per_word, row_words - start);
-        // A word of each output is under way while others are used.
-        var next = words_at(s, rows, more, start + min(lane, words - 1u));
-        cut(x + panel, depth - panel, low, per_byte, local);
+        ones = cut(ones, x + panel, depth - panel, low, per_byte, local);
         workgroupBarrier();
-        for (var word = lane; word < words; word += TEAM) {
+        let start = (panel >> s.log_per_word) / 4u;
+        let fours = min(stride, row_fours - start);
+        for (var i = lane; i < fours; i += TEAM) {
+            // The next words are under way while these are used.
             let w = next;
-            next = words_at(s, rows, more, start + min(word + TEAM, words - 1u));
-            for (var step = 0u; step < per_byte; step += 1u) {
-                let quad = step * (QUADS / per_byte) + word;
-                sums = plus_step(sums, w, pieces[quad], pieces[QUADS + quad], width, step, smallest);
-            }
+            let ahead = start + select(stride + lane, i + TEAM, i + TEAM < fours);
+            next = words_at(s, rows, 4u * min(ahead, row_fours - 1u));
+            sums = plus_word(sums, vec4<u32>(w.a.x, w.b.x, w.c.x, w.d.x), i, stride, width, smallest);
+            sums = plus_word(sums, vec4<u32>(w.a.y, w.b.y, w.c.y, w.d.y), i + stride * per_byte, stride, width, smallest);
+            sums = plus_word(sums, vec4<u32>(w.a.z, w.b.z, w.c.z, w.d.z), i + 2u * stride * per_byte, stride, width, smallest);
+            sums = plus_word(sums, vec4<u32>(w.a.w, w.b.w, w.c.w, w.d.w), i + 3u * stride * per_byte, stride, width, smallest);
         }
         workgroupBarrier();
     }
@@ -278,11 +297,7 @@ fn gemv_narrow(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
     share(1u, local, sums.b);
     share(2u, local, sums.c);
     share(3u, local, sums.d);
-    share(4u, local, sums.e);
-    share(5u, local, sums.f);
-    share(6u, local, sums.g);
-    share(7u, local, sums.h);
-    share(8u, local, sums.ones);
+    share(ROWS, local, ones);
     let o = first + local;
     if (local >= OUTS || o >= outs) {
         return;
@@ -300,12 +315,11 @@ fn gemv_narrow(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
         } else if (width == 8u) {
             offset = 128li - i64(s.zero);
         }
-        let at = local / ROWS * (ROWS + 1u) * DIGITS;
         var lower = 0li;
         var upper = 0li;
         for (var d = 0u; d < DIGITS; d += 1u) {
-            let products = atomicLoad(&digit_sums[at + local % ROWS * DIGITS + d]);
-            let sum = factor * i64(products) + offset * i64(atomicLoad(&digit_sums[at + ROWS * DIGITS + d]));
+            let products = atomicLoad(&digit_sums[local * DIGITS + d]);
+            let sum = factor * i64(products) + offset * i64(atomicLoad(&digit_sums[OUTS * DIGITS + d]));
             if (d < 4u) {
                 lower += sum << (8u * d);
             } else {
