@@ -44,7 +44,8 @@ fn moved(b: u32, low: i32) -> u64 {
     let e = select(i32(biased) - 1, 0, biased == 0u);
     var whole = 0li;
     if (m != 0u) {
-        whole = select(i64(m) << u32(max(e - low, 0)), i64(m >> u32(max(low - e, 0))), e < low);
+        let zeros = firstTrailingBit(m);
+        whole = i64(m >> zeros) << u32(e + i32(zeros) - low);
     }
     return bitcast<u64>(select(whole, -whole, (b >> 31u) == 1u) + 0x0080808080808080li);
 }
