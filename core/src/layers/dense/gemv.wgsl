@@ -175,12 +175,10 @@ struct Course {
     known: bool,
 }
 
-/// Magnitudes have upper halves from `least` to less than `room` more, and are not within 2^-20 of
-/// their own of a power of two.
-fn plus_term(c: Course, term: f64, least: u32, room: u32) -> Course {
+fn plus_term(c: Course, term: f64, slack: f64, limit: u32) -> Course {
     let sum = c.sum + term;
-    let h = high(sum);
-    return Course(sum, c.known && (h & 0x7fffffffu) - least < room && ((h + 1u) & 0xffffeu) != 0u);
+    let binade = high(sum + slack) >> 20u;
+    return Course(sum, c.known && high(sum - slack) >> 20u == binade && (binade & 0x7ffu) <= limit);
 }
 
 /// Runs a stretch from a sum near its own whose last two bits are `residue`: what it adds.
@@ -191,20 +189,18 @@ fn plus_term(c: Course, term: f64, least: u32, room: u32) -> Course {
 /// same way at every step, ties to even included: it keeps its distance.
 fn gain(stretch: u32, near: f64, residue: u32, slack: f64) -> f64 {
     let start = bitcast<f64>((bitcast<u64>(near) & 0xfffffffffffffffclu) | u64(residue));
-    // Magnitudes of at least 2^20 times `slack`.
-    let least = high(slack * 4194304.0lf);
-    let room = max((high(start) & 0x7ff00000u) + 0x200000u, least) - least;
-    var c = plus_term(Course(start, slack < infinity()), 0.0lf, least, room);
+    let limit = ((high(start) >> 20u) & 0x7ffu) + 1u;
+    var c = Course(start, high(start - slack) >> 20u == high(start + slack) >> 20u);
     for (var i = 0u; i < 4u; i += 1u) {
         let e = eight(stretch, i);
-        c = plus_term(c, e.a.x, least, room);
-        c = plus_term(c, e.a.y, least, room);
-        c = plus_term(c, e.a.z, least, room);
-        c = plus_term(c, e.a.w, least, room);
-        c = plus_term(c, e.b.x, least, room);
-        c = plus_term(c, e.b.y, least, room);
-        c = plus_term(c, e.b.z, least, room);
-        c = plus_term(c, e.b.w, least, room);
+        c = plus_term(c, e.a.x, slack, limit);
+        c = plus_term(c, e.a.y, slack, limit);
+        c = plus_term(c, e.a.z, slack, limit);
+        c = plus_term(c, e.a.w, slack, limit);
+        c = plus_term(c, e.b.x, slack, limit);
+        c = plus_term(c, e.b.y, slack, limit);
+        c = plus_term(c, e.b.z, slack, limit);
+        c = plus_term(c, e.b.w, slack, limit);
     }
     return select(infinity(), c.sum - start, c.known);
 }
@@ -216,9 +212,9 @@ fn walked(before: f64) -> f64 {
     for (var i = 0u; i < STRETCHES; i += 1u) {
         let some = next;
         next = gains[min(i + 1u, STRETCHES - 1u)];
-        if (all((vec4<u32>(high(some.x), high(some.y), high(some.z), high(some.w)) & vec4<u32>(0x7ff00000u)) < vec4<u32>(0x7ff00000u))) {
-            let last = u32(bitcast<u64>(sum) & 3lu);
-            let one = select(select(some.x, some.y, last == 1u), select(some.z, some.w, last == 3u), last >= 2u);
+        let last = u32(bitcast<u64>(sum) & 3lu);
+        let one = select(select(some.x, some.y, last == 1u), select(some.z, some.w, last == 3u), last >= 2u);
+        if (abs(one) < infinity()) {
             sum = sum + one;
         } else {
             sum = plus_eight(sum, eight(i, 0u));
@@ -230,29 +226,28 @@ fn walked(before: f64) -> f64 {
     return sum;
 }
 
-/// Eight products of an output from `k` on, zeros beyond the last.
-fn products(s: Store, o: u32, k: u32) -> Eight {
-    if (k >= arg(2u)) {
-        return Eight();
-    }
-    let x = arg(3u) + k;
-    let w = o * arg(2u) + k;
-    return Eight(load4(x) * weight4(s, w), load4(x + 4u) * weight4(s, w + 4u));
-}
-
 /// The sum of an output as the CPU makes it: the invocations find out what each stretch adds to any
 /// sum near the one that it will meet, then one of them goes from stretch to stretch.
 fn in_order(s: Store, o: u32, slack: f64, local: u32) {
+    let x = arg(3u);
+    let depth = arg(2u);
     if (local == 0u) {
         state = 0.0lf;
     }
-    var next = products(s, o, 8u * local);
-    for (var first = 0u; first < arg(2u); first += SEGMENT) {
-        for (var j = 0u; j < 4u; j += 1u) {
-            terms[9u * local + j] = next.a[j];
-            terms[9u * local + 4u + j] = next.b[j];
+    for (var first = 0u; first < depth; first += SEGMENT) {
+        for (var i = local; i < SEGMENT / 8u; i += ALL) {
+            let k = first + 8u * i;
+            var a = vec4<f64>();
+            var b = vec4<f64>();
+            if (k < depth) {
+                a = load4(x + k) * weight4(s, o * depth + k);
+                b = load4(x + k + 4u) * weight4(s, o * depth + k + 4u);
+            }
+            for (var j = 0u; j < 4u; j += 1u) {
+                terms[9u * i + j] = a[j];
+                terms[9u * i + 4u + j] = b[j];
+            }
         }
-        next = products(s, o, first + SEGMENT + 8u * local);
         workgroupBarrier();
         let stretch = local % STRETCHES;
         var own = vec4<f64>();
@@ -261,7 +256,9 @@ fn in_order(s: Store, o: u32, slack: f64, local: u32) {
             own = own + (e.a + e.b);
         }
         let near = state + before((own.x + own.y) + (own.z + own.w), stretch);
-        gains[stretch][local / STRETCHES] = gain(stretch, near, local / STRETCHES, slack);
+        for (var residue = local / STRETCHES; residue < 4u; residue += ALL / STRETCHES) {
+            gains[stretch][residue] = gain(stretch, near, residue, slack);
+        }
         workgroupBarrier();
         if (local == 0u) {
             state = walked(state);
