@@ -23,6 +23,11 @@ impl Adapter {
         self.inner.get_info().backend == wgpu::Backend::Vulkan
     }
 
+    /// Whether lanes may ask each other, of subgroups of at most 64 that divide a workgroup.
+    pub(super) fn has_subgroups(&self) -> bool {
+        self.inner.features().contains(wgpu::Features::SUBGROUP) && self.inner.get_info().subgroup_max_size <= 64
+    }
+
     /// Turns of loops that an invocation may take.
     pub(super) fn turns(&self) -> usize {
         if self.name == "llvmpipe" { 65_000 } else { usize::MAX }

@@ -23,7 +23,6 @@ pub(crate) enum Kernel {
     Decode,
     Dense,
     Gemv,
-    Digits,
     GemvNarrow,
     Gemm,
     Conv,
@@ -71,7 +70,6 @@ impl Kernel {
             Kernel::Decode => "decode",
             Kernel::Dense => "dense",
             Kernel::Gemv => "gemv",
-            Kernel::Digits => "digits",
             Kernel::GemvNarrow => "gemv_narrow",
             Kernel::Gemm => "gemm",
             Kernel::Conv => "conv",
@@ -139,7 +137,7 @@ impl Kernel {
             Kernel::Decode => &[shader!("dtype/decode.wgsl")],
             Kernel::Dense => &[shader!("layers/dense/gpu.wgsl")],
             Kernel::Gemv => &[shader!("layers/dense/gemv.wgsl")],
-            Kernel::Digits | Kernel::GemvNarrow => &[shader!("layers/dense/gemv_narrow.wgsl")],
+            Kernel::GemvNarrow => &[shader!("layers/dense/gemv_narrow.wgsl")],
             Kernel::Gemm => &[shader!("layers/dense/gemm.wgsl")],
             Kernel::Conv => &[shader!("layers/conv/gpu.wgsl")],
             Kernel::ConvTransposed => &[shader!("layers/conv_transposed/gpu.wgsl")],
@@ -166,10 +164,9 @@ impl Kernel {
     /// Items that one workgroup makes.
     pub(super) fn per_group(self) -> u32 {
         match self {
-            Kernel::Rnn | Kernel::Lstm | Kernel::Digits | Kernel::Gemm => 1,
+            Kernel::Rnn | Kernel::Lstm | Kernel::Gemm => 1,
             Kernel::PlainGemv | Kernel::PlainGemm | Kernel::PlainCopy => 1,
-            Kernel::Gemv => 32,
-            Kernel::GemvNarrow => 8,
+            Kernel::Gemv | Kernel::GemvNarrow => 32,
             _ => 64,
         }
     }
@@ -392,8 +389,7 @@ impl Kernel {
     fn invocations(self) -> u32 {
         match self {
             Kernel::Rnn | Kernel::Lstm => 128,
-            Kernel::Digits | Kernel::Gemm | Kernel::PlainGemm | Kernel::PlainCopy => 256,
-            Kernel::Gemv => 288,
+            Kernel::Gemv | Kernel::GemvNarrow | Kernel::Gemm | Kernel::PlainGemm | Kernel::PlainCopy => 256,
             _ => 64,
         }
     }
@@ -404,7 +400,7 @@ mod tests {
 
     #[test]
     fn every_kernel_translates() {
-        let doubles = [Kernel::Twin, Kernel::Gemv, Kernel::Digits, Kernel::GemvNarrow];
+        let doubles = [Kernel::Twin, Kernel::Gemv, Kernel::GemvNarrow];
         let rest = [Kernel::Probe, Kernel::Gemm, Kernel::PlainGemv, Kernel::PlainGemm, Kernel::PlainCopy];
         for &kernel in Kernel::WEIGHTED.iter().chain(Kernel::OTHERS).chain(&doubles).chain(&rest) {
             for precision in [Precision::Double, Precision::Single] {

@@ -163,7 +163,12 @@ impl Gpu {
             queue,
             precision,
             passthrough,
-            room: Room { binding: binding.min(1 << 31), precision, turns: adapter.turns() },
+            room: Room {
+                binding: binding.min(1 << 31),
+                precision,
+                subgroups: passthrough && adapter.has_subgroups(),
+                turns: adapter.turns(),
+            },
             bindings,
             layout,
             pipelines: Mutex::default(),
@@ -294,6 +299,6 @@ impl GpuState {
 /// # Errors
 /// Those of [`Gpu::run`] that do not need a device.
 pub fn footprint(network: &Network, inputs: &[Tensor]) -> Result<Footprint> {
-    let room = Room { binding: 1 << 31, precision: Precision::Double, turns: usize::MAX };
+    let room = Room { binding: 1 << 31, precision: Precision::Double, subgroups: true, turns: usize::MAX };
     Ok(Tape::record(network, inputs, &GpuState::default(), room)?.footprint())
 }

@@ -28,7 +28,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// The activation that asks [`Kernel::Dense`] for sums in `real`.
 const WIDE: u32 = 0xff;
 
-/// From this depth on a lone row goes through [`Kernel::Gemv`].
+/// From this depth on a lone row goes through [`Kernel::Gemv`] or [`Kernel::GemvNarrow`].
 const LONG: usize = 1024;
 /// The longest row whose products of digits and codes fit 32 bits.
 const LONGEST: usize = 1 << 16;
@@ -42,6 +42,8 @@ pub struct Room {
     pub binding: usize,
     /// The arithmetic of the kernels.
     pub precision: Precision,
+    /// Whether kernels may ask what other lanes of a subgroup hold.
+    pub subgroups: bool,
     /// Turns of loops that an invocation may take: llvmpipe ends loops after 65,535, without a word.
     pub turns: usize,
 }
@@ -129,8 +131,6 @@ pub(crate) struct Tape<'n> {
     pub(super) output: Value,
     /// Where codes that were placed already lie: by address and length.
     placed: BTreeMap<(usize, usize), (usize, usize)>,
-    /// Rows of x that were cut into digits: by address and bits of the codes that they meet.
-    digits: BTreeMap<(u32, usize), u32>,
 }
 
 impl<'n> Tape<'n> {
@@ -154,7 +154,6 @@ impl<'n> Tape<'n> {
             visits: BTreeMap::new(),
             output,
             placed: BTreeMap::new(),
-            digits: BTreeMap::new(),
         };
         let mut given: Vec<Value> = Vec::new();
         for x in inputs {
@@ -396,14 +395,12 @@ impl<'n> Tape<'n> {
             let bias = if bias == NONE { NONE } else { bias + 2 * first as u32 };
             let numbers =
                 [rows as u32, width as u32, depth as u32, x.at, y, bias, activation, outs as u32, first as u32];
-            let whole = rows == 1 && width >= 32 && depth >= LONG && depth.is_multiple_of(256);
+            let lone = rows == 1 && width >= 32 && depth.is_multiple_of(256) && (LONG..=LONGEST).contains(&depth);
             match piece.rule {
-                Ruled::Single | Ruled::Half | Ruled::Bfloat if whole && self.is_double() => {
+                Ruled::Single | Ruled::Half | Ruled::Bfloat if lone && self.is_double() && self.room.subgroups => {
                     self.weighted(Kernel::Gemv, width, numbers, &piece);
                 }
-                Ruled::Narrow if whole && self.is_double() && depth <= LONGEST => {
-                    let at = self.digits(x, store.dtype().bits());
-                    let numbers: Vec<u32> = numbers.into_iter().chain([at]).collect();
+                Ruled::Narrow if lone && self.is_double() => {
                     self.weighted(Kernel::GemvNarrow, width, numbers, &piece);
                 }
                 rule if rule != Ruled::Narrow && rows >= 64 && width >= 64 && rows * width >= MANY => {
@@ -413,17 +410,6 @@ impl<'n> Tape<'n> {
             }
         }
         Ok(())
-    }
-
-    /// The digits of a row of x, for codes of `bits` bits: once for all matrices that it meets.
-    fn digits(&mut self, x: &Value, bits: usize) -> u32 {
-        if let Some(&at) = self.digits.get(&(x.at, bits)) {
-            return at;
-        }
-        let at = self.room(4 + 2 * x.len());
-        self.op(Kernel::Digits, x.len().div_ceil(1024), [x.at, at, x.len() as u32, bits as u32]);
-        self.digits.insert((x.at, bits), at);
-        at
     }
 
     fn is_double(&self) -> bool {

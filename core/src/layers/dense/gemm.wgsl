@@ -17,14 +17,14 @@ fn accumulated(x: real, w: real4, s: real4) -> real4 {
     return real4(fma(x, w.x, s.x), fma(x, w.y, s.y), fma(x, w.z, s.z), fma(x, w.w, s.w));
 }
 
-/// Four elements of a row of x from `k` on, zeros beyond `n`.
-fn some_x(x: u32, k: u32, n: u32, aligned: bool) -> real4 {
+/// Four elements of a row of x from `k` on, zeros beyond `n`, as their bits, which take less room.
+fn bits_of_x(x: u32, k: u32, n: u32, aligned: bool) -> vec4<u32> {
     if (aligned && k + 4u <= n) {
-        return load4(x + k);
+        return arena[(base + x + k) >> 2u];
     }
-    var v = real4();
+    var v = vec4<u32>();
     for (var j = 0u; j < 4u && k + j < n; j += 1u) {
-        v[j] = load(x + k + j);
+        v[j] = bits(x + k + j);
     }
     return v;
 }
@@ -74,19 +74,19 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var f = real4();
     var g = real4();
     var h = real4();
-    var xs = some_x(x, kx, depth, aligned);
+    var xs = bits_of_x(x, kx, depth, aligned);
     var ws = some_w(s, w, kw, depth);
     for (var k0 = 0u; k0 < depth; k0 += DEEP) {
         workgroupBarrier();
-        tile_rows[kx * 64u + row / 2u][row % 2u] = xs.x;
-        tile_rows[(kx + 1u) * 64u + row / 2u][row % 2u] = xs.y;
-        tile_rows[(kx + 2u) * 64u + row / 2u][row % 2u] = xs.z;
-        tile_rows[(kx + 3u) * 64u + row / 2u][row % 2u] = xs.w;
+        tile_rows[kx * 64u + row / 2u][row % 2u] = widen(xs.x);
+        tile_rows[(kx + 1u) * 64u + row / 2u][row % 2u] = widen(xs.y);
+        tile_rows[(kx + 2u) * 64u + row / 2u][row % 2u] = widen(xs.z);
+        tile_rows[(kx + 3u) * 64u + row / 2u][row % 2u] = widen(xs.w);
         tile_outs[kw * 32u + out / 2u][out % 2u] = ws.x;
         tile_outs[(kw + 1u) * 32u + out / 2u][out % 2u] = ws.y;
         workgroupBarrier();
         if (k0 + DEEP < depth) {
-            xs = some_x(x, k0 + DEEP + kx, depth, aligned);
+            xs = bits_of_x(x, k0 + DEEP + kx, depth, aligned);
             ws = some_w(s, w, k0 + DEEP + kw, depth);
         }
         for (var j = 0u; j < min(DEEP, depth - k0); j += 1u) {

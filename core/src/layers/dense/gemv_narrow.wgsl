@@ -1,13 +1,19 @@
 // One row of x with many outputs whose weights are whole numbers of at most eight bits: the twin of
-// backend/exact.rs. `digits` writes x as whole numbers over a power of two and cuts them into
-// digits of base 256; `gemv_narrow` sums products of digits and codes in integers, in any order, and
-// rounds once. A row whose numbers lie too far apart is summed element by element.
+// backend/exact.rs. Every workgroup writes x as whole numbers over a power of two and cuts them into
+// digits of base 256; products of digits and codes are summed in integers, in any order, and rounded
+// once. A row whose numbers lie too far apart is summed element by element. Arguments: those of gpu.wgsl.
 
-/// Digits of a number; the bits that they reach; words of the header that stands before them: whether
-/// the row is cut, and the exponent of its unit.
+/// Outputs and invocations of a workgroup, and of each of its teams.
+const OUTS: u32 = 32u;
+const ALL: u32 = 256u;
+const ROWS: u32 = 4u;
+const TEAM: u32 = 32u;
+/// Elements that are cut at a time, and their quads.
+const PANEL: u32 = 2048u;
+const QUADS: u32 = 512u;
+/// Digits of a number; the bits that they reach.
 const DIGITS: u32 = 7u;
 const REACH: i32 = 54;
-const HEADER: u32 = 4u;
 
 /// Exponents of the lowest and above the highest bit of f32 bits that are not 0, in units of 2^-149.
 fn span(b: u32) -> vec2<i32> {
@@ -17,9 +23,18 @@ fn span(b: u32) -> vec2<i32> {
     return vec2<i32>(e + i32(firstTrailingBit(m)), e + 32 - i32(countLeadingZeros(m)));
 }
 
+/// What no number spans.
+const NOTHING: vec2<i32> = vec2<i32>(1000, -1000);
+
 var<workgroup> lowest: atomic<i32>;
 var<workgroup> highest: atomic<i32>;
 var<workgroup> odd: atomic<u32>;
+/// Digits 0 to 3 of the quads of a panel, then digits 4 to 6.
+var<workgroup> pieces: array<vec4<u32>, 1024>;
+/// Sums of one output of each team, by digit and invocation; and sums by output and digit, those of
+/// the digits alone last.
+var<workgroup> partial: array<i32, 1792>;
+var<workgroup> digit_sums: array<atomic<i32>, 231>;
 
 /// A number in units of 2^(low - 149), with 128 added to each digit: then digits are the bytes of a
 /// two's complement number.
@@ -29,74 +44,84 @@ fn moved(b: u32, low: i32) -> u64 {
     let e = select(i32(biased) - 1, 0, biased == 0u);
     var whole = 0li;
     if (m != 0u) {
-        whole = select(i64(m) << u32(max(e - low, 0)), i64(m >> u32(max(low - e, 0))), e < low);
+        let zeros = firstTrailingBit(m);
+        whole = i64(m >> zeros) << u32(e + i32(zeros) - low);
     }
     return bitcast<u64>(select(whole, -whole, (b >> 31u) == 1u) + 0x0080808080808080li);
 }
 
-/// Arguments: x, where the digits go, elements, bits of a code. Every workgroup looks at the whole
-/// row, and cuts 1024 elements of it.
-@compute @workgroup_size(256)
-fn digits(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
-    let unused = begin(group, groups, 0u);
-    let x = arg(0u);
-    let out = arg(1u);
-    let n = arg(2u);
+fn with_quad(ends: vec2<i32>, four: vec4<u32>) -> vec2<i32> {
+    var all = ends;
+    for (var j = 0u; j < 4u; j += 1u) {
+        let b = four[j];
+        if (((b >> 23u) & 0xffu) == 0xffu) {
+            atomicStore(&odd, 1u);
+        } else if ((b << 1u) != 0u) {
+            let own = span(b);
+            all = vec2<i32>(min(all.x, own.x), max(all.y, own.y));
+        }
+    }
+    return all;
+}
+
+/// The exponents that the elements of x span; none where one is not finite.
+fn spanned(x: u32, n: u32, local: u32) -> vec2<i32> {
     if (local == 0u) {
-        atomicStore(&lowest, 1000);
-        atomicStore(&highest, -1000);
+        atomicStore(&lowest, NOTHING.x);
+        atomicStore(&highest, NOTHING.y);
         atomicStore(&odd, 0u);
     }
     workgroupBarrier();
-    var low = 1000;
-    var high = -1000;
-    for (var k = 4u * local; k < n; k += 1024u) {
-        let four = arena[(base + x + k) >> 2u];
-        for (var j = 0u; j < 4u; j += 1u) {
-            let b = four[j];
-            if (((b >> 23u) & 0xffu) == 0xffu) {
-                atomicStore(&odd, 1u);
-            } else if ((b << 1u) != 0u) {
-                let ends = span(b);
-                low = min(low, ends.x);
-                high = max(high, ends.y);
-            }
-        }
+    var ends = NOTHING;
+    let first = (base + x) >> 2u;
+    let last = first + n / 4u - 1u;
+    // Four at a time, so that their loads are under way together.
+    for (var at = first + local; at <= last; at += 4u * ALL) {
+        let a = arena[at];
+        let b = arena[min(at + ALL, last)];
+        let c = arena[min(at + 2u * ALL, last)];
+        let d = arena[min(at + 3u * ALL, last)];
+        ends = with_quad(with_quad(with_quad(with_quad(ends, a), b), c), d);
     }
-    atomicMin(&lowest, low);
-    atomicMax(&highest, high);
+    atomicMin(&lowest, ends.x);
+    atomicMax(&highest, ends.y);
     workgroupBarrier();
-    low = atomicLoad(&lowest);
-    high = atomicLoad(&highest);
-    let is_cut = atomicLoad(&odd) == 0u && high - low <= REACH;
-    let part = group.y * groups.x + group.x;
-    if (part == 0u && local == 0u) {
-        set_bits(out, select(0u, 1u, is_cut));
-        set_bits(out + 1u, bitcast<u32>(select(low, 0, low > high) - 149));
-    }
-    let quad = part * 256u + local;
-    if (!is_cut || quad >= n / 4u) {
-        return;
-    }
-    // A word holds codes of `per_byte` steps, four at a time.
-    let per_byte = 8u / arg(3u);
-    let at = x + quad / per_byte * 4u * per_byte + quad % per_byte;
-    let a = moved(bits(at), low);
-    let b = moved(bits(at + per_byte), low);
-    let c = moved(bits(at + 2u * per_byte), low);
-    let d = moved(bits(at + 3u * per_byte), low);
-    for (var digit = 0u; digit < 8u; digit += 1u) {
-        let shift = 8u * digit;
-        let four = vec4<u32>(u32((a >> shift) & 0xfflu), u32((b >> shift) & 0xfflu), u32((c >> shift) & 0xfflu), u32((d >> shift) & 0xfflu));
-        let word = (four.x | (four.y << 8u) | (four.z << 16u) | (four.w << 24u)) ^ 0x80808080u;
-        set_bits(out + HEADER + 8u * quad + digit, select(0u, word, digit < DIGITS));
-    }
+    return vec2<i32>(atomicLoad(&lowest), atomicLoad(&highest));
 }
 
-/// Outputs of a workgroup.
-const ROWS: u32 = 8u;
+/// One byte of each of four words, as signed digits.
+fn bytes_at(words: vec4<u32>, shift: u32) -> u32 {
+    let four = (words >> vec4<u32>(shift)) & vec4<u32>(0xffu);
+    return (four.x | (four.y << 8u) | (four.z << 16u) | (four.w << 24u)) ^ 0x80808080u;
+}
 
-var<workgroup> partial: array<i32, 4032>;
+/// Cuts the elements of a panel, and adds up their digits. A word holds codes of `per_byte` steps, four
+/// at a time. The quads of the first word of every four lie first, step by step, then those of
+/// the second, so that neighbours read neighbours.
+fn cut(sums: Digits, x: u32, n: u32, low: i32, per_byte: u32, local: u32) -> Digits {
+    var ones = sums;
+    let fours = QUADS / (4u * per_byte);
+    for (var quad = local; quad < QUADS; quad += ALL) {
+        let which = quad / fours;
+        let k = (quad % fours * 4u + which / per_byte) * 4u * per_byte + which % per_byte;
+        var lower = vec4<u32>();
+        var upper = vec4<u32>();
+        if (k < n) {
+            let a = moved(bits(x + k), low);
+            let b = moved(bits(x + k + per_byte), low);
+            let c = moved(bits(x + k + 2u * per_byte), low);
+            let d = moved(bits(x + k + 3u * per_byte), low);
+            lower = vec4<u32>(u32(a & 0xfffffffflu), u32(b & 0xfffffffflu), u32(c & 0xfffffffflu), u32(d & 0xfffffffflu));
+            upper = vec4<u32>(u32(a >> 32u), u32(b >> 32u), u32(c >> 32u), u32(d >> 32u));
+            let first = vec4<u32>(bytes_at(lower, 0u), bytes_at(lower, 8u), bytes_at(lower, 16u), bytes_at(lower, 24u));
+            let last = vec4<u32>(bytes_at(upper, 0u), bytes_at(upper, 8u), bytes_at(upper, 16u), 0u);
+            ones = plus_codes(ones, first, last, 0x01010101u);
+            pieces[quad] = first;
+            pieces[QUADS + quad] = last;
+        }
+    }
+    return ones;
+}
 
 /// `high 2^32 + low` rounded once, times 2^e.
 fn rounded(high: i64, low: i64, e: i32) -> f64 {
@@ -162,119 +187,120 @@ fn plus_codes(sums: Digits, a: vec4<u32>, b: vec4<u32>, codes_of: u32) -> Digits
     );
 }
 
-/// A word of each of eight outputs at one step.
+/// Four words of each of four outputs.
 struct Words {
     a: vec4<u32>,
     b: vec4<u32>,
+    c: vec4<u32>,
+    d: vec4<u32>,
 }
 
-fn words_at(s: Store, at: vec4<u32>, more: vec4<u32>, word: u32) -> Words {
-    return Words(
-        vec4<u32>(code_word(s, at.x + word), code_word(s, at.y + word), code_word(s, at.z + word), code_word(s, at.w + word)),
-        vec4<u32>(code_word(s, more.x + word), code_word(s, more.y + word), code_word(s, more.z + word), code_word(s, more.w + word)),
-    );
+fn words_at(s: Store, rows: vec4<u32>, word: u32) -> Words {
+    return Words(code_words(s, rows.x + word), code_words(s, rows.y + word), code_words(s, rows.z + word), code_words(s, rows.w + word));
 }
 
-/// Sums of eight outputs, and of the digits themselves.
-struct Nine {
+/// Sums of four outputs.
+struct Four {
     a: Digits,
     b: Digits,
     c: Digits,
     d: Digits,
-    e: Digits,
-    f: Digits,
-    g: Digits,
-    h: Digits,
-    ones: Digits,
 }
 
-fn plus_step(sums: Nine, w: Words, a: vec4<u32>, b: vec4<u32>, width: u32, step: u32, sign: u32) -> Nine {
-    return Nine(
-        plus_codes(sums.a, a, b, step_codes(w.a.x, width, step, sign)),
-        plus_codes(sums.b, a, b, step_codes(w.a.y, width, step, sign)),
-        plus_codes(sums.c, a, b, step_codes(w.a.z, width, step, sign)),
-        plus_codes(sums.d, a, b, step_codes(w.a.w, width, step, sign)),
-        plus_codes(sums.e, a, b, step_codes(w.b.x, width, step, sign)),
-        plus_codes(sums.f, a, b, step_codes(w.b.y, width, step, sign)),
-        plus_codes(sums.g, a, b, step_codes(w.b.z, width, step, sign)),
-        plus_codes(sums.h, a, b, step_codes(w.b.w, width, step, sign)),
-        plus_codes(sums.ones, a, b, 0x01010101u),
-    );
+/// A word of each output, whose quads stand `stride` apart from `at` on.
+fn plus_word(sums: Four, words: vec4<u32>, at: u32, stride: u32, width: u32, sign: u32) -> Four {
+    var all = sums;
+    for (var step = 0u; step < 8u / width; step += 1u) {
+        let a = pieces[at + step * stride];
+        let b = pieces[QUADS + at + step * stride];
+        all = Four(
+            plus_codes(all.a, a, b, step_codes(words.x, width, step, sign)),
+            plus_codes(all.b, a, b, step_codes(words.y, width, step, sign)),
+            plus_codes(all.c, a, b, step_codes(words.z, width, step, sign)),
+            plus_codes(all.d, a, b, step_codes(words.w, width, step, sign)),
+        );
+    }
+    return all;
 }
 
+/// Adds up what the invocations of each team have of one output; what all have of the digits alone
+/// when `row` is ROWS.
 fn share(row: u32, local: u32, sums: Digits) {
-    let at = row * DIGITS * 64u + local;
-    partial[at] = sums.a.x;
-    partial[at + 64u] = sums.a.y;
-    partial[at + 128u] = sums.a.z;
-    partial[at + 192u] = sums.a.w;
-    partial[at + 256u] = sums.b.x;
-    partial[at + 320u] = sums.b.y;
-    partial[at + 384u] = sums.b.z;
+    partial[local] = sums.a.x;
+    partial[ALL + local] = sums.a.y;
+    partial[2u * ALL + local] = sums.a.z;
+    partial[3u * ALL + local] = sums.a.w;
+    partial[4u * ALL + local] = sums.b.x;
+    partial[5u * ALL + local] = sums.b.y;
+    partial[6u * ALL + local] = sums.b.z;
+    workgroupBarrier();
+    // Four invocations for each digit of each team.
+    let which = local / 4u;
+    if (which < ALL / TEAM * DIGITS) {
+        var sum = 0;
+        for (var i = local % 4u; i < TEAM; i += 4u) {
+            sum += partial[which * TEAM + i];
+        }
+        let output = select(which % (ALL / TEAM) * ROWS + row, OUTS, row == ROWS);
+        atomicAdd(&digit_sums[output * DIGITS + which / (ALL / TEAM)], sum);
+    }
+    workgroupBarrier();
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(256)
 fn gemv_narrow(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let unused = begin(group, groups, 0u);
-    let first = (group.y * groups.x + group.x) * ROWS;
+    let first = (group.y * groups.x + group.x) * OUTS;
     let outs = arg(1u);
     let depth = arg(2u);
+    let x = arg(3u);
     if (first >= outs) {
         return;
     }
-    let s = store_at(10u);
+    let s = store_at(9u);
     let width = s.width;
     let per_byte = 8u / width;
-    let digits_at = arg(9u) + HEADER;
-    let is_cut = bits(arg(9u)) == 1u;
     // Signed codes count from the smallest number, eight-bit ones are signed bytes.
     let smallest = select(0u, 1u << (width - 1u), s.signed != (width == 8u)) * 0x01010101u;
-    let row_words = depth >> s.log_per_word;
-    let four = vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u);
-    let rows = min(four, vec4<u32>(outs - 1u)) * row_words;
-    let more = min(four + 4u, vec4<u32>(outs - 1u)) * row_words;
+    let row_fours = (depth >> s.log_per_word) / 4u;
+    let lane = local % TEAM;
+    let four = vec4<u32>(first + local / TEAM * ROWS) + vec4<u32>(0u, 1u, 2u, 3u);
+    let rows = min(four, vec4<u32>(outs - 1u)) * (4u * row_fours);
+    if (local < (OUTS + 1u) * DIGITS) {
+        atomicStore(&digit_sums[local], 0);
+    }
+    let ends = spanned(x, depth, local);
+    let is_cut = atomicLoad(&odd) == 0u && ends.y - ends.x <= REACH;
+    let low = select(ends.x, 0, ends.x > ends.y);
     let none = Digits(vec4<i32>(), vec4<i32>());
-    var sums = Nine(none, none, none, none, none, none, none, none, none);
-    let log_steps = countTrailingZeros(per_byte);
-    let quads = depth / 4u;
-    // Two at a time, so that their loads are under way together.
-    for (var quad = local; is_cut && quad < quads; quad += 128u) {
-        let next = min(quad + 64u, quads - 1u);
-        let w = words_at(s, rows, more, quad >> log_steps);
-        let v = words_at(s, rows, more, next >> log_steps);
-        let a = arena[(base + digits_at + 8u * quad) >> 2u];
-        let b = arena[(base + digits_at + 8u * quad + 4u) >> 2u];
-        var c = arena[(base + digits_at + 8u * next) >> 2u];
-        var d = arena[(base + digits_at + 8u * next + 4u) >> 2u];
-        if (quad + 64u >= quads) {
-            c = vec4<u32>();
-            d = vec4<u32>();
+    var ones = none;
+    var sums = Four(none, none, none, none);
+    let stride = QUADS / (4u * per_byte);
+    var next = words_at(s, rows, 4u * min(lane, row_fours - 1u));
+    for (var panel = 0u; panel < depth; panel += PANEL) {
+        ones = cut(ones, x + panel, depth - panel, low, per_byte, local);
+        workgroupBarrier();
+        let start = (panel >> s.log_per_word) / 4u;
+        let fours = min(stride, row_fours - start);
+        for (var i = lane; i < fours; i += TEAM) {
+            // The next words are under way while these are used.
+            let w = next;
+            let ahead = start + select(stride + lane, i + TEAM, i + TEAM < fours);
+            next = words_at(s, rows, 4u * min(ahead, row_fours - 1u));
+            sums = plus_word(sums, vec4<u32>(w.a.x, w.b.x, w.c.x, w.d.x), i, stride, width, smallest);
+            sums = plus_word(sums, vec4<u32>(w.a.y, w.b.y, w.c.y, w.d.y), i + stride * per_byte, stride, width, smallest);
+            sums = plus_word(sums, vec4<u32>(w.a.z, w.b.z, w.c.z, w.d.z), i + 2u * stride * per_byte, stride, width, smallest);
+            sums = plus_word(sums, vec4<u32>(w.a.w, w.b.w, w.c.w, w.d.w), i + 3u * stride * per_byte, stride, width, smallest);
         }
-        sums = plus_step(sums, w, a, b, width, quad & (per_byte - 1u), smallest);
-        sums = plus_step(sums, v, c, d, width, next & (per_byte - 1u), smallest);
+        workgroupBarrier();
     }
     share(0u, local, sums.a);
     share(1u, local, sums.b);
     share(2u, local, sums.c);
     share(3u, local, sums.d);
-    share(4u, local, sums.e);
-    share(5u, local, sums.f);
-    share(6u, local, sums.g);
-    share(7u, local, sums.h);
-    share(8u, local, sums.ones);
-    workgroupBarrier();
-    // One invocation adds up each digit of each output, one more joins the digits.
-    if (local < (ROWS + 1u) * DIGITS) {
-        var all = 0;
-        for (var i = 0u; i < 64u; i += 1u) {
-            // Each starts elsewhere, so that they do not meet in one bank.
-            all += partial[local * 64u + ((i + local) & 63u)];
-        }
-        partial[local * 64u] = all;
-    }
-    workgroupBarrier();
+    share(ROWS, local, ones);
     let o = first + local;
-    if (local >= ROWS || o >= outs) {
+    if (local >= OUTS || o >= outs) {
         return;
     }
     var v = 0.0lf;
@@ -290,21 +316,22 @@ fn gemv_narrow(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
         } else if (width == 8u) {
             offset = 128li - i64(s.zero);
         }
-        var low = 0li;
-        var high = 0li;
+        var lower = 0li;
+        var upper = 0li;
         for (var d = 0u; d < DIGITS; d += 1u) {
-            let sum = factor * i64(partial[(local * DIGITS + d) * 64u]) + offset * i64(partial[(ROWS * DIGITS + d) * 64u]);
+            let products = atomicLoad(&digit_sums[local * DIGITS + d]);
+            let sum = factor * i64(products) + offset * i64(atomicLoad(&digit_sums[OUTS * DIGITS + d]));
             if (d < 4u) {
-                low += sum << (8u * d);
+                lower += sum << (8u * d);
             } else {
-                high += sum << (8u * (d - 4u));
+                upper += sum << (8u * (d - 4u));
             }
         }
-        v = rounded(high, low, bitcast<i32>(bits(arg(9u) + 1u)));
+        v = rounded(upper, lower, low - 149);
     } else {
         var sum = no_sum();
         for (var k = 0u; k < depth; k += 1u) {
-            sum = plus(sum, load(arg(3u) + k), weight(s, o * depth + k));
+            sum = plus(sum, load(x + k), weight(s, o * depth + k));
         }
         let exact = sum.s + sum.lost;
         v = select(exact, sum.s, is_nan(exact));
