@@ -48,8 +48,15 @@ def run_npz(
         place = Path(folder)
         np.savez(place / "arrays.npz", **dict(arrays))  # type: ignore[arg-type]
         (place / "model.json").write_text(json.dumps(dict(model)), encoding="utf-8")
-        call = [str(program), "--npz", str(place / "arrays.npz"), "--manifest", str(place / "model.json"),
-                "--entity-version", str(entity_version)]
+        call = [
+            str(program),
+            "--npz",
+            str(place / "arrays.npz"),
+            "--manifest",
+            str(place / "model.json"),
+            "--entity-version",
+            str(entity_version),
+        ]
         if inputs is None:
             call.append("--skip-infer")
         else:

@@ -13,6 +13,7 @@ there; only the comparison shows it.
 
 from __future__ import annotations
 
+import importlib
 import os
 from math import prod
 from typing import Any, Callable, Sequence
@@ -24,8 +25,19 @@ from ..stream import StreamResult
 from . import mapping, proof
 from .mapping import ACTIVATIONS, Array, Problem, UnmappableModel
 
-__all__ = ["LayerSpec", "Problem", "StreamResult", "UnmappableModel", "jax", "keras", "pytorch", "sklearn", "stream",
-           "stream_all_bedrocks", "stream_all_planets"]
+__all__ = [
+    "LayerSpec",
+    "Problem",
+    "StreamResult",
+    "UnmappableModel",
+    "jax",
+    "keras",
+    "pytorch",
+    "sklearn",
+    "stream",
+    "stream_all_bedrocks",
+    "stream_all_planets",
+]
 
 PathLike = str | os.PathLike[str]
 Chain = list[tuple[str, dict[str, Array]]]
@@ -69,9 +81,18 @@ def pytorch(
         mapped = _legacy(_pytorch.chain(net), claims, input_dim, _pytorch.LAYOUT)
     else:
         mapped, ids = _pytorch.to_layers(net, rows, _shape(input_dim, input_shape))
-    return proof.stream(mapped, _pytorch.forward(net, ids), path=path, model_id=model_id, inputs=rows,
-                        native_outputs=native_outputs, binary=binary, dtype=dtype, entity_version=entity_version,
-                        skip_infer=skip_infer)
+    return proof.stream(
+        mapped,
+        _pytorch.forward(net, ids),
+        path=path,
+        model_id=model_id,
+        inputs=rows,
+        native_outputs=native_outputs,
+        binary=binary,
+        dtype=dtype,
+        entity_version=entity_version,
+        skip_infer=skip_infer,
+    )
 
 
 def keras(
@@ -106,9 +127,18 @@ def keras(
         mapped = _legacy(_keras.chain(net), claims, input_dim, _keras.LAYOUT)
     else:
         mapped = _keras.to_layers(net, rows, _shape(input_dim, input_shape))
-    return proof.stream(mapped, _keras.forward(net), path=path, model_id=model_id, inputs=rows,
-                        native_outputs=native_outputs, binary=binary, dtype=dtype, entity_version=entity_version,
-                        skip_infer=skip_infer)
+    return proof.stream(
+        mapped,
+        _keras.forward(net),
+        path=path,
+        model_id=model_id,
+        inputs=rows,
+        native_outputs=native_outputs,
+        binary=binary,
+        dtype=dtype,
+        entity_version=entity_version,
+        skip_infer=skip_infer,
+    )
 
 
 def jax(
@@ -149,16 +179,31 @@ def jax(
         if params is not None:
             raise ValueError("params= belongs to a module; here the first argument is the parameters")
         if claims is None:
-            raise ValueError("parameters alone do not say what is computed: give layer_specs= or layer_units=, or the "
-                             "module and params=")
+            raise ValueError(
+                "parameters alone do not say what is computed: give layer_specs= or layer_units=, or the "
+                "module and params="
+            )
         mapped, forward = _legacy(_flax.chain(net), claims, input_dim, _flax.LAYOUT), None
     elif claims is not None:
         tree = _flax.tree(net, params)
-        mapped, forward = _legacy(_flax.chain(tree), claims, input_dim, _flax.LAYOUT), _flax.forward(net, params)
+        mapped, forward = (
+            _legacy(_flax.chain(tree), claims, input_dim, _flax.LAYOUT),
+            _flax.forward(net, params),
+        )
     else:
         mapped, forward = _flax.to_layers(net, params, rows, _shape(input_dim, input_shape))
-    return proof.stream(mapped, forward, path=path, model_id=model_id, inputs=rows, native_outputs=native_outputs,
-                        binary=binary, dtype=dtype, entity_version=entity_version, skip_infer=skip_infer)
+    return proof.stream(
+        mapped,
+        forward,
+        path=path,
+        model_id=model_id,
+        inputs=rows,
+        native_outputs=native_outputs,
+        binary=binary,
+        dtype=dtype,
+        entity_version=entity_version,
+        skip_infer=skip_infer,
+    )
 
 
 def sklearn(
@@ -195,40 +240,51 @@ def sklearn(
         mapped = _legacy(_sklearn.chain(reg), claims, input_dim, _sklearn.LAYOUT)
     else:
         mapped = _sklearn.to_layers(reg, shape)
-    return proof.stream(mapped, _sklearn.forward(reg), path=path, model_id=model_id, inputs=rows,
-                        native_outputs=native_outputs, binary=binary, dtype=dtype, entity_version=entity_version,
-                        skip_infer=skip_infer)
+    return proof.stream(
+        mapped,
+        _sklearn.forward(reg),
+        path=path,
+        model_id=model_id,
+        inputs=rows,
+        native_outputs=native_outputs,
+        binary=binary,
+        dtype=dtype,
+        entity_version=entity_version,
+        skip_infer=skip_infer,
+    )
 
 
 def stream(*args: Any, **kwargs: Any) -> Any:
     """`engines.stream`."""
-    from .. import engines
-
-    return engines.stream(*args, **kwargs)
+    return _engines().stream(*args, **kwargs)
 
 
 def stream_all_bedrocks(*args: Any, **kwargs: Any) -> Any:
     """`engines.stream_all_bedrocks`."""
-    from .. import engines
-
-    return engines.stream_all_bedrocks(*args, **kwargs)
+    return _engines().stream_all_bedrocks(*args, **kwargs)
 
 
 def stream_all_planets(*args: Any, **kwargs: Any) -> Any:
     """`engines.stream_all_planets`."""
-    from .. import engines
+    return _engines().stream_all_planets(*args, **kwargs)
 
-    return engines.stream_all_planets(*args, **kwargs)
+
+def _engines() -> Any:
+    return importlib.import_module("planetbridging.engines")
 
 
 def _shape(input_dim: int | None, input_shape: Sequence[int] | None) -> Sequence[int] | None:
     """One sample's shape as the caller gives it."""
     if input_dim is not None and input_shape is not None and prod(input_shape) != input_dim:
-        raise ValueError(f"input_dim is {input_dim}, but input_shape {tuple(input_shape)} has {prod(input_shape)} numbers")
+        raise ValueError(
+            f"input_dim is {input_dim}, but input_shape {tuple(input_shape)} has {prod(input_shape)} numbers"
+        )
     return input_shape if input_shape is not None else None if input_dim is None else (input_dim,)
 
 
-def _claims(specs: Sequence[LayerSpec] | None, units: Sequence[int] | None, activation: str) -> list[LayerSpec] | None:
+def _claims(
+    specs: Sequence[LayerSpec] | None, units: Sequence[int] | None, activation: str
+) -> list[LayerSpec] | None:
     """The dense chain that the caller claims, if any."""
     if specs is not None and units is not None:
         raise ValueError("give layer_specs or layer_units, not both")
@@ -237,22 +293,30 @@ def _claims(specs: Sequence[LayerSpec] | None, units: Sequence[int] | None, acti
         found = [LayerSpec(int(n), activation) for n in units]
     for i, spec in enumerate(found or []):
         if spec.activation not in ACTIVATIONS:
-            raise ValueError(f"layer_specs[{i}]: activation {spec.activation!r} is none of {', '.join(ACTIVATIONS)}")
+            raise ValueError(
+                f"layer_specs[{i}]: activation {spec.activation!r} is none of {', '.join(ACTIVATIONS)}"
+            )
     return found
 
 
-def _legacy(chain: Chain, claims: list[LayerSpec], input_dim: int | None, layout: mapping.Layout) -> mapping.Mapped:
+def _legacy(
+    chain: Chain, claims: list[LayerSpec], input_dim: int | None, layout: mapping.Layout
+) -> mapping.Mapped:
     """The claimed dense chain with the weights of the model's dense layers in order."""
     if len(chain) != len(claims) or not chain:
         names = ", ".join(name for name, _ in chain) or "none"
-        raise ValueError(f"{len(claims)} layers are claimed; the model has {len(chain)} dense layers ({names})")
+        raise ValueError(
+            f"{len(claims)} layers are claimed; the model has {len(chain)} dense layers ({names})"
+        )
     width = input_dim if input_dim is not None else int(chain[0][1]["weight"].shape[layout.in_axis])
     graph, at = mapping.Graph.of((width,)), 0
     for (name, arrays), spec in zip(chain, claims):
         weight, bias = arrays["weight"], arrays.get("bias")
         expected = (width, spec.units) if layout.in_axis == 0 else (spec.units, width)
         if weight.shape != expected:
-            raise ValueError(f"{name}: the weight has shape {weight.shape}; the claimed layers need {expected}")
+            raise ValueError(
+                f"{name}: the weight has shape {weight.shape}; the claimed layers need {expected}"
+            )
         if not spec.bias and bias is not None and np.any(bias):
             raise ValueError(f"{name}: the layer has a bias, which is claimed not to be there")
         if spec.bias and bias is None:

@@ -64,7 +64,7 @@ class Leaf:
 call_leaf = Primitive("flax_module")
 
 
-@call_leaf.def_abstract_eval
+@call_leaf.def_abstract_eval  # type: ignore[untyped-decorator]
 def _abstract(*_: Any, leaf: int, shape: tuple[int, ...], dtype: Any) -> Any:
     return jax.core.ShapedArray(shape, dtype)
 
@@ -91,9 +91,11 @@ def _flags(net: Any) -> dict[str, bool]:
 
 def forward(net: Any, params: Any) -> Callable[[Array], Array]:
     """The framework's own forward."""
+
     def run(inputs: Array) -> Array:
         found = _apply(net, params)(_rows(inputs))
         return np.asarray(found[0] if isinstance(found, (tuple, list)) else found)
+
     return run
 
 
@@ -106,20 +108,25 @@ def _apply(net: Any, params: Any) -> Callable[[Any], Any]:
     if isinstance(net, nnx.Module):
         if params is not None:
             raise ValueError("an nnx module holds its own parameters; leave params= out")
-        return lambda x: net(x, **_flags(net))  # type: ignore[operator]
+        return lambda x: net(x, **_flags(net))
     variables = tree(net, params)
     return lambda x: net.apply(variables, x, **_flags(net))
 
 
-def to_layers(net: Any, params: Any, inputs: Array | None, shape: Sequence[int] | None
-              ) -> tuple[Mapped, Callable[[Array], Array]]:
+def to_layers(
+    net: Any, params: Any, inputs: Array | None, shape: Sequence[int] | None
+) -> tuple[Mapped, Callable[[Array], Array]]:
     """The module in Loom's layers, and its own forward."""
     if not isinstance(net, (nn.Module, nnx.Module)):
         raise TypeError(f"expected a Flax module or a dictionary of parameters, not {type(net).__name__}")
     if inputs is None and shape is None:
         raise ValueError("the input's shape is not known: give inputs= or input_shape= (without the batch)")
     # Two samples, so that what mixes samples is seen.
-    sample = _rows(np.zeros((2, *(shape or ())), np.float32) if inputs is None else np.resize(inputs, (2, *inputs.shape[1:])))
+    sample = _rows(
+        np.zeros((2, *(shape or ())), np.float32)
+        if inputs is None
+        else np.resize(inputs, (2, *inputs.shape[1:]))
+    )
     graph = Graph.of(sample.shape[1:])
     if isinstance(net, nnx.Module):
         output = _Nnx(graph).run(net, sample)
@@ -136,10 +143,17 @@ class _Interceptor:
         self.leaves: list[Leaf] = []
         self.inside = False
 
-    def __call__(self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], context: Any) -> Any:
+    def __call__(
+        self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], context: Any
+    ) -> Any:
         module = context.module
         stock = type(module).__module__.startswith("flax.linen")
-        if self.inside or context.method_name != "__call__" or not stock or isinstance(module, (nn.Sequential, nn.Dropout)):
+        if (
+            self.inside
+            or context.method_name != "__call__"
+            or not stock
+            or isinstance(module, (nn.Sequential, nn.Dropout))
+        ):
             return call(*args, **kwargs)
         self.inside = True
         try:
@@ -158,7 +172,8 @@ class _Interceptor:
             # A cell that is made in the calling module keeps its parameters there.
             params = {"cell": dict(module.cell.variables.get("params", {}))}
         self.leaves.append(Leaf(module, ".".join(module.path), params, tuple(arrays), options, found.shape))
-        return call_leaf.bind(*arrays.values(), leaf=len(self.leaves) - 1, shape=found.shape, dtype=found.dtype)
+        bind: Any = call_leaf.bind
+        return bind(*arrays.values(), leaf=len(self.leaves) - 1, shape=found.shape, dtype=found.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,10 +214,13 @@ class _Flat:
 
         def number(atom: Any) -> int:
             return self._constant(atom.val, atom.aval) if hasattr(atom, "val") else at[atom]
+
         for eqn in jaxpr.eqns:
             inner_scope = str(eqn.source_info.name_stack) or scope
             read = [number(atom) for atom in eqn.invars]
-            inner = next((eqn.params[k] for k in ("jaxpr", "call_jaxpr", "fun_jaxpr") if k in eqn.params), None)
+            inner = next(
+                (eqn.params[k] for k in ("jaxpr", "call_jaxpr", "fun_jaxpr") if k in eqn.params), None
+            )
             if inner is not None and eqn.primitive.name in _CALLS:
                 open_, values = (inner.jaxpr, inner.consts) if hasattr(inner, "jaxpr") else (inner, ())
                 found = self._inline(open_, values, read, inner_scope)
@@ -226,9 +244,29 @@ class _Flat:
         self.constants.update(zip(eqn.outputs, found if eqn.primitive.multiple_results else [found]))
 
 
-_CALLS = ("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat2", "remat")
+_CALLS = (
+    "jit",
+    "pjit",
+    "closed_call",
+    "core_call",
+    "custom_jvp_call",
+    "custom_vjp_call",
+    "checkpoint",
+    "remat2",
+    "remat",
+)
 _SAME = ("stop_gradient", "copy", "optimization_barrier")
-_MOVES = ("reshape", "transpose", "slice", "dynamic_slice", "squeeze", "broadcast_in_dim", "expand_dims", "rev", "gather")
+_MOVES = (
+    "reshape",
+    "transpose",
+    "slice",
+    "dynamic_slice",
+    "squeeze",
+    "broadcast_in_dim",
+    "expand_dims",
+    "rev",
+    "gather",
+)
 
 
 def _expressions() -> list[tuple[str, Callable[[Any], Any]]]:
@@ -246,19 +284,27 @@ def _expressions() -> list[tuple[str, Callable[[Any], Any]]]:
     ]
 
 
-def _trace(graph: Graph, function: Callable[[Any], Any], sample: Any, read: int, cls: str, prefix: str = "") -> int:
+def _trace(
+    graph: Graph, function: Callable[[Any], Any], sample: Any, read: int, cls: str, prefix: str = ""
+) -> int:
     """Adds what `function` computes from node `read` to the graph."""
     interceptor = _Interceptor()
+
     def traced(x: Any) -> Any:
         with nn.intercept_methods(interceptor):
             found = function(x)
         return found[0] if isinstance(found, (tuple, list)) else found
+
     try:
         closed = jax.make_jaxpr(traced)(sample)
     except Exception as error:  # whatever a user's forward raises on arrays without values
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        graph.problem(prefix, cls, f"the forward cannot be traced: {lines[0]}",
-                      "write it without branches on arrays and without random numbers")
+        graph.problem(
+            prefix,
+            cls,
+            f"the forward cannot be traced: {lines[0]}",
+            "write it without branches on arrays and without random numbers",
+        )
         raise UnmappableModel(graph.problems) from error
     return _Walk(graph, _Flat(closed), interceptor.leaves, read, prefix).run()
 
@@ -274,7 +320,9 @@ class _Walk:
     def run(self) -> int:
         [output] = self.flat.outputs
         if output in self.flat.constants:
-            return self.graph.refuse((), (), self.prefix, "output", "the output does not depend on the input", REPLACE)
+            return self.graph.refuse(
+                (), (), self.prefix, "output", "the output does not depend on the input", REPLACE
+            )
         needed: dict[_Eqn, tuple[str, int] | None] = {}
         waiting = [output]
         while waiting:
@@ -295,9 +343,12 @@ class _Walk:
         aval = self.flat.avals[number]
         key = (aval.shape, aval.dtype)
         if key not in self.known:
-            spec = jax.ShapeDtypeStruct(aval.shape, aval.dtype)
-            self.known[key] = [] if not jnp.issubdtype(aval.dtype, jnp.floating) or not aval.shape else [
-                (name, _Flat(jax.make_jaxpr(fn)(spec))) for name, fn in _expressions()]
+            spec = jax.ShapeDtypeStruct(aval.shape, aval.dtype)  # type: ignore[no-untyped-call]
+            self.known[key] = (
+                []
+                if not jnp.issubdtype(aval.dtype, jnp.floating) or not aval.shape
+                else [(name, _Flat(jax.make_jaxpr(fn)(spec))) for name, fn in _expressions()]
+            )
         for name, template in self.known[key]:
             bound: list[int] = []
             if self.unify(template, template.outputs[0], number, bound):
@@ -310,7 +361,9 @@ class _Walk:
             return bound[0] == found
         if wanted in template.constants:
             other = self.flat.constants.get(found)
-            return other is not None and np.array_equal(np.asarray(template.constants[wanted]), np.asarray(other))
+            return other is not None and np.array_equal(
+                np.asarray(template.constants[wanted]), np.asarray(other)
+            )
         a, b = template.source[wanted], self.flat.source.get(found)
         if b is None or a.primitive is not b.primitive or len(a.inputs) != len(b.inputs):
             return False
@@ -326,20 +379,27 @@ class _Walk:
             kind, source = recognised
             read = [self.at[source]]
             if kind == "erf":
-                return self.graph.refuse(read, shape, path, "gelu", EXACT_GELU, "use jax.nn.gelu(x, approximate=True)")
+                return self.graph.refuse(
+                    read, shape, path, "gelu", EXACT_GELU, "use jax.nn.gelu(x, approximate=True)"
+                )
             op = Softmax() if kind == "softmax" else Activation(kind)
             return self.graph.add(op, read, shape, path, kind)
         read = [self.at[n] for n in eqn.inputs if n in self.at]
 
         def no(why: str, instead: str) -> int:
             return self.graph.refuse(read, shape, path, name, why, instead)
+
         if eqn.primitive is call_leaf:
             return self.leaf(eqn)
         if name in _SAME:
             return read[0]
         if name == "convert_element_type":
             source_kind, kind = self.flat.avals[eqn.inputs[0]].dtype, self.flat.avals[eqn.outputs[0]].dtype
-            if kind != source_kind and kind != jnp.float32 and not (read[0] == 0 and kind in (jnp.int32, jnp.int64)):
+            if (
+                kind != source_kind
+                and kind != jnp.float32
+                and not (read[0] == 0 and kind in (jnp.int32, jnp.int64))
+            ):
                 return no(f"it casts {source_kind} to {kind}", "use float32")
             return read[0]
         if name in _MOVES and len(read) == 1:
@@ -358,7 +418,9 @@ class _Walk:
                 return self.graph.add(Scale(float(constants[0])), read, shape, path, name)
         return no("it is not the glue of a chain that Loom has", GLUE)
 
-    def move(self, eqn: _Eqn, read: int, shape: tuple[int, ...], path: str, no: Callable[[str, str], int]) -> int:
+    def move(
+        self, eqn: _Eqn, read: int, shape: tuple[int, ...], path: str, no: Callable[[str, str], int]
+    ) -> int:
         """An operation that only moves elements: seen by moving their numbers."""
         size = int(np.prod(self.graph.shape(read), dtype=np.int64))
         numbers = jnp.arange(2 * size, dtype=jnp.int32).reshape(2, *self.graph.shape(read))
@@ -366,7 +428,11 @@ class _Walk:
         if any(n not in self.flat.constants and n not in self.at for n in eqn.inputs):
             return no("it reads something else than the model's array", GLUE)
         moved = np.asarray(eqn.primitive.bind(*operands, **eqn.params))
-        if moved.shape[:1] != (2,) or not np.array_equal(moved[0] + size, moved[1]) or (moved[0] >= size).any():
+        if (
+            moved.shape[:1] != (2,)
+            or not np.array_equal(moved[0] + size, moved[1])
+            or (moved[0] >= size).any()
+        ):
             return no("it mixes samples of a batch", "keep the first axis")
         index, flat = moved[0], np.array_equal(moved[0].reshape(-1), np.arange(size))
         view = View(lambda order: order.reshape(-1)[index], flat=bool(flat))
@@ -387,8 +453,22 @@ class _Walk:
 class _Call:
     """One call of a Flax module."""
 
-    def __init__(self, graph: Graph, leaf: Leaf, path: str, read: int, given: dict[str, int | None], extra: dict[str, Any]):
-        self.graph, self.module, self.params, self.path, self.read = graph, leaf.module, leaf.params, path, read
+    def __init__(
+        self,
+        graph: Graph,
+        leaf: Leaf,
+        path: str,
+        read: int,
+        given: dict[str, int | None],
+        extra: dict[str, Any],
+    ):
+        self.graph, self.module, self.params, self.path, self.read = (
+            graph,
+            leaf.module,
+            leaf.params,
+            path,
+            read,
+        )
         self.given, self.extra, self.options = given, extra, leaf.options
         self.cls, self.shape = type(leaf.module).__name__, leaf.shape[1:]
 
@@ -412,8 +492,9 @@ class _Call:
         handler = MODULES.get(type(self.module))
         if handler is None:
             return self.no("Loom has no such layer", _INSTEAD.get(self.cls, REPLACE))
-        kinds = {str(a.dtype) for a in jax.tree.leaves(self.params)} | {str(jnp.dtype(self.module.dtype or jnp.float32))
-                                                                      if hasattr(self.module, "dtype") else "float32"}
+        kinds = {str(a.dtype) for a in jax.tree.leaves(self.params)} | {
+            str(jnp.dtype(self.module.dtype or jnp.float32)) if hasattr(self.module, "dtype") else "float32"
+        }
         if kinds - {"float32"}:
             return self.no(f"it computes in {', '.join(sorted(kinds - {'float32'}))}", "use float32")
         own = [name for name, node in self.given.items() if node is not None and node != self.read]
@@ -472,8 +553,10 @@ def _conv(call: _Call) -> int:
     if isinstance(m.padding, str) and m.padding not in ("SAME", "VALID", "CAUSAL"):
         wrong.append(f"its padding is {m.padding}")
     if wrong:
-        return call.no(" and ".join(wrong), "use one kernel size and stride for all axes, without dilation and groups, "
-                       "padded with zeros")
+        return call.no(
+            " and ".join(wrong),
+            "use one kernel size and stride for all axes, without dilation and groups, padded with zeros",
+        )
     padding: tuple[tuple[int, int], ...] = ((0, 0),) * rank
     if m.padding == "SAME":
         padding = same_padding(shape[:-1], sizes[0], strides[0])
@@ -519,13 +602,19 @@ def _recurrent(call: _Call) -> int:
         wrong.append("its activations are not tanh and sigmoid")
     if getattr(cell, "residual", False):
         wrong.append("its cell is residual")
-    flags = [name for name in ("time_major", "return_carry", "reverse") if getattr(m, name) or call.options.get(name)]
+    flags = [
+        name
+        for name in ("time_major", "return_carry", "reverse")
+        if getattr(m, name) or call.options.get(name)
+    ]
     if flags:
         wrong.append(f"it has {', '.join(flags)}")
     if set(call.given) - {"inputs"} or "initial_carry" in call.options:
         wrong.append("it is given a carry or lengths")
     if wrong:
-        return call.no(", ".join(wrong), "use nn.RNN over an LSTM cell or SimpleCell of its own, forwards, from zeros")
+        return call.no(
+            ", ".join(wrong), "use nn.RNN over an LSTM cell or SimpleCell of its own, forwards, from zeros"
+        )
     features = call.graph.shape(call.read)[-1]
     arrays = call.roles(naming.recurrent(kind))
     return call.add(Layer(kind, {"input_size": features, "hidden_size": cell.features}, arrays))
@@ -539,8 +628,14 @@ def _attention(call: _Call) -> int:
     if m.decode or m.normalize_qk or call.options.get("decode"):
         wrong.append("it decodes step by step or normalises queries and keys")
     if m.attention_fn is not nn.dot_product_attention or _custom(
-            m, "qkv_dot_general", "out_dot_general", "qkv_dot_general_cls", "out_dot_general_cls",
-            "qk_attn_weights_einsum_cls", "attn_weights_value_einsum_cls"):
+        m,
+        "qkv_dot_general",
+        "out_dot_general",
+        "qkv_dot_general_cls",
+        "out_dot_general_cls",
+        "qk_attn_weights_einsum_cls",
+        "attn_weights_value_einsum_cls",
+    ):
         wrong.append("it has products of its own")
     if len(shape) != 2 or call.shape != shape:
         wrong.append(f"it reads {shape} and writes {call.shape}")
@@ -552,9 +647,12 @@ def _attention(call: _Call) -> int:
     if wrong:
         return call.no(", ".join(wrong), "use self-attention with no mask or nn.make_causal_mask")
     # Kernels are [in, heads, features]: the heads side by side are the matrix's columns.
-    width, arrays = shape[-1], {}
+    width = shape[-1]
+    arrays: dict[str, Array] = {}
     for name, part in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "out")):
-        found = call.roles({role: (part, *leaf) for role, leaf in naming.kernel("bias" in call.params[part]).items()})
+        found = call.roles(
+            {role: (part, *leaf) for role, leaf in naming.kernel("bias" in call.params[part]).items()}
+        )
         heads, features = found["weight"].shape[1:] if name != "o" else found["weight"].shape[:2]
         arrays[f"{name}_weight"] = found["weight"].reshape((width, -1) if name != "o" else (-1, width))
         if "bias" in found:
@@ -575,12 +673,20 @@ def _mask(mask: Any, positions: int) -> str:
 
 
 MODULES: dict[type, Callable[[_Call], int]] = {
-    nn.Dense: _dense, nnx.Linear: _dense,
-    nn.Conv: _conv, nnx.Conv: _conv,
-    nn.LayerNorm: _norm, nn.RMSNorm: _norm, nnx.LayerNorm: _norm, nnx.RMSNorm: _norm,
-    nn.Embed: _embedding, nnx.Embed: _embedding,
+    nn.Dense: _dense,
+    nnx.Linear: _dense,
+    nn.Conv: _conv,
+    nnx.Conv: _conv,
+    nn.LayerNorm: _norm,
+    nn.RMSNorm: _norm,
+    nnx.LayerNorm: _norm,
+    nnx.RMSNorm: _norm,
+    nn.Embed: _embedding,
+    nnx.Embed: _embedding,
     nn.RNN: _recurrent,
-    nn.MultiHeadDotProductAttention: _attention, nn.MultiHeadAttention: _attention, nn.SelfAttention: _attention,
+    nn.MultiHeadDotProductAttention: _attention,
+    nn.MultiHeadAttention: _attention,
+    nn.SelfAttention: _attention,
 }
 
 
@@ -602,12 +708,17 @@ class _Nnx:
                 continue
             out = jax.eval_shape(layer, sample)
             if isinstance(layer, nnx.Module):
-                params = {name: value[...] for name, value in vars(layer).items()
-                          if isinstance(value, nnx.Param) and value.get_value() is not None}
+                params = {
+                    name: value[...]
+                    for name, value in vars(layer).items()
+                    if isinstance(value, nnx.Param) and value.get_value() is not None
+                }
                 leaf = Leaf(layer, path, params, ("inputs",), {}, out.shape)
                 read = _Call(self.graph, leaf, path, read, {"inputs": read}, {}).run()
             else:
-                read = _trace(self.graph, layer, sample, read, getattr(layer, "__name__", "function"), f"{path}.")
+                read = _trace(
+                    self.graph, layer, sample, read, getattr(layer, "__name__", "function"), f"{path}."
+                )
             sample = jnp.zeros(out.shape, out.dtype)
         return read
 
@@ -615,7 +726,9 @@ class _Nnx:
 def chain(variables: Params) -> list[tuple[str, dict[str, Array]]]:
     """Dense_0, Dense_1, … of a tree of parameters in the order of their numbers, by role."""
     params = variables.get("params", variables)
-    names = [name for name in params if name.rpartition("_")[0] == "Dense" and name.rpartition("_")[2].isdigit()]
+    names = [
+        name for name in params if name.rpartition("_")[0] == "Dense" and name.rpartition("_")[2].isdigit()
+    ]
     found = []
     for name in sorted(names, key=lambda name: int(name.rpartition("_")[2])):
         leaves = naming.kernel("bias" in params[name])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, Callable, Sequence
 
-import keras
+import keras  # type: ignore[import-untyped]
 import numpy as np
 
 from ..planets.naming import keras as naming
@@ -54,11 +54,13 @@ def roles(named: naming.Named) -> dict[str, Array]:
 
 def forward(net: Any) -> Callable[[Array], Array]:
     """The framework's own forward, in inference mode."""
+
     def run(inputs: Array) -> Array:
         rows = np.asarray(inputs)
         found = net(rows.astype("int32" if rows.dtype.kind in "iu" else "float32"), training=False)
         found = found[0] if isinstance(found, (tuple, list)) else found
         return to_array(found)
+
     return run
 
 
@@ -70,7 +72,9 @@ def to_layers(net: Any, inputs: Array | None, shape: Sequence[int] | None) -> Ma
     elif shape is None:
         known = getattr(net, "input_shape", None) if getattr(net, "built", False) else None
         if not isinstance(known, tuple) or None in known[1:]:
-            raise ValueError("the input's shape is not known: give inputs= or input_shape= (without the batch)")
+            raise ValueError(
+                "the input's shape is not known: give inputs= or input_shape= (without the batch)"
+            )
         shape = known[1:]
     walk = _Walk(Graph.of(shape))
     entry = keras.Input(tuple(shape), dtype=kind)
@@ -100,8 +104,12 @@ class _Walk:
             return layer.call(entry, **options)
         except Exception as error:  # whatever a user's call raises on tensors without values
             lines = str(error).strip().splitlines() or [type(error).__name__]
-            self.graph.problem(getattr(layer, "name", ""), type(layer).__name__, f"its call cannot be traced: {lines[0]}",
-                               "write call without branches on tensors")
+            self.graph.problem(
+                getattr(layer, "name", ""),
+                type(layer).__name__,
+                f"its call cannot be traced: {lines[0]}",
+                "write call without branches on tensors",
+            )
             return None
 
     def follow(self, entry: Any, outputs: Any, prefix: str) -> int:
@@ -112,8 +120,14 @@ class _Walk:
         try:
             function = keras.Function(entry, output)
         except ValueError as error:
-            return self.graph.refuse((), output.shape[1:], prefix, "output", f"it is not computed from the input alone: "
-                                     f"{str(error).splitlines()[0]}", "absorb a model of one input")
+            return self.graph.refuse(
+                (),
+                output.shape[1:],
+                prefix,
+                "output",
+                f"it is not computed from the input alone: {str(error).splitlines()[0]}",
+                "absorb a model of one input",
+            )
         self.kept += [function, entry, outputs]
         for depth in sorted(function._nodes_by_depth, reverse=True):
             for node in function._nodes_by_depth[depth]:
@@ -164,8 +178,11 @@ class _Call:
         module = type(self.op).__module__
         if module.startswith("keras.src.ops") or module.startswith("keras.src.activations"):
             function = OPERATIONS.get(self.cls)
-            return function(self) if function else self.no("Loom has no such operation",
-                                                           "use layers, activations, reshapes and additions")
+            return (
+                function(self)
+                if function
+                else self.no("Loom has no such operation", "use layers, activations, reshapes and additions")
+            )
         if isinstance(self.op, (keras.Model, keras.Sequential)) or not module.startswith("keras."):
             return self.inside()
         return self.no("Loom has no such layer", _INSTEAD.get(self.cls, REPLACE))
@@ -201,7 +218,9 @@ class _Call:
         try:
             return self.traced(function, read, "float32")
         except Exception as error:  # whatever a user's function raises on tensors without values
-            return self.refused(read, f"its activation cannot be traced: {error}", "use an activation of Keras")
+            return self.refused(
+                read, f"its activation cannot be traced: {error}", "use an activation of Keras"
+            )
 
     def refused(self, read: int, why: str, instead: str) -> int:
         return self.graph.refuse([read], self.graph.shape(read), self.path, self.cls, why, instead)
@@ -249,7 +268,9 @@ def _conv(call: _Call) -> int:
     if getattr(layer, "lora_enabled", False):
         wrong.append("its kernel is adapted")
     if wrong:
-        return call.no(" and ".join(wrong), "use one kernel size and stride for all axes, without dilation and groups")
+        return call.no(
+            " and ".join(wrong), "use one kernel size and stride for all axes, without dilation and groups"
+        )
     kernel, stride, last = layer.kernel_size[0], layer.strides[0], layer.data_format == "channels_last"
     shape = call.graph.shape(call.read[0])
     extents = shape[:-1] if last else shape[1:]
@@ -258,7 +279,9 @@ def _conv(call: _Call) -> int:
         padding = same_padding(extents, kernel, stride)
     elif layer.padding == "causal":
         padding = ((kernel - 1, 0),)
-    op = Conv(layer.filters, kernel, stride, padding, -1 if last else 0, roles(naming.kernel(call.path, layer)))
+    op = Conv(
+        layer.filters, kernel, stride, padding, -1 if last else 0, roles(naming.kernel(call.path, layer))
+    )
     return call.activated(call.add(op))
 
 
@@ -318,7 +341,9 @@ def _recurrent(call: _Call) -> int:
         return call.no(", ".join(wrong), "use tanh and sigmoid, forwards, from a zero state")
     steps, features = call.graph.shape(call.read[0])
     config = {"input_size": features, "hidden_size": layer.units, "bias": cell.use_bias}
-    whole = call.add(Layer(kind, config, roles(naming.recurrent(call.path, layer))), shape=(steps, layer.units))
+    whole = call.add(
+        Layer(kind, config, roles(naming.recurrent(call.path, layer))), shape=(steps, layer.units)
+    )
     return whole if layer.return_sequences else call.add(View(lambda order: order[-1]), whole, (layer.units,))
 
 
@@ -341,8 +366,10 @@ def _attention(call: _Call) -> int:
     if len(call.shape) != 2:
         wrong.append("it attends over several axes")
     if wrong:
-        return call.no(", ".join(wrong), "use self-attention, key_dim == value_dim, use_causal_mask=True or no mask")
-    arrays = {}
+        return call.no(
+            ", ".join(wrong), "use self-attention, key_dim == value_dim, use_causal_mask=True or no mask"
+        )
+    arrays: dict[str, Array] = {}
     for name, part in (("q", layer._query_dense), ("k", layer._key_dense), ("v", layer._value_dense)):
         # Kernels are [in, heads, features]: the heads side by side are the matrix's columns.
         arrays[f"{name}_weight"] = to_array(part.kernel).reshape(d_model, -1)
@@ -447,7 +474,11 @@ def _gelu_op(call: _Call) -> int:
 
 
 def _relu_op(call: _Call) -> int:
-    if getattr(call.op, "negative_slope", 0) or getattr(call.op, "max_value", None) or getattr(call.op, "threshold", 0):
+    if (
+        getattr(call.op, "negative_slope", 0)
+        or getattr(call.op, "max_value", None)
+        or getattr(call.op, "threshold", 0)
+    ):
         return call.no("it is capped, shifted or sloped", "use relu(x)")
     return call.add(Activation("relu"))
 
@@ -458,28 +489,60 @@ def _named(name: str) -> Callable[[_Call], int]:
 
 LAYERS: dict[type, Callable[[_Call], int]] = {
     L.Dense: _dense,
-    L.Conv1D: _conv, L.Conv2D: _conv, L.Conv3D: _conv,
-    L.ZeroPadding1D: _pad, L.ZeroPadding2D: _pad, L.ZeroPadding3D: _pad,
-    L.LayerNormalization: _layernorm, L.RMSNormalization: _rmsnorm,
+    L.Conv1D: _conv,
+    L.Conv2D: _conv,
+    L.Conv3D: _conv,
+    L.ZeroPadding1D: _pad,
+    L.ZeroPadding2D: _pad,
+    L.ZeroPadding3D: _pad,
+    L.LayerNormalization: _layernorm,
+    L.RMSNormalization: _rmsnorm,
     L.Embedding: _embedding,
-    L.LSTM: _recurrent, L.SimpleRNN: _recurrent,
+    L.LSTM: _recurrent,
+    L.SimpleRNN: _recurrent,
     L.MultiHeadAttention: _attention,
-    L.Activation: _activation, L.ReLU: _relu, L.LeakyReLU: _leaky, L.Softmax: _softmax,
-    L.Flatten: _reshape, L.Reshape: _reshape, L.Permute: _permute,
-    L.Add: _sum, L.Multiply: _product,
-    L.Dropout: _same, L.SpatialDropout1D: _same, L.SpatialDropout2D: _same, L.SpatialDropout3D: _same,
-    L.GaussianNoise: _same, L.GaussianDropout: _same, L.Identity: _same,
+    L.Activation: _activation,
+    L.ReLU: _relu,
+    L.LeakyReLU: _leaky,
+    L.Softmax: _softmax,
+    L.Flatten: _reshape,
+    L.Reshape: _reshape,
+    L.Permute: _permute,
+    L.Add: _sum,
+    L.Multiply: _product,
+    L.Dropout: _same,
+    L.SpatialDropout1D: _same,
+    L.SpatialDropout2D: _same,
+    L.SpatialDropout3D: _same,
+    L.GaussianNoise: _same,
+    L.GaussianDropout: _same,
+    L.Identity: _same,
 }
 OPERATIONS: dict[str, Callable[[_Call], int]] = {
-    "ConvertToTensor": _cast, "Cast": _cast,
-    "Add": _sum, "Multiply": _product,
-    "Relu": _relu_op, "ReLU": _relu_op, "Silu": _named("silu"), "Tanh": _named("tanh"), "Sigmoid": _named("sigmoid"),
-    "Gelu": _gelu_op, "LeakyRelu": _leaky, "Softmax": _softmax,
-    "Reshape": _reshape, "Squeeze": _reshape, "ExpandDims": _reshape, "Transpose": _transpose, "GetItem": _getitem,
+    "ConvertToTensor": _cast,
+    "Cast": _cast,
+    "Add": _sum,
+    "Multiply": _product,
+    "Relu": _relu_op,
+    "ReLU": _relu_op,
+    "Silu": _named("silu"),
+    "Tanh": _named("tanh"),
+    "Sigmoid": _named("sigmoid"),
+    "Gelu": _gelu_op,
+    "LeakyRelu": _leaky,
+    "Softmax": _softmax,
+    "Reshape": _reshape,
+    "Squeeze": _reshape,
+    "ExpandDims": _reshape,
+    "Transpose": _transpose,
+    "GetItem": _getitem,
 }
 
 
 def chain(net: Any) -> list[tuple[str, dict[str, Array]]]:
     """The Dense layers in the order of the model, with their arrays by role."""
-    return [(layer.name, roles(naming.kernel(layer.name, layer)))
-            for layer in net._flatten_layers(include_self=False) if isinstance(layer, L.Dense)]
+    return [
+        (layer.name, roles(naming.kernel(layer.name, layer)))
+        for layer in net._flatten_layers(include_self=False)
+        if isinstance(layer, L.Dense)
+    ]

@@ -27,6 +27,7 @@ from .mapping import (
     Layout,
     Mapped,
     Mul,
+    Problem,
     Scale,
     Softmax,
     UnmappableModel,
@@ -68,12 +69,14 @@ def evaluating(net: nn.Module) -> Iterator[None]:
 
 def forward(net: nn.Module, ids: bool) -> Callable[[Array], Array]:
     """The framework's own forward on float32 (on int64 where the model begins with an embedding)."""
+
     def run(inputs: Array) -> Array:
         with evaluating(net):
             found = net(tensor(net, inputs, ids))
         found = found[0] if isinstance(found, tuple) else found
         result: Array = found.detach().cpu().numpy()
         return result
+
     return run
 
 
@@ -86,6 +89,8 @@ def tensor(net: nn.Module, inputs: Array, ids: bool) -> torch.Tensor:
 
 def to_layers(net: nn.Module, inputs: Array | None, shape: Sequence[int] | None) -> tuple[Mapped, bool]:
     """The model in Loom's layers, and whether it reads ids."""
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"expected a torch.nn.Module, not {type(net).__name__}")
     with evaluating(net):
         graph, output, ids = trace(net, inputs, shape)
     return lower(graph, output, LAYOUT), ids
@@ -93,92 +98,214 @@ def to_layers(net: nn.Module, inputs: Array | None, shape: Sequence[int] | None)
 
 def trace(net: nn.Module, inputs: Array | None, shape: Sequence[int] | None) -> tuple[Graph, int, bool]:
     """What the module's forward computes on a sample."""
-    tracer = _Tracer()
-    stock = tracer.is_leaf_module(net, "")
+    other = [p for p in _hopeless(net) if "float" in p.why]
+    if other:
+        raise UnmappableModel(other)
+    stock = _is_stock(net)
     root = nn.Sequential(net).eval() if stock else net
+    if inputs is None:
+        rows: Array = np.zeros((2, *(_guess(net) if shape is None else shape)), np.float32)
+    else:
+        # A lone row twice, so that the batch axis is told from an axis of one.
+        rows = np.resize(inputs, (2, *np.shape(inputs)[1:]))
+    first = rows.dtype.kind in "iu"
     try:
-        module = fx.GraphModule(root, tracer.trace(root))
-    except Exception as error:  # whatever a user's forward raises when its tensors have no values
+        tracer, traced, ids = _Tracer(tensor(net, rows, first)), None, first
+        traced = tracer.follow(root)
+    except _NotRun as error:
+        # Embeddings want whole numbers, everything else does not.
+        tracer, ids = _Tracer(tensor(net, rows, not first)), not first
+        try:
+            traced = tracer.follow(root)
+        except _NotRun:
+            raise ValueError(f"the model does not run on an input of shape {rows.shape}: {error}") from error
+        except _NotTraced as again:
+            raise UnmappableModel(_untraceable(net, again)) from error
+    except _NotTraced as error:
         raise UnmappableModel(_untraceable(net, error)) from error
-    entries = [node for node in module.graph.nodes if node.op == "placeholder"]
-    if len([n for n in entries if not n.args or n.users]) != 1:
-        raise UnmappableModel(_problem(net, f"the forward reads {len(entries)} inputs", "absorb a model of one input"))
-    ids = any(_embeds(module, user) for user in entries[0].users)
-    if inputs is None and shape is None:
-        shape = _guess(module, entries[0])
-    sample = tensor(net, np.zeros((2, *(shape or ()))) if inputs is None else _two(inputs), ids)
-    shapes = _Shapes(module)
-    try:
-        shapes.run(sample)
-    except Exception as error:
-        raise ValueError(f"the model does not run on an input of shape {tuple(sample.shape)}: {error}") from error
-    walk = _Walk(module, shapes.values, sample, "" if not stock else type(net).__name__)
+    walk = _Walk(root, traced, tracer.values, tracer.sample, type(net).__name__ if stock else "")
     return walk.graph, walk.run(), ids
 
 
-def _two(inputs: Array) -> Array:
-    """The first two rows; a lone one twice, so that the batch axis is told from an axis of one."""
-    rows = np.asarray(inputs)[:2]
-    return rows if len(rows) == 2 else np.concatenate([rows, rows])
-
-
-def _problem(net: nn.Module, why: str, instead: str) -> list[Any]:
-    graph = Graph()
-    graph.problem("(model)", type(net).__name__, why, instead)
-    return list(graph.problems)
-
-
-def _untraceable(net: nn.Module, error: Exception) -> list[Any]:
-    """The forward itself, and every module that would be refused in any case."""
-    graph = Graph()
-    what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    graph.problem("(model)", type(net).__name__, f"the forward cannot be traced: {what}",
-                  "write the forward without branches on tensors, or map it as a dense chain with layer_specs=")
-    for name, module in net.named_modules():
-        if _Tracer().is_leaf_module(module, name) and type(module) not in MODULES and not _container(module):
-            graph.problem(name, type(module).__name__, "Loom has no such layer", _INSTEAD.get(type(module), REPLACE))
-    return list(graph.problems)
+def _is_stock(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.nn") and not _container(module)
 
 
 def _container(module: nn.Module) -> bool:
     return isinstance(module, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
 
 
-def _embeds(module: fx.GraphModule, user: fx.Node) -> bool:
-    if user.op == "call_module":
-        return isinstance(module.get_submodule(str(user.target)), (nn.Embedding, nn.EmbeddingBag))
-    return user.op == "call_method" and user.target in ("long", "int")
+def _hopeless(net: nn.Module, path: str = "") -> list[Problem]:
+    """Modules that are refused in any case, whatever the forward does with them."""
+    if not _is_stock(net):
+        return [
+            p
+            for name, child in net.named_children()
+            for p in _hopeless(child, f"{path}.{name}" if path else name)
+        ]
+    cls, where = type(net).__name__, path or "(model)"
+    other = {str(p.dtype) for p in net.parameters() if p.dtype != torch.float32}
+    found = (
+        []
+        if not other
+        else [
+            Problem(
+                where,
+                cls,
+                f"its parameters are {', '.join(sorted(other))}",
+                "call .float() on the model first",
+            )
+        ]
+    )
+    if type(net) not in MODULES:
+        found.append(Problem(where, cls, "Loom has no such layer", _INSTEAD.get(type(net), REPLACE)))
+    return found
 
 
-def _guess(module: fx.GraphModule, entry: fx.Node) -> Sequence[int]:
+def _untraceable(net: nn.Module, error: Exception) -> list[Problem]:
+    """The forward itself, and every module that would be refused in any case."""
+    what = str(error).strip().splitlines()
+    head = Problem(
+        "(model)",
+        type(net).__name__,
+        f"the forward cannot be traced: {what[0] if what else 'no reason given'}",
+        "write it for one input without branches on tensors, or map it as a dense chain with layer_specs=",
+    )
+    return [head, *_hopeless(net)]
+
+
+def _guess(net: nn.Module) -> Sequence[int]:
     """The input's shape where the first layer alone determines it."""
-    for user in entry.users:
-        if user.op == "call_module":
-            first = module.get_submodule(str(user.target))
-            if isinstance(first, nn.Linear):
-                return (first.in_features,)
-            if isinstance(first, (nn.LayerNorm, nn.RMSNorm)):
-                return tuple(first.normalized_shape)
-    raise ValueError("the input's shape is not known: give inputs=, input_shape= (without the batch) or input_dim=")
+    first = next((m for m in net.modules() if _is_stock(m)), None)
+    if isinstance(first, nn.Linear):
+        return (first.in_features,)
+    if isinstance(first, (nn.LayerNorm, nn.RMSNorm)):
+        return tuple(first.normalized_shape)
+    raise ValueError(
+        "the input's shape is not known: give inputs=, input_shape= (without the batch) or input_dim="
+    )
+
+
+class _NotRun(Exception):
+    """The model fails on the sample."""
+
+
+class _NotTraced(Exception):
+    """The forward does something that has no trace."""
 
 
 class _Tracer(fx.Tracer):
-    """Leaves are the modules of torch.nn; containers and the user's own are followed."""
+    """Runs the forward on a sample while it is traced. Leaves are the modules of torch.nn; the user's
+    own are followed. Sizes are known numbers, tensors are not: what branches on them cannot be traced."""
+
+    def __init__(self, sample: torch.Tensor):
+        super().__init__()
+        self.sample = sample
+        self.values: dict[fx.Node, Any] = {}
+        self.running = False
+
+    def follow(self, root: nn.Module) -> fx.Graph:
+        """The trace of a module, which is left as it was."""
+        before = set(vars(root)), set(root._buffers)
+        try:
+            return self.trace(root)
+        except (_NotRun, _NotTraced):
+            raise
+        except Exception as error:  # whatever a user's forward raises when its tensors have no values
+            raise _NotTraced(str(error)) from error
+        finally:
+            # Tracing keeps constants in the root.
+            for name in set(vars(root)) - before[0]:
+                delattr(root, name)
+            for name in set(root._buffers) - before[1]:
+                del root._buffers[name]
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return type(m).__module__.startswith("torch.nn") and not _container(m)
+        return _is_stock(m)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Sized(node, self)
+
+    def create_proxy(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Proxy:
+        if self.running:
+            raise _NotTraced("a traced module was run")
+        proxy = super().create_proxy(kind, target, *args, **kwargs)
+        if kind != "output":
+            self.values[proxy.node] = self.value(proxy.node)
+        return proxy
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        return forward(*args, **kwargs) if self.running else super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        return attr_val if self.running else super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def known(self, node: fx.Node) -> Any:
+        """The value of a node; constants come into the graph unseen."""
+        if node not in self.values:
+            self.values[node] = self.value(node)
+        return self.values[node]
+
+    def value(self, node: fx.Node) -> Any:
+        """What a node gives on the sample."""
+        args: Any = fx.node.map_arg(node.args, self.known)
+        kwargs: Any = fx.node.map_arg(node.kwargs, self.known)
+        target: Any = node.target
+        self.running = True
+        try:
+            if node.op == "placeholder":
+                taken = any(n.op == "placeholder" for n in self.values)
+                if taken and not args:
+                    raise _NotTraced("it reads more than one input")
+                return args[0] if taken else self.sample
+            if node.op == "get_attr":
+                found: Any = self.root
+                for part in str(node.target).split("."):
+                    found = getattr(found, part)
+                return found
+            if node.op == "call_module":
+                return self.root.get_submodule(str(node.target))(*args, **kwargs)
+            if node.op == "call_method":
+                return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+            return target(*args, **kwargs)
+        except _NotTraced:
+            raise
+        except Exception as error:  # whatever an operation says about the sample
+            raise _NotRun(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+        finally:
+            self.running = False
 
 
-class _Shapes(fx.Interpreter):
-    """Runs the traced forward and keeps every value."""
+class _Sized(fx.Proxy):
+    """A traced tensor whose sizes are known."""
 
-    def __init__(self, module: fx.GraphModule):
-        super().__init__(module, garbage_collect_values=False)
-        self.values: dict[fx.Node, Any] = {}
+    def _seen(self) -> Any:
+        return self.tracer.values[self.node]  # type: ignore[attr-defined]
 
-    def run_node(self, n: fx.Node) -> Any:
-        self.values[n] = super().run_node(n)
-        return self.values[n]
+    @property
+    def shape(self) -> Any:
+        return self._seen().shape
+
+    @property
+    def ndim(self) -> Any:
+        return self._seen().ndim
+
+    @property
+    def dtype(self) -> Any:
+        return self._seen().dtype
+
+    @property
+    def device(self) -> Any:
+        return self._seen().device
+
+    def size(self, *args: Any) -> Any:
+        return self._seen().size(*args)
+
+    def dim(self) -> Any:
+        return self._seen().dim()
+
+    def __len__(self) -> int:
+        return len(self._seen())
 
 
 class Tuple:
@@ -191,8 +318,10 @@ class Tuple:
 class _Walk:
     """Turns fx nodes into graph nodes."""
 
-    def __init__(self, module: fx.GraphModule, values: dict[fx.Node, Any], sample: torch.Tensor, alone: str):
-        self.module, self.values, self.alone = module, values, alone
+    def __init__(
+        self, root: nn.Module, trace: fx.Graph, values: dict[fx.Node, Any], sample: torch.Tensor, alone: str
+    ):
+        self.root, self.trace, self.values, self.alone = root, trace, values, alone
         self.batch = len(sample)
         self.graph = Graph.of(sample.shape[1:])
         self.at: dict[fx.Node, Any] = {}
@@ -201,7 +330,7 @@ class _Walk:
 
     def run(self) -> int:
         output = 0
-        for node in self.module.graph.nodes:
+        for node in self.trace.nodes:
             self.node = node
             if node.op == "placeholder":
                 if not self.at:
@@ -221,20 +350,29 @@ class _Walk:
         if isinstance(found, (tuple, list)):
             found = found[0]
         if not isinstance(found, fx.Node) or found not in self.at:
-            return self.graph.refuse((), (), "(model)", "output", "the output does not depend on the input",
-                                     "return a tensor, or a tuple whose first element is the output")
+            return self.graph.refuse(
+                (),
+                (),
+                "(model)",
+                "output",
+                "the output does not depend on the input",
+                "return a tensor, or a tuple whose first element is the output",
+            )
         result = self.at[found]
         if isinstance(result, str):
-            return self.graph.refuse((), (), "(model)", "output", f"the output is the {result} of a layer",
-                                     "return the layer's output")
+            return self.graph.refuse(
+                (),
+                (),
+                "(model)",
+                "output",
+                f"the output is the {result} of a layer",
+                "return the layer's output",
+            )
         return result.output if isinstance(result, Tuple) else int(result)
 
     def is_static(self, node: fx.Node) -> bool:
-        """Whether a value is a constant of the model or of the input's shape."""
-        shaped = (node.op == "call_method" and node.target in ("size", "dim")) or (
-            node.op == "call_function" and node.target is getattr
-            and node.args[1] in ("shape", "device", "dtype", "ndim"))
-        return shaped or all(source in self.static for source in node.all_input_nodes)
+        """Whether a value is computed from constants of the model alone."""
+        return all(source in self.static for source in node.all_input_nodes)
 
     def value(self, arg: Any) -> Any:
         """A constant argument's value."""
@@ -253,20 +391,32 @@ class _Walk:
     def call(self, node: fx.Node) -> Any:
         if node.op == "call_module":
             return self.module_call(node)
-        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-        if node.target is operator.getitem and isinstance(self.at.get(node.args[0]), (Tuple, str)):
+        name = (
+            node.target
+            if isinstance(node.target, str)
+            else getattr(node.target, "__name__", str(node.target))
+        )
+        first: Any = node.args[0] if node.args else None
+        if node.target is operator.getitem and isinstance(self.at.get(first), (Tuple, str)):
             return self.item(node)
         sources = [self.at.get(source) for source in node.all_input_nodes if source not in self.static]
         read = [source.output if isinstance(source, Tuple) else source for source in sources]
         if any(isinstance(source, str) for source in read):
             if name in ("squeeze",) and self.value(node.args[1:]) == (0,):
                 return self.last_step(node, node.args[0])
-            return self.refuse(node, [], str(name), "it reads the state of a recurrent layer", "use the layer's output")
+            return self.refuse(
+                node, [], str(name), "it reads the state of a recurrent layer", "use the layer's output"
+            )
         for names, handler in FUNCTIONS:
             if node.target in names:
                 return handler(self, node, [int(r) for r in read if isinstance(r, int)])
-        return self.refuse(node, [int(r) for r in read if isinstance(r, int)], str(name), "Loom has no such operation",
-                           "use layers, activations, reshapes and additions")
+        return self.refuse(
+            node,
+            [int(r) for r in read if isinstance(r, int)],
+            str(name),
+            "Loom has no such operation",
+            "use layers, activations, reshapes and additions",
+        )
 
     def refuse(self, node: fx.Node, read: Sequence[int], cls: str, why: str, instead: str) -> int:
         return self.graph.refuse(read, self.shape(node), self.where(node), cls, why, instead)
@@ -284,43 +434,60 @@ class _Walk:
             if found.startswith("state"):
                 return "hidden" if index == 0 else "cells"
             return self.last_step(node, source)
-        return self.refuse(node, [], "getitem", "it reads the state of a recurrent layer", "use the layer's output")
+        return self.refuse(
+            node, [], "getitem", "it reads the state of a recurrent layer", "use the layer's output"
+        )
 
     def last_step(self, node: fx.Node, source: Any) -> Any:
         """The final hidden state of one recurrent layer, which is the last step of its output."""
         while isinstance(source, fx.Node) and not isinstance(self.at.get(source), Tuple):
             if self.at.get(source) == "cells":
-                return self.refuse(node, [], "getitem", "it reads the cells of an LSTM", "use the layer's output")
+                return self.refuse(
+                    node, [], "getitem", "it reads the cells of an LSTM", "use the layer's output"
+                )
             source = source.args[0]
         found = self.at[source]
         return self.add(node, View(lambda order: order[-1]), [found.output], "getitem")
 
     def module_call(self, node: fx.Node) -> Any:
         target = str(node.target)
-        module = self.module.get_submodule(target)
+        module = self.root.get_submodule(target)
         path, cls = (target, type(module).__name__) if not self.alone else ("(model)", self.alone)
         source = node.args[0] if node.args else None
         read = self.at.get(source) if isinstance(source, fx.Node) else None
         read = read.output if isinstance(read, Tuple) else read
         shape = self.shape(node)
         if not isinstance(read, int):
-            return self.graph.refuse((), shape, path, cls, "it does not read the model's tensor", "chain the layers")
-        return self.stock(module, read, path, shape, node)
+            return self.graph.refuse(
+                (), shape, path, cls, "it does not read the model's tensor", "chain the layers"
+            )
+        result = self.stock(module, read, path, shape, node)
+        # A refused module gives a tuple too, so that what follows is examined as ever.
+        return (
+            Tuple(result, "state")
+            if isinstance(result, int) and isinstance(self.values[node], tuple)
+            else result
+        )
 
-    def stock(self, module: nn.Module, read: int, path: str, shape: tuple[int, ...], node: fx.Node | None) -> Any:
+    def stock(
+        self, module: nn.Module, read: int, path: str, shape: tuple[int, ...], node: fx.Node | None
+    ) -> Any:
         """A module of torch.nn."""
         cls = type(module).__name__
         handler = MODULES.get(type(module))
+
         def no(why: str, instead: str) -> int:
             return self.graph.refuse([read], shape, path, cls, why, instead)
+
         if handler is None:
             return no("Loom has no such layer", _INSTEAD.get(type(module), REPLACE))
         if module._forward_hooks or module._forward_pre_hooks:
             return no("it has forward hooks, which may change what it computes", "remove the hooks")
-        other = {str(p.dtype) for p in module.parameters() if p.dtype != torch.float32}
-        if other:
-            return no(f"its parameters are {', '.join(sorted(other))}", "call .float() on the model first")
-        others = [s for s in (node.all_input_nodes if node else []) if s not in self.static and s is not node.args[0]]
+        others = (
+            []
+            if node is None
+            else [s for s in node.all_input_nodes if s not in self.static and s is not node.args[0]]
+        )
         if others and not isinstance(module, nn.MultiheadAttention):
             return no("it reads a second tensor", "call it with one tensor")
         return handler(self, module, read, path, shape, node, no)
@@ -344,7 +511,9 @@ _INSTEAD: dict[type, str] = {
 
 def _linear(walk: _Walk, m: Any, read: int, path: str, shape: Any, node: Any, no: No) -> int:
     arrays = roles(naming.linear(path, m))
-    return walk.layer(dense(arrays["weight"], arrays.get("bias"), m.in_features, m.out_features), read, shape, path, m)
+    return walk.layer(
+        dense(arrays["weight"], arrays.get("bias"), m.in_features, m.out_features), read, shape, path, m
+    )
 
 
 def _conv(walk: _Walk, m: Any, read: int, path: str, shape: Any, node: Any, no: No) -> int:
@@ -361,8 +530,10 @@ def _conv(walk: _Walk, m: Any, read: int, path: str, shape: Any, node: Any, no: 
     if m.padding_mode != "zeros":
         wrong.append(f"its padding mode is {m.padding_mode!r}")
     if wrong:
-        return no(" and ".join(wrong), "use one kernel size and stride for all axes, without dilation and groups, "
-                  "padded with zeros")
+        return no(
+            " and ".join(wrong),
+            "use one kernel size and stride for all axes, without dilation and groups, padded with zeros",
+        )
     extents = walk.graph.shape(read)[-rank:]
     if m.padding == "same":
         padding = same_padding(extents, m.kernel_size[0], 1)
@@ -406,7 +577,9 @@ def _recurrent(walk: _Walk, m: Any, read: int, path: str, shape: Any, node: Any,
     if node is not None and len(node.args) + len(node.kwargs) > 1:
         wrong.append("it is given an initial state")
     if wrong:
-        return no(", ".join(wrong), "use one direction, batch_first=True, tanh, no projection and a zero start")
+        return no(
+            ", ".join(wrong), "use one direction, batch_first=True, tanh, no projection and a zero start"
+        )
     kind, size = ("lstm" if isinstance(m, nn.LSTM) else "rnn"), m.input_size
     for layer in range(m.num_layers):
         config = {"input_size": size, "hidden_size": m.hidden_size, "bias": m.bias}
@@ -437,7 +610,9 @@ def _mask(walk: _Walk, node: fx.Node | None, arguments: dict[str, Any], position
     return CAUSAL if bool((barred.cpu() == later).all()) else None
 
 
-def _attention(walk: _Walk, m: Any, read: int, path: str, shape: Any, node: Any, no: No, masked: str | None = None) -> Any:
+def _attention(
+    walk: _Walk, m: Any, read: int, path: str, shape: Any, node: Any, no: No, masked: str | None = None
+) -> Any:
     wrong = []
     if not m.batch_first:
         wrong.append("its batch is the second axis (batch_first=True)")
@@ -446,12 +621,22 @@ def _attention(walk: _Walk, m: Any, read: int, path: str, shape: Any, node: Any,
     if m.bias_k is not None or m.bias_v is not None or m.add_zero_attn:
         wrong.append("it adds positions to keys and values")
     if masked is None and node is not None:
-        names = ("query", "key", "value", "key_padding_mask", "need_weights", "attn_mask", "average_attn_weights",
-                 "is_causal")
+        names = (
+            "query",
+            "key",
+            "value",
+            "key_padding_mask",
+            "need_weights",
+            "attn_mask",
+            "average_attn_weights",
+            "is_causal",
+        )
         given = dict(zip(names, node.args)) | dict(node.kwargs)
         if any(given.get(name) is not given.get("query") for name in ("key", "value")):
             wrong.append("query, key and value are not one tensor")
-        given = {name: given[name] for name in ("key_padding_mask", "attn_mask", "is_causal") if name in given}
+        given = {
+            name: given[name] for name in ("key_padding_mask", "attn_mask", "is_causal") if name in given
+        }
         masked = _mask(walk, node, given, walk.graph.shape(read)[0])
         if masked is None:
             wrong.append("its mask is neither absent nor causal")
@@ -468,8 +653,9 @@ def _attention(walk: _Walk, m: Any, read: int, path: str, shape: Any, node: Any,
     return Tuple(walk.layer(op, read, walk.graph.shape(read), path, m), "weights")
 
 
-def _encoder_layer(walk: _Walk, m: Any, read: int, path: str, shape: Any, node: Any, no: No,
-                   masked: str | None = None) -> Any:
+def _encoder_layer(
+    walk: _Walk, m: Any, read: int, path: str, shape: Any, node: Any, no: No, masked: str | None = None
+) -> Any:
     if masked is None:
         masked = _encoder_mask(walk, node, "src_mask", walk.graph.shape(read)[0])
     if masked is None:
@@ -478,12 +664,15 @@ def _encoder_layer(walk: _Walk, m: Any, read: int, path: str, shape: Any, node: 
     if isinstance(m.activation, nn.Module):
         activation = _activation_of(m.activation)
     if activation is None or activation == "erf":
-        return no(EXACT_GELU if activation == "erf" or m.activation is F.gelu else "its activation is not Loom's",
-                  "use relu, or gelu with approximate='tanh'")
+        return no(
+            EXACT_GELU if activation == "erf" or m.activation is F.gelu else "its activation is not Loom's",
+            "use relu, or gelu with approximate='tanh'",
+        )
 
     def attend(x: int) -> int:
         def inner(why: str, instead: str) -> int:
             return walk.graph.refuse([x], shape, f"{path}.self_attn", "MultiheadAttention", why, instead)
+
         found = _attention(walk, m.self_attn, x, f"{path}.self_attn", shape, None, inner, masked)
         return found.output if isinstance(found, Tuple) else int(found)
 
@@ -500,6 +689,7 @@ def _encoder_layer(walk: _Walk, m: Any, read: int, path: str, shape: Any, node: 
 
     def plus(x: int, y: int) -> int:
         return walk.graph.add(Add(), [x, y], shape, path, type(m).__name__)
+
     if m.norm_first:
         read = plus(read, attend(normed("norm1", read)))
         return plus(read, feed(normed("norm2", read)))
@@ -512,8 +702,11 @@ def _encoder_mask(walk: _Walk, node: fx.Node | None, name: str, positions: int) 
         return "full"
     names = ("src", name, "src_key_padding_mask", "is_causal")
     given = dict(zip(names, node.args)) | dict(node.kwargs)
-    renamed = {"attn_mask": given.get(name), "key_padding_mask": given.get("src_key_padding_mask"),
-               "is_causal": given.get("is_causal") or False}
+    renamed = {
+        "attn_mask": given.get(name),
+        "key_padding_mask": given.get("src_key_padding_mask"),
+        "is_causal": given.get("is_causal") or False,
+    }
     return _mask(walk, node, renamed, positions)
 
 
@@ -524,9 +717,13 @@ def _encoder(walk: _Walk, m: Any, read: int, path: str, shape: Any, node: Any, n
     for i, part in enumerate(m.layers):
         where = f"{path}.layers.{i}"
         if type(part) is not nn.TransformerEncoderLayer:
-            return walk.graph.refuse([read], shape, where, type(part).__name__, "it is no stock encoder layer", REPLACE)
+            return walk.graph.refuse(
+                [read], shape, where, type(part).__name__, "it is no stock encoder layer", REPLACE
+            )
+
         def inner(why: str, instead: str, read: int = read, where: str = where) -> int:
             return walk.graph.refuse([read], shape, where, "TransformerEncoderLayer", why, instead)
+
         read = _encoder_layer(walk, part, read, where, shape, None, inner, masked)
     return read if m.norm is None else walk.stock(m.norm, read, f"{path}.norm", shape, None)
 
@@ -569,24 +766,46 @@ def _identity(walk: _Walk, m: Any, read: int, path: str, shape: Any, node: Any, 
 Handler = Callable[..., Any]
 MODULES: dict[type, Handler] = {
     nn.Linear: _linear,
-    nn.Conv1d: _conv, nn.Conv2d: _conv, nn.Conv3d: _conv,
-    nn.LayerNorm: _norm, nn.RMSNorm: _norm,
+    nn.Conv1d: _conv,
+    nn.Conv2d: _conv,
+    nn.Conv3d: _conv,
+    nn.LayerNorm: _norm,
+    nn.RMSNorm: _norm,
     nn.Embedding: _embedding,
-    nn.LSTM: _recurrent, nn.RNN: _recurrent,
+    nn.LSTM: _recurrent,
+    nn.RNN: _recurrent,
     nn.MultiheadAttention: _attention,
-    nn.TransformerEncoderLayer: _encoder_layer, nn.TransformerEncoder: _encoder,
-    nn.ReLU: _activate, nn.Tanh: _activate, nn.Sigmoid: _activate, nn.SiLU: _activate, nn.GELU: _activate,
+    nn.TransformerEncoderLayer: _encoder_layer,
+    nn.TransformerEncoder: _encoder,
+    nn.ReLU: _activate,
+    nn.Tanh: _activate,
+    nn.Sigmoid: _activate,
+    nn.SiLU: _activate,
+    nn.GELU: _activate,
     nn.LeakyReLU: _activate,
     nn.Softmax: _softmax,
-    nn.Flatten: _reshape, nn.Unflatten: _reshape,
-    nn.Identity: _identity, nn.Dropout: _identity, nn.Dropout1d: _identity, nn.Dropout2d: _identity,
-    nn.Dropout3d: _identity, nn.AlphaDropout: _identity,
+    nn.Flatten: _reshape,
+    nn.Unflatten: _reshape,
+    nn.Identity: _identity,
+    nn.Dropout: _identity,
+    nn.Dropout1d: _identity,
+    nn.Dropout2d: _identity,
+    nn.Dropout3d: _identity,
+    nn.AlphaDropout: _identity,
 }
 
 _ACTIVATION_FUNCTIONS: dict[Any, str] = {
-    F.relu: "relu", torch.relu: "relu", torch.relu_: "relu", "relu": "relu", "relu_": "relu",
-    F.tanh: "tanh", torch.tanh: "tanh", "tanh": "tanh",
-    F.sigmoid: "sigmoid", torch.sigmoid: "sigmoid", "sigmoid": "sigmoid",
+    F.relu: "relu",
+    torch.relu: "relu",
+    torch.relu_: "relu",
+    "relu": "relu",
+    "relu_": "relu",
+    F.tanh: "tanh",
+    torch.tanh: "tanh",
+    "tanh": "tanh",
+    F.sigmoid: "sigmoid",
+    torch.sigmoid: "sigmoid",
+    "sigmoid": "sigmoid",
     F.silu: "silu",
 }
 
@@ -605,7 +824,9 @@ def _f_gelu(walk: _Walk, node: fx.Node, read: list[int]) -> int:
 def _f_leaky(walk: _Walk, node: fx.Node, read: list[int]) -> int:
     slope = node.kwargs.get("negative_slope", node.args[1] if len(node.args) > 1 else 0.01)
     if slope != 0.01:
-        return walk.refuse(node, read, "leaky_relu", f"its slope is {slope}", "Loom's leaky ReLU has the slope 0.01")
+        return walk.refuse(
+            node, read, "leaky_relu", f"its slope is {slope}", "Loom's leaky ReLU has the slope 0.01"
+        )
     return walk.add(node, Activation("leaky_relu"), read, "leaky_relu")
 
 
@@ -648,7 +869,9 @@ def _f_getitem(walk: _Walk, node: fx.Node, read: list[int]) -> int:
     index = index if isinstance(index, tuple) else (index,)
     plain = all(isinstance(i, (int, slice)) or i is Ellipsis or i is None for i in index)
     if not plain or index[0] != slice(None):
-        return walk.refuse(node, read, "getitem", "it selects samples, or by a tensor", "index other axes by numbers")
+        return walk.refuse(
+            node, read, "getitem", "it selects samples, or by a tensor", "index other axes by numbers"
+        )
     return walk.add(node, View(lambda order: order[index[1:]]), read, "getitem")
 
 
@@ -660,7 +883,9 @@ def _f_add(walk: _Walk, node: fx.Node, read: list[int]) -> int:
     if len(read) != 2:
         return walk.refuse(node, read, "add", "it adds a constant", "let a bias of a layer hold it")
     if any(walk.graph.shape(r) != walk.shape(node) for r in read):
-        return walk.refuse(node, read, "add", "it adds tensors of different shapes", "add tensors of one shape")
+        return walk.refuse(
+            node, read, "add", "it adds tensors of different shapes", "add tensors of one shape"
+        )
     return walk.add(node, Add(), read, "add")
 
 
@@ -670,7 +895,9 @@ def _f_mul(walk: _Walk, node: fx.Node, read: list[int]) -> int:
     constants = [walk.value(a) for a in node.args if not (isinstance(a, fx.Node) and a in walk.at)]
     if len(constants) == 1 and isinstance(constants[0], (int, float)):
         return walk.add(node, Scale(float(constants[0])), read, "mul")
-    return walk.refuse(node, read, "mul", "it multiplies by a tensor that is not a layer's", "use a norm or dense layer")
+    return walk.refuse(
+        node, read, "mul", "it multiplies by a tensor that is not a layer's", "use a norm or dense layer"
+    )
 
 
 def _f_softmax(walk: _Walk, node: fx.Node, read: list[int]) -> int:
@@ -684,7 +911,9 @@ def _f_linear(walk: _Walk, node: fx.Node, read: list[int]) -> int:
     given = dict(zip(("input", "weight", "bias"), node.args)) | dict(node.kwargs)
     weight, bias = walk.value(given["weight"]), walk.value(given.get("bias"))
     if len(read) != 1 or given["weight"] not in walk.static or weight.dtype != torch.float32:
-        return walk.refuse(node, read, "linear", "its matrix is computed or not float32", "use nn.Linear in float32")
+        return walk.refuse(
+            node, read, "linear", "its matrix is computed or not float32", "use nn.Linear in float32"
+        )
     op = dense(to_array(weight), None if bias is None else to_array(bias), weight.shape[1], weight.shape[0])
     return walk.add(node, op, read, "linear")
 
@@ -694,8 +923,21 @@ FUNCTIONS: list[tuple[tuple[Any, ...], Callable[[_Walk, fx.Node, list[int]], int
     ((F.gelu,), _f_gelu),
     ((F.leaky_relu,), _f_leaky),
     ((F.dropout,), _f_dropout),
-    (("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", torch.flatten, torch.reshape, torch.squeeze,
-      torch.unsqueeze), _f_reshape),
+    (
+        (
+            "view",
+            "reshape",
+            "flatten",
+            "unflatten",
+            "squeeze",
+            "unsqueeze",
+            torch.flatten,
+            torch.reshape,
+            torch.squeeze,
+            torch.unsqueeze,
+        ),
+        _f_reshape,
+    ),
     (("contiguous", "clone", "float", "long", "int", torch.clone), _f_same),
     (("permute", "transpose", torch.permute, torch.transpose, "swapaxes"), _f_permute),
     ((operator.getitem,), _f_getitem),
@@ -708,4 +950,6 @@ FUNCTIONS: list[tuple[tuple[Any, ...], Callable[[_Walk, fx.Node, list[int]], int
 
 def chain(net: nn.Module) -> list[tuple[str, dict[str, Array]]]:
     """The nn.Linear modules in the order of the module tree, with their arrays by role."""
-    return [(name, roles(naming.linear(name, m))) for name, m in net.named_modules() if isinstance(m, nn.Linear)]
+    return [
+        (name, roles(naming.linear(name, m))) for name, m in net.named_modules() if isinstance(m, nn.Linear)
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Sequence
 
 import numpy as np
-from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.neural_network import MLPClassifier, MLPRegressor  # type: ignore[import-untyped]
 
 from ..planets.naming import sklearn as naming
 from .mapping import Activation, Array, Graph, Layout, Mapped, Problem, Softmax, UnmappableModel, dense, lower
@@ -27,20 +27,30 @@ def chain(reg: Any) -> list[tuple[str, dict[str, Array]]]:
 
 def forward(reg: Any) -> Callable[[Array], Array]:
     """Predictions of a regressor, probabilities of a classifier; of two classes the second's."""
+
     def run(inputs: Array) -> Array:
         rows = np.asarray(inputs, np.float32)
         if isinstance(reg, MLPClassifier):
             found = np.asarray(reg.predict_proba(rows))
             return found[:, 1:] if reg.n_outputs_ == 1 else found
         return np.asarray(reg.predict(rows)).reshape(len(rows), -1)
+
     return run
 
 
 def to_layers(reg: Any, shape: Sequence[int] | None) -> Mapped:
     """The estimator in Loom's layers."""
     if type(reg) not in (MLPRegressor, MLPClassifier):
-        raise UnmappableModel([Problem("(model)", type(reg).__name__, "only perceptrons are networks",
-                                       "absorb an MLPRegressor or MLPClassifier; apply what stands before it yourself")])
+        raise UnmappableModel(
+            [
+                Problem(
+                    "(model)",
+                    type(reg).__name__,
+                    "only perceptrons are networks",
+                    "absorb an MLPRegressor or MLPClassifier; apply what stands before it yourself",
+                )
+            ]
+        )
     layers = chain(reg)
     width = len(layers[0][1]["weight"])
     if shape is not None and tuple(shape) != (width,):

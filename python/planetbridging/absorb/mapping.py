@@ -158,7 +158,9 @@ class Graph:
         self.nodes.append(Node(op, tuple(inputs), tuple(int(n) for n in shape), path, cls))
         return len(self.nodes) - 1
 
-    def refuse(self, inputs: Sequence[int], shape: Sequence[int], path: str, cls: str, why: str, instead: str) -> int:
+    def refuse(
+        self, inputs: Sequence[int], shape: Sequence[int], path: str, cls: str, why: str, instead: str
+    ) -> int:
         """Notes a problem and appends a node so that what stands behind it is examined too."""
         self.problem(path, cls, why, instead)
         return self.add(Opaque(), inputs or (0,), shape, path, cls)
@@ -237,7 +239,9 @@ class Mapped:
         """The framework's outputs `[batch, …]` as rows in the order of Loom's outputs."""
         flat: Array = np.asarray(outputs).reshape(len(outputs), -1)
         if flat.shape[1] != prod(self.output_shape):
-            raise ValueError(f"outputs have {flat.shape[1]} numbers for each sample; the model gives {self.output_shape}")
+            raise ValueError(
+                f"outputs have {flat.shape[1]} numbers for each sample; the model gives {self.output_shape}"
+            )
         return flat if self.order is None else scatter(flat, self.order)
 
 
@@ -290,10 +294,15 @@ def lower(graph: Graph, output: int, layout: Layout) -> Mapped:
         lowering.note("the input is fed channels first, as Loom reads it")
         steps, value = lowering.run(output)
     if not steps and not lowering.problems:
-        lowering.problem(graph.nodes[output], "the model has no layer", "absorb a model that computes something")
+        lowering.problem(
+            graph.nodes[output], "the model has no layer", "absorb a model that computes something"
+        )
     if value.order is not None and len(np.unique(value.order)) != value.size:
-        lowering.problem(graph.nodes[output], "the model ends in a part of a tensor (a step of a sequence)",
-                         "return the whole tensor, or end in a dense layer")
+        lowering.problem(
+            graph.nodes[output],
+            "the model ends in a part of a tensor (a step of a sequence)",
+            "return the whole tensor, or end in a dense layer",
+        )
     if lowering.problems:
         raise UnmappableModel(lowering.problems)
     layers, arrays = [], {}
@@ -303,8 +312,16 @@ def lower(graph: Graph, output: int, layout: Layout) -> Mapped:
         arrays.update(found)
     if value.order is not None:
         lowering.note("outputs are compared channels first, as Loom writes them")
-    return Mapped(layout.planet, layers, arrays, graph.shape(0), graph.shape(output), lowering.feed, value.order,
-                  tuple(lowering.notes))
+    return Mapped(
+        layout.planet,
+        layers,
+        arrays,
+        graph.shape(0),
+        graph.shape(output),
+        lowering.feed,
+        value.order,
+        tuple(lowering.notes),
+    )
 
 
 def _spell(step: Step, path: str) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -337,6 +354,7 @@ def _group(steps: list[Step], path: str) -> tuple[dict[str, Any], dict[str, Arra
 
 def _gated(graph: Graph) -> None:
     """Joins down(silu(gate(x)) * up(x)) into one swiglu node."""
+
     def dense(node: Node) -> Layer | None:
         return node.op if isinstance(node.op, Layer) and node.op.kind == "dense" else None
 
@@ -369,7 +387,9 @@ def _gated(graph: Graph) -> None:
                 zeros = np.zeros(part.config["output_dim"], np.float32)
                 arrays[f"{name}_bias"] = part.arrays.get("bias", zeros)
         config = {"input_dim": width, "intermediate_dim": wide, "bias": biased}
-        graph.nodes[i] = Node(Layer("swiglu", config, arrays), found[0].inputs, node.shape, node.path, node.cls)
+        graph.nodes[i] = Node(
+            Layer("swiglu", config, arrays), found[0].inputs, node.shape, node.path, node.cls
+        )
 
 
 class _Lowering:
@@ -435,10 +455,18 @@ class _Lowering:
         if isinstance(op, Layer):
             return self.layer(op, node, steps, value)
         if isinstance(op, Mul):
-            self.problem(node, "a product of two tensors is not a SwiGLU block, down(silu(gate(x)) * up(x)) of three "
-                         "dense layers whose widths go out and back", "replace it by additions or a SwiGLU block")
+            self.problem(
+                node,
+                "a product of two tensors is not a SwiGLU block, down(silu(gate(x)) * up(x)) of three "
+                "dense layers whose widths go out and back",
+                "replace it by additions or a SwiGLU block",
+            )
         if isinstance(op, Pad) and not self.pads(number):
-            self.problem(node, "zeros are added for something other than a convolution", "pad before a convolution only")
+            self.problem(
+                node,
+                "zeros are added for something other than a convolution",
+                "pad before a convolution only",
+            )
         if isinstance(op, Pad):
             return value
         return Value(node.shape, prod(node.shape), None)
@@ -447,7 +475,9 @@ class _Lowering:
         readers = [n for n in self.graph.nodes if number in n.inputs]
         return bool(readers) and all(isinstance(n.op, Conv) for n in readers)
 
-    def unit(self, steps: list[Step], value: Value, width: int, name: str = "linear", factor: float = 1.0) -> Value:
+    def unit(
+        self, steps: list[Step], value: Value, width: int, name: str = "linear", factor: float = 1.0
+    ) -> Value:
         """A convolution of one weight: an activation of its own, a scale, or rows of another width."""
         kernel = np.full((1, 1, 1), factor, np.float32)
         config: dict[str, Any] = {"in_channels": 1, "filters": 1, "input": [width], "kernel_size": 1}
@@ -488,14 +518,21 @@ class _Lowering:
         lowered = [self.between(start, end, _copy(value)) for end in ends]
         values = [found for _, found in lowered] + ([value] if len(ends) < len(node.inputs) else [])
         if any(v.size != values[0].size or not _same(v.order, values[0].order) for v in values):
-            self.problem(node, "the two sides of this addition are laid out differently in Loom",
-                         "add tensors of one shape that convolutions or dense layers on both sides produce alike")
+            self.problem(
+                node,
+                "the two sides of this addition are laid out differently in Loom",
+                "add tensors of one shape that convolutions or dense layers on both sides produce alike",
+            )
             return Value(node.shape, prod(node.shape), None)
         if any(not found for found, _ in lowered):
-            self.problem(node, "one side of this addition only moves elements", "add x and f(x), f with layers")
+            self.problem(
+                node, "one side of this addition only moves elements", "add x and f(x), f with layers"
+            )
             return Value(node.shape, prod(node.shape), None)
         after = lowered[0][1]
-        steps.append(Residual(lowered[0][0]) if len(ends) < len(node.inputs) else Branches([s for s, _ in lowered]))
+        steps.append(
+            Residual(lowered[0][0]) if len(ends) < len(node.inputs) else Branches([s for s, _ in lowered])
+        )
         fed = False
         return Value(node.shape, after.size, after.loom if len(ends) == 1 else None, after.order, fed)
 
@@ -503,8 +540,12 @@ class _Lowering:
         """Whether the value has the framework's flat order; otherwise a problem."""
         if value.order is None:
             return True
-        self.problem(node, f"{reads} of a tensor whose elements Loom keeps in another order (channels first, or "
-                     "one step of a sequence)", "put a dense layer over the flattened tensor before it, or move it")
+        self.problem(
+            node,
+            f"{reads} of a tensor whose elements Loom keeps in another order (channels first, or "
+            "one step of a sequence)",
+            "put a dense layer over the flattened tensor before it, or move it",
+        )
         return False
 
     def softmax(self, node: Node, steps: list[Step], value: Value) -> Value:
@@ -524,7 +565,9 @@ class _Lowering:
         size, loom = prod(node.shape), value.loom
         if op.kind in ("mha", "lstm", "rnn"):
             if len(value.shape) != 2:
-                self.problem(node, f"{op.kind} reads [steps, features]; this is {value.shape}", "reshape before it")
+                self.problem(
+                    node, f"{op.kind} reads [steps, features]; this is {value.shape}", "reshape before it"
+                )
                 return Value(node.shape, size, None)
             seq = value.shape[0]
             if op.kind == "mha":
@@ -539,7 +582,9 @@ class _Lowering:
         steps.append(Plain(op.kind, config, arrays))
         return Value(node.shape, size, loom)
 
-    def sequences(self, config: dict[str, Any], seq: int, steps: list[Step], value: Value) -> tuple[Value, Shape | None]:
+    def sequences(
+        self, config: dict[str, Any], seq: int, steps: list[Step], value: Value
+    ) -> tuple[Value, Shape | None]:
         """Makes Loom's attention see `seq` positions: it reads them off a shape that ends in
         `[positions, d_model]`, and is told them where the last axis is another."""
         width, loom = config["d_model"], value.loom
@@ -551,8 +596,9 @@ class _Lowering:
             config["seq_length"] = seq
         return value, (1, seq, width)
 
-    def dense(self, node: Node, config: dict[str, Any], arrays: dict[str, Array], steps: list[Step],
-              value: Value) -> Value:
+    def dense(
+        self, node: Node, config: dict[str, Any], arrays: dict[str, Array], steps: list[Step], value: Value
+    ) -> Value:
         width, units = config["input_dim"], config["output_dim"]
         rows = prod(value.shape) // width
         size = rows * units
@@ -567,21 +613,34 @@ class _Lowering:
             spread[(order, slice(None)) if axis == 0 else (slice(None), order)] = weight
             arrays["weight"] = spread
             whole = value.size == width
-            self.note(f"{node.path}: the matrix's input axis is permuted to Loom's channels first" if whole else
-                      f"{node.path}: the matrix has zeros for the {value.size - width} numbers that it does not read")
+            self.note(
+                f"{node.path}: the matrix's input axis is permuted to Loom's channels first"
+                if whole
+                else f"{node.path}: the matrix has zeros for the {value.size - width} numbers that it does not read"
+            )
             steps.append(Plain("dense", config | {"input_dim": value.size}, arrays))
             return Value(node.shape, size, (1, units))
-        if value.size == rows * width and np.array_equal(order.reshape(rows, width).T.reshape(-1), np.arange(value.size)):
+        if value.size == rows * width and np.array_equal(
+            order.reshape(rows, width).T.reshape(-1), np.arange(value.size)
+        ):
             self.note(f"{node.path}: a dense layer over channels is a convolution of extent 1")
-            found: dict[str, Any] = {"in_channels": width, "filters": units, "input": [rows], "kernel_size": 1}
+            found: dict[str, Any] = {
+                "in_channels": width,
+                "filters": units,
+                "input": [rows],
+                "kernel_size": 1,
+            }
             if "bias" in arrays:
                 found["bias"] = True
             arrays["weight"] = self.layout.pointwise(arrays["weight"])
             steps.append(Plain("cnn1", found, arrays))
             after = np.arange(size).reshape(units, rows).T.reshape(node.shape)
             return self.ordered(Value(node.shape, size, (1, units, rows), after))
-        self.problem(node, "the dense layer reads rows of a tensor whose elements Loom keeps in another order",
-                     "flatten before it, or keep the channels where the layer before puts them")
+        self.problem(
+            node,
+            "the dense layer reads rows of a tensor whose elements Loom keeps in another order",
+            "flatten before it, or keep the channels where the layer before puts them",
+        )
         return Value(node.shape, size, None)
 
     def conv(self, op: Conv, node: Node, number: int, steps: list[Step], value: Value) -> Value:
@@ -589,12 +648,18 @@ class _Lowering:
         padding, shape = op.padding, value.shape
         if isinstance(before.op, Pad):
             padding = tuple((a + c, b + d) for (a, b), (c, d) in zip(padding, before.op.padding))
-        order = np.moveaxis(value.positions(), op.channels, 0) if value.order is not None or op.channels else None
-        channels, *extents = (order.shape if order is not None else shape)
+        order = (
+            np.moveaxis(value.positions(), op.channels, 0) if value.order is not None or op.channels else None
+        )
+        channels, *extents = order.shape if order is not None else shape
         if order is not None and not np.array_equal(order.reshape(-1), np.arange(value.size)):
             self.reorder(order.reshape(-1), value, node, steps)
-        config: dict[str, Any] = {"in_channels": channels, "filters": op.filters, "input": list(extents),
-                                  "kernel_size": op.kernel}
+        config: dict[str, Any] = {
+            "in_channels": channels,
+            "filters": op.filters,
+            "input": list(extents),
+            "kernel_size": op.kernel,
+        }
         out = [(n + a + b - op.kernel) // op.stride + 1 for n, (a, b) in zip(extents, padding)]
         pads = {a for a, _ in padding}
         if len(pads) != 1:
@@ -610,7 +675,9 @@ class _Lowering:
             config["bias"] = True
         steps.append(Plain(f"cnn{len(extents)}", config, dict(op.arrays)))
         size = op.filters * prod(out)
-        after = np.moveaxis(np.arange(size).reshape(op.filters, *out), 0, op.channels) if op.channels else None
+        after = (
+            np.moveaxis(np.arange(size).reshape(op.filters, *out), 0, op.channels) if op.channels else None
+        )
         return self.ordered(Value(node.shape, size, (1, op.filters, *out), after))
 
     def reorder(self, order: Array, value: Value, node: Node, steps: list[Step]) -> None:
@@ -622,14 +689,22 @@ class _Lowering:
             fed = np.empty(value.size, np.int64)
             fed[order] = np.arange(value.size)
             raise _Feed(fed.reshape(self.graph.shape(0)))
-        if complete and isinstance(last, Plain) and last.kind == "dense" and last.config["output_dim"] == value.size:
+        if (
+            complete
+            and isinstance(last, Plain)
+            and last.kind == "dense"
+            and last.config["output_dim"] == value.size
+        ):
             last.arrays["weight"] = np.take(last.arrays["weight"], order, axis=1 - self.layout.in_axis)
             if "bias" in last.arrays:
                 last.arrays["bias"] = last.arrays["bias"][order]
             self.note(f"{node.path}: the dense layer before it writes channels first")
             return
-        self.problem(node, "the convolution reads channels that the layer before does not write channels first",
-                     "let a convolution, a dense layer over the whole sample or the input come before it")
+        self.problem(
+            node,
+            "the convolution reads channels that the layer before does not write channels first",
+            "let a convolution, a dense layer over the whole sample or the input come before it",
+        )
 
 
 def _copy(value: Value) -> Value:
@@ -637,7 +712,9 @@ def _copy(value: Value) -> Value:
 
 
 def _same(a: Array | None, b: Array | None) -> bool:
-    return (a is None and b is None) or (a is not None and b is not None and np.array_equal(a.reshape(-1), b.reshape(-1)))
+    return (a is None and b is None) or (
+        a is not None and b is not None and np.array_equal(a.reshape(-1), b.reshape(-1))
+    )
 
 
 def _leading(loom: Shape | None, width: int, units: int, size: int) -> Shape:
@@ -664,15 +741,26 @@ def norm(kind: str, dim: int, eps: float, gamma: Array | None, beta: Array | Non
     return Layer(kind, config, arrays)
 
 
-def attention(d_model: int, heads: int, head_dim: int, causal: bool, arrays: dict[str, Array], kv_heads: int | None = None
-              ) -> Layer:
+def attention(
+    d_model: int,
+    heads: int,
+    head_dim: int,
+    causal: bool,
+    arrays: dict[str, Array],
+    kv_heads: int | None = None,
+) -> Layer:
     """Self-attention without rotary positions; biases all or none, missing ones are zero."""
     config: dict[str, Any] = {"d_model": d_model, "num_heads": heads, "causal": causal, "rope": False}
     if head_dim * heads != d_model:
         config["head_dim"] = head_dim
     if kv_heads is not None and kv_heads != heads:
         config["num_kv_heads"] = kv_heads
-    widths = {"q": heads * head_dim, "k": (kv_heads or heads) * head_dim, "v": (kv_heads or heads) * head_dim, "o": d_model}
+    widths = {
+        "q": heads * head_dim,
+        "k": (kv_heads or heads) * head_dim,
+        "v": (kv_heads or heads) * head_dim,
+        "o": d_model,
+    }
     config["bias"] = any(f"{name}_bias" in arrays for name in widths)
     if config["bias"]:
         arrays = {f"{name}_bias": np.zeros(width, np.float32) for name, width in widths.items()} | arrays

@@ -31,8 +31,13 @@ def fixture_inputs(inputs: Any, fixture_version: str, root: PathLike | None) -> 
         return np.asarray(arrays["x_test"])
 
 
-def target(planet: str, model_id: str, output_path: PathLike | None, models_dir: PathLike | None,
-           root: PathLike | None) -> Path:
+def target(
+    planet: str,
+    model_id: str,
+    output_path: PathLike | None,
+    models_dir: PathLike | None,
+    root: PathLike | None,
+) -> Path:
     """Where the file goes. Source: `stream.md` section 4.1."""
     for name, part in (("planet", planet), ("model_id", model_id)):
         if part in ("", ".", "..") or any(c in part for c in "/\\\0"):
@@ -72,13 +77,26 @@ def stream(
             native = mapped.as_loom(np.asarray(native_outputs))
         elif forward is not None:
             native = mapped.as_loom(np.asarray(forward(inputs)))
-    model = {"planet": mapped.planet, "model_id": model_id, "inputs": [{"array": "x"}], "layers": mapped.layers}
+    model = {
+        "planet": mapped.planet,
+        "model_id": model_id,
+        "inputs": [{"array": "x"}],
+        "layers": mapped.layers,
+    }
     fed = None if rows is None else {"x": rows}
     version = entity_version or 1
 
     def run() -> dict[str, Any]:
-        return run_npz(model, mapped.arrays, inputs=fed, output_path=path, binary=binary, entity_version=version,
-                       dtype=dtype)
+        return run_npz(
+            model,
+            mapped.arrays,
+            inputs=fed,
+            output_path=path,
+            binary=binary,
+            entity_version=version,
+            dtype=dtype,
+        )
+
     try:
         answer = run()
     except RuntimeError as refusal:
@@ -90,9 +108,14 @@ def stream(
     outputs: NDArray[Any] = np.asarray(answer.get("outputs", []), dtype=np.float64)
     if rows is not None:
         outputs = outputs.reshape(len(rows), -1)
-    result = StreamResult(entity_path=str(answer["entity_path"]), outputs=outputs,
-                          layer_count=int(answer.get("layer_count", 0)), weight_bytes=int(answer.get("weight_bytes", 0)),
-                          entity_version=version, notes=mapped.notes)
+    result = StreamResult(
+        entity_path=str(answer["entity_path"]),
+        outputs=outputs,
+        layer_count=int(answer.get("layer_count", 0)),
+        weight_bytes=int(answer.get("weight_bytes", 0)),
+        entity_version=version,
+        notes=mapped.notes,
+    )
     if native is not None:
         largest, mean, exact = compare_outputs(outputs, native)
         result.max_abs_diff, result.mean_abs_diff, result.exact_match = largest, mean, exact

@@ -4,8 +4,9 @@ layout, and runs the planet's own forward."""
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 
 
-def handler(planet: str):
+def handler(planet: str) -> ModuleType:
     """The module of a planet."""
     return import_module(f"{__name__}.{planet}")

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 Leaf = tuple[str, ...]
+Leaves = dict[str, Leaf]
 
 
-def kernel(bias: bool, weight: str = "weight", shift: str = "bias") -> dict[str, Leaf]:
+def kernel(bias: bool, weight: str = "weight", shift: str = "bias") -> Leaves:
     """nn.Dense `[in, out]` and nn.Conv `[spatial…, in, out]`."""
-    return {weight: ("kernel",)} | ({shift: ("bias",)} if bias else {})
+    found: Leaves = {weight: ("kernel",)}
+    if bias:
+        found[shift] = ("bias",)
+    return found
 
 
-def norm(scale: bool, bias: bool) -> dict[str, Leaf]:
+def norm(scale: bool, bias: bool) -> Leaves:
     """nn.LayerNorm and nn.RMSNorm."""
-    return ({"gamma": ("scale",)} if scale else {}) | ({"beta": ("bias",)} if bias else {})
+    leaves: Leaves = {"gamma": ("scale",), "beta": ("bias",)}
+    return {role: leaf for role, leaf in leaves.items() if (scale if role == "gamma" else bias)}
 
 
-def embedding() -> dict[str, Leaf]:
+def embedding() -> Leaves:
     """nn.Embed `[vocabulary, features]`."""
     return {"weight": ("embedding",)}
 
 
-def recurrent(kind: str) -> dict[str, Leaf]:
+def recurrent(kind: str) -> Leaves:
     """nn.RNN over an LSTM cell or a SimpleCell: a Dense for each gate and each side, `role.gate`."""
-    found: dict[str, Leaf] = {}
+    found: Leaves = {}
     for gate in "ifgo" if kind == "lstm" else "h":
         # The LSTM cell keeps its bias on the hidden side, the simple cell on the input side.
         inputs, hidden = (f"i{gate}", f"h{gate}") if kind == "lstm" else ("i", "h")
