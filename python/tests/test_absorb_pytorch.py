@@ -356,31 +356,44 @@ def test_everything_unmappable_is_named_at_once(tmp_path: Path) -> None:
     )
 
 
-REFUSED: dict[str, tuple[Any, np.ndarray, tuple[str, ...]]] = {
-    "branch": (Branching, normal(2, 4), ("(model) (Branching): the forward cannot be traced", "gru (GRU)")),
-    "double": (lambda: sequential(nn.Linear(4, 4).double()), normal(2, 4), ("float64",)),
-    "batch_norm": (
-        lambda: sequential(nn.Conv1d(1, 2, 1), nn.BatchNorm1d(2)),
-        normal(2, 1, 4),
-        ("1 (BatchNorm1d)",),
-    ),
-    "relu_rnn": (
-        lambda: nn.RNN(4, 4, batch_first=True, nonlinearity="relu"),
-        normal(2, 3, 4),
-        ("nonlinearity is relu",),
-    ),
-    "last_step": (lambda: Last(), normal(2, 3, 4), ("ends in a part of a tensor",)),
-    "product": (lambda: Product(), normal(2, 4), ("not a SwiGLU block",)),
-    "nothing": (lambda: sequential(nn.Identity()), normal(2, 4), ("no layer",)),
-    "softmax_axis": (lambda: sequential(nn.Linear(4, 4), nn.Softmax(0)), normal(2, 4), ("runs over axis 0",)),
-    "hook": (lambda: hooked(), normal(2, 4), ("forward hooks",)),
-    "gelu_encoder": (
-        lambda: nn.TransformerEncoderLayer(8, 2, 8, batch_first=True, activation="gelu"),
-        normal(2, 3, 8),
-        ("exact one",),
-    ),
-    "rows_of_picture": (lambda: Rows(), normal(2, 3, 4, 4), ("layernorm reads rows",)),
-}
+class InPlace(nn.Module):
+    """The shortcut is the rectified tensor, which a trace does not show."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = self.a(x)
+        return self.b(F.relu(x, inplace=True)) + x
+
+
+class Lower(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scan, self.out = nn.LSTM(4, 4, num_layers=2, batch_first=True), nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.out(self.scan(x)[1][0][0])
+
+
+class Constant(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense, self.places = nn.Linear(4, 4), nn.Parameter(torch.ones(3, 4))
+
+    def forward(self, x):
+        return self.dense(x) + self.places
+
+
+class Cross(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.mha = nn.Linear(4, 4), nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x):
+        y = self.a(x)
+        return self.mha(x, y, y)[0]
 
 
 class Last(nn.Module):
@@ -414,6 +427,37 @@ def hooked() -> nn.Module:
     net = sequential(nn.Linear(4, 4))
     net[0].register_forward_hook(lambda module, args, out: out * 2)
     return net
+
+
+REFUSED: dict[str, tuple[Any, np.ndarray, tuple[str, ...]]] = {
+    "branch": (Branching, normal(2, 4), ("(model) (Branching): the forward cannot be traced", "gru (GRU)")),
+    "double": (lambda: sequential(nn.Linear(4, 4).double()), normal(2, 4), ("float64",)),
+    "batch_norm": (
+        lambda: sequential(nn.Conv1d(1, 2, 1), nn.BatchNorm1d(2)),
+        normal(2, 1, 4),
+        ("1 (BatchNorm1d)",),
+    ),
+    "relu_rnn": (
+        lambda: nn.RNN(4, 4, batch_first=True, nonlinearity="relu"),
+        normal(2, 3, 4),
+        ("nonlinearity is relu",),
+    ),
+    "last_step": (Last, normal(2, 3, 4), ("ends in a part of a tensor",)),
+    "product": (Product, normal(2, 4), ("not a SwiGLU block",)),
+    "in_place": (InPlace, normal(2, 4), ("changed in place",)),
+    "lower_state": (Lower, normal(2, 3, 4), ("the state of a lower layer",)),
+    "constant": (Constant, normal(2, 3, 4), ("it adds a constant",)),
+    "cross": (Cross, normal(2, 3, 4), ("query, key and value are not one tensor",)),
+    "nothing": (lambda: sequential(nn.Identity()), normal(2, 4), ("no layer",)),
+    "softmax_axis": (lambda: sequential(nn.Linear(4, 4), nn.Softmax(0)), normal(2, 4), ("runs over axis 0",)),
+    "hook": (hooked, normal(2, 4), ("forward hooks",)),
+    "gelu_encoder": (
+        lambda: nn.TransformerEncoderLayer(8, 2, 8, batch_first=True, activation="gelu"),
+        normal(2, 3, 8),
+        ("exact one",),
+    ),
+    "rows_of_picture": (Rows, normal(2, 3, 4, 4), ("layernorm reads rows",)),
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)

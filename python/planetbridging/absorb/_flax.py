@@ -94,7 +94,7 @@ def forward(net: Any, params: Any) -> Callable[[Array], Array]:
 
     def run(inputs: Array) -> Array:
         found = _apply(net, params)(_rows(inputs))
-        return np.asarray(found[0] if isinstance(found, (tuple, list)) else found)
+        return np.asarray(found)
 
     return run
 
@@ -125,7 +125,7 @@ def to_layers(
     sample = _rows(
         np.zeros((2, *(shape or ())), np.float32)
         if inputs is None
-        else np.resize(inputs, (2, *inputs.shape[1:]))
+        else np.resize(inputs[:2], (2, *inputs.shape[1:]))
     )
     graph = Graph.of(sample.shape[1:])
     if isinstance(net, nnx.Module):
@@ -293,7 +293,9 @@ def _trace(
     def traced(x: Any) -> Any:
         with nn.intercept_methods(interceptor):
             found = function(x)
-        return found[0] if isinstance(found, (tuple, list)) else found
+        if not isinstance(found, jax.Array):
+            raise TypeError(f"it returns a {type(found).__name__}, not one array")
+        return found
 
     try:
         closed = jax.make_jaxpr(traced)(sample)
@@ -511,12 +513,13 @@ _INSTEAD = {
 
 
 def _custom(m: Any, *names: str) -> bool:
-    return any(getattr(m, name, None) is not None for name in names)
+    stock = (None, jax.lax.dot_general, jax.lax.conv_general_dilated)
+    return any(getattr(m, name, None) not in stock for name in names)
 
 
 def _dense(call: _Call) -> int:
     m = call.module
-    if _custom(m, "dot_general", "dot_general_cls") and not isinstance(m, nnx.Linear):
+    if _custom(m, "dot_general", "dot_general_cls"):
         return call.no("it has a product of its own", "use the default one")
     arrays = call.roles(naming.kernel(m.use_bias))
     width, units = arrays["weight"].shape
@@ -546,6 +549,8 @@ def _conv(call: _Call) -> int:
         wrong.append(f"it has {m.feature_group_count} groups")
     if m.mask is not None:
         wrong.append("its kernel is masked")
+    if _custom(m, "conv_general_dilated", "conv_general_dilated_cls"):
+        wrong.append("it has a product of its own")
     if len(shape) != rank + 1:
         wrong.append(f"it reads {shape}")
     if rank > 3:
@@ -705,6 +710,9 @@ class _Nnx:
                 sample = jnp.zeros((2, *self.graph.shape(read)), jnp.float32)
                 continue
             if isinstance(layer, nnx.Dropout):
+                if not layer.deterministic and layer.rate > 0:
+                    why = "it drops in evaluation too"
+                    self.graph.problem(path, "Dropout", why, "call .eval() on the module first")
                 continue
             out = jax.eval_shape(layer, sample)
             if isinstance(layer, nnx.Module):

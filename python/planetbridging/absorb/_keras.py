@@ -79,6 +79,10 @@ def to_layers(net: Any, inputs: Array | None, shape: Sequence[int] | None) -> Ma
     walk = _Walk(Graph.of(shape))
     entry = keras.Input(tuple(shape), dtype=kind)
     outputs = walk.trace(net, entry)
+    if isinstance(outputs, dict) or (isinstance(outputs, (tuple, list)) and len(outputs) != 1):
+        many = f"it has {len(outputs)} outputs"
+        walk.graph.problem("(model)", type(net).__name__, many, "absorb a model of one output")
+        outputs = None
     if outputs is None:
         raise UnmappableModel(walk.graph.problems)
     walk.at[id(entry)] = 0

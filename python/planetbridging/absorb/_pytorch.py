@@ -84,7 +84,8 @@ def tensor(net: nn.Module, inputs: Array, ids: bool) -> torch.Tensor:
     """Inputs where the model's parameters are."""
     first = next(net.parameters(), None)
     kind = torch.int64 if ids else torch.float32
-    return torch.as_tensor(np.asarray(inputs), dtype=kind, device=None if first is None else first.device)
+    # A copy: forwards may write into what they are given.
+    return torch.tensor(np.asarray(inputs), dtype=kind, device=None if first is None else first.device)
 
 
 def to_layers(net: nn.Module, inputs: Array | None, shape: Sequence[int] | None) -> tuple[Mapped, bool]:
@@ -107,7 +108,7 @@ def trace(net: nn.Module, inputs: Array | None, shape: Sequence[int] | None) -> 
         rows: Array = np.zeros((2, *(_guess(net) if shape is None else shape)), np.float32)
     else:
         # A lone row twice, so that the batch axis is told from an axis of one.
-        rows = np.resize(inputs, (2, *np.shape(inputs)[1:]))
+        rows = np.resize(inputs[:2], (2, *np.shape(inputs)[1:]))
     first = rows.dtype.kind in "iu"
     try:
         tracer, traced, ids = _Tracer(tensor(net, rows, first)), None, first
@@ -123,7 +124,7 @@ def trace(net: nn.Module, inputs: Array | None, shape: Sequence[int] | None) -> 
             raise UnmappableModel(_untraceable(net, again)) from error
     except _NotTraced as error:
         raise UnmappableModel(_untraceable(net, error)) from error
-    walk = _Walk(root, traced, tracer.values, tracer.sample, type(net).__name__ if stock else "")
+    walk = _Walk(root, traced, tracer, type(net).__name__ if stock else "")
     return walk.graph, walk.run(), ids
 
 
@@ -202,6 +203,8 @@ class _Tracer(fx.Tracer):
         super().__init__()
         self.sample = sample
         self.values: dict[fx.Node, Any] = {}
+        self.versions: dict[fx.Node, int] = {}
+        self.stale: set[fx.Node] = set()
         self.running = False
 
     def follow(self, root: nn.Module) -> fx.Graph:
@@ -230,8 +233,15 @@ class _Tracer(fx.Tracer):
         if self.running:
             raise _NotTraced("a traced module was run")
         proxy = super().create_proxy(kind, target, *args, **kwargs)
+        node = proxy.node
+        for source in node.all_input_nodes:
+            seen = self.values.get(source)
+            if source in self.versions and seen._version != self.versions[source]:
+                self.stale.add(node)
         if kind != "output":
-            self.values[proxy.node] = self.value(proxy.node)
+            found = self.values[node] = self.value(node)
+            if isinstance(found, torch.Tensor):
+                self.versions[node] = found._version
         return proxy
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -318,10 +328,9 @@ class Tuple:
 class _Walk:
     """Turns fx nodes into graph nodes."""
 
-    def __init__(
-        self, root: nn.Module, trace: fx.Graph, values: dict[fx.Node, Any], sample: torch.Tensor, alone: str
-    ):
-        self.root, self.trace, self.values, self.alone = root, trace, values, alone
+    def __init__(self, root: nn.Module, trace: fx.Graph, tracer: _Tracer, alone: str):
+        self.root, self.trace, self.values, self.alone = root, trace, tracer.values, alone
+        self.stale, sample = tracer.stale, tracer.sample
         self.batch = len(sample)
         self.graph = Graph.of(sample.shape[1:])
         self.at: dict[fx.Node, Any] = {}
@@ -347,6 +356,7 @@ class _Walk:
 
     def output(self, node: fx.Node) -> int:
         found = node.args[0]
+        self.fresh(node)
         if isinstance(found, (tuple, list)):
             found = found[0]
         if not isinstance(found, fx.Node) or found not in self.at:
@@ -383,12 +393,18 @@ class _Walk:
         found = found[0] if isinstance(found, tuple) else found
         return tuple(found.shape[1:]) if isinstance(found, torch.Tensor) else ()
 
+    def shaped(self, node: Any) -> tuple[int, ...]:
+        """The whole shape of a node's value."""
+        found = self.values[node]
+        return tuple(found.shape) if isinstance(found, torch.Tensor) else ()
+
     def where(self, node: fx.Node) -> str:
         stack = node.meta.get("nn_module_stack") or {}
         inner = [entry[0] if isinstance(entry, tuple) else key for key, entry in stack.items()]
         return f"{inner[-1]}.{node.name}" if inner and inner[-1] else node.name
 
     def call(self, node: fx.Node) -> Any:
+        self.fresh(node)
         if node.op == "call_module":
             return self.module_call(node)
         name = (
@@ -402,7 +418,7 @@ class _Walk:
         sources = [self.at.get(source) for source in node.all_input_nodes if source not in self.static]
         read = [source.output if isinstance(source, Tuple) else source for source in sources]
         if any(isinstance(source, str) for source in read):
-            if name in ("squeeze",) and self.value(node.args[1:]) == (0,):
+            if name in ("squeeze",) and self.value(node.args[1:]) == (0,) and self.shaped(first)[:1] == (1,):
                 return self.last_step(node, node.args[0])
             return self.refuse(
                 node, [], str(name), "it reads the state of a recurrent layer", "use the layer's output"
@@ -421,6 +437,14 @@ class _Walk:
     def refuse(self, node: fx.Node, read: Sequence[int], cls: str, why: str, instead: str) -> int:
         return self.graph.refuse(read, self.shape(node), self.where(node), cls, why, instead)
 
+    def fresh(self, node: fx.Node) -> None:
+        """A tensor that was written into behind this use's back is not what the graph says."""
+        if node in self.stale:
+            why = "it reads a tensor that has been changed in place since"
+            self.graph.problem(
+                self.where(node), str(node.target), why, "use operations that are not in place"
+            )
+
     def add(self, node: fx.Node, op: Any, read: Sequence[int], cls: str) -> int:
         return self.graph.add(op, read, self.shape(node), self.where(node), cls)
 
@@ -431,6 +455,10 @@ class _Walk:
         if isinstance(found, Tuple):
             return found.output if index == 0 else f"{found.state} of {source}"
         if index in (0, -1):
+            if not found.startswith("state") and index == 0 and len(self.values[source]) != 1:  # type: ignore[index]
+                return self.refuse(
+                    node, [], "getitem", "it reads the state of a lower layer", "use the last one's"
+                )
             if found.startswith("state"):
                 return "hidden" if index == 0 else "cells"
             return self.last_step(node, source)
@@ -519,6 +547,8 @@ def _linear(walk: _Walk, m: Any, read: int, path: str, shape: Any, node: Any, no
 def _conv(walk: _Walk, m: Any, read: int, path: str, shape: Any, node: Any, no: No) -> int:
     rank = len(m.kernel_size)
     wrong = []
+    if len(walk.graph.shape(read)) != rank + 1:
+        wrong.append("its input has no batch axis")
     if len(set(m.kernel_size)) != 1:
         wrong.append(f"its kernel is {tuple(m.kernel_size)}")
     if len(set(m.stride)) != 1:
@@ -845,6 +875,10 @@ def _f_reshape(walk: _Walk, node: fx.Node, read: list[int]) -> int:
 
 
 def _f_same(walk: _Walk, node: fx.Node, read: list[int]) -> int:
+    if node.target in ("long", "int") and read[0] != 0:
+        return walk.refuse(
+            node, read, str(node.target), "it cuts numbers off", "use whole numbers as inputs only"
+        )
     return read[0]
 
 

@@ -63,6 +63,9 @@ def to_layers(reg: Any, shape: Sequence[int] | None) -> Mapped:
         function = reg.out_activation_ if last else reg.activation
         if function == "softmax":
             at = graph.add(Softmax(), [at], (units,), name, function)
+        elif function not in ACTIVATIONS:
+            instead = "use loss='squared_error'"
+            at = graph.refuse([at], (units,), name, type(reg).__name__, f"its output is {function}", instead)
         else:
             at = graph.add(Activation(ACTIVATIONS[function]), [at], (units,), name, function)
     mapped = lower(graph, at, LAYOUT)
