@@ -111,6 +111,27 @@ class Mixed(nn.Module):
         return self.dense(torch.tanh(self.conv(x.transpose(1, 2))).permute(0, 2, 1))
 
 
+class Products(nn.Module):
+    """Attention written out: one matrix for queries, keys and values, or three with fewer key heads."""
+
+    def __init__(self, d: int, heads: int, kv: int = 0, causal: bool = True):
+        super().__init__()
+        self.d, self.heads, self.kv, self.causal = d, heads, kv, causal
+        self.qkv = (
+            nn.Linear(d, 3 * d)
+            if not kv
+            else nn.ModuleList(nn.Linear(d, n * d // heads, bias=False) for n in (heads, kv, kv))
+        )
+        self.out = nn.Linear(d, d)
+
+    def forward(self, x):
+        batch, steps, _ = x.shape
+        parts = self.qkv(x).split(self.d, dim=2) if not self.kv else [layer(x) for layer in self.qkv]
+        q, k, v = (p.view(batch, steps, -1, self.d // self.heads).transpose(1, 2) for p in parts)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal, enable_gqa=self.kv > 0)
+        return x + self.out(y.transpose(1, 2).contiguous().view(batch, steps, self.d))
+
+
 def sequential(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(*layers)
 
@@ -191,6 +212,8 @@ FAMILIES: dict[str, tuple[Any, np.ndarray]] = {
         lambda: sequential(nn.Linear(24, 24), nn.Unflatten(1, (3, 8)), nn.Linear(8, 8), PreNorm(8, 2)),
         normal(4, 24),
     ),
+    "products": (lambda: sequential(Products(16, 4), Products(16, 2, causal=False)), normal(3, 5, 16)),
+    "products_grouped": (lambda: Products(16, 4, kv=2), normal(3, 5, 16)),
     "encoder": (
         lambda: nn.TransformerEncoder(
             nn.TransformerEncoderLayer(16, 2, 24, batch_first=True, norm_first=True),

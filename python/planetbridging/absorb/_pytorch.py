@@ -21,6 +21,7 @@ from .mapping import (
     Activation,
     Add,
     Array,
+    Attend,
     Conv,
     Graph,
     Layer,
@@ -235,14 +236,18 @@ class _Tracer(fx.Tracer):
         proxy = super().create_proxy(kind, target, *args, **kwargs)
         node = proxy.node
         for source in node.all_input_nodes:
-            seen = self.values.get(source)
+            seen: Any = self.values.get(source)
             if source in self.versions and seen._version != self.versions[source]:
                 self.stale.add(node)
         if kind != "output":
-            found = self.values[node] = self.value(node)
-            if isinstance(found, torch.Tensor):
-                self.versions[node] = found._version
+            value = self.values[node] = self.value(node)
+            if isinstance(value, torch.Tensor):
+                self.versions[node] = value._version
         return proxy
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        seen = self.values[obj.node]
+        return iter([obj[i] for i in range(len(seen))]) if isinstance(seen, (tuple, list)) else super().iter(obj)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         return forward(*args, **kwargs) if self.running else super().call_module(m, forward, args, kwargs)
@@ -415,6 +420,8 @@ class _Walk:
         first: Any = node.args[0] if node.args else None
         if node.target is operator.getitem and isinstance(self.at.get(first), (Tuple, str)):
             return self.item(node)
+        if node.target is operator.getitem and isinstance(self.at.get(first), list):
+            return self.at[first][self.value(node.args[1])]
         sources = [self.at.get(source) for source in node.all_input_nodes if source not in self.static]
         read = [source.output if isinstance(source, Tuple) else source for source in sources]
         if any(isinstance(source, str) for source in read):
@@ -952,7 +959,44 @@ def _f_linear(walk: _Walk, node: fx.Node, read: list[int]) -> int:
     return walk.add(node, op, read, "linear")
 
 
-FUNCTIONS: list[tuple[tuple[Any, ...], Callable[[_Walk, fx.Node, list[int]], int]]] = [
+def _f_attend(walk: _Walk, node: fx.Node, read: list[int]) -> int:
+    names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
+    given: dict[str, Any] = dict(zip(names, node.args)) | dict(node.kwargs)
+    cls = "scaled_dot_product_attention"
+    if len(read) != 3 or walk.value(given.get("dropout_p", 0.0)) or given.get("scale") is not None:
+        why = "it drops, is scaled otherwise, or does not read queries, keys and values of the model"
+        return walk.refuse(node, read, cls, why, "use it plainly")
+    masked = (
+        CAUSAL
+        if given.get("is_causal")
+        else _mask(walk, node, {"attn_mask": given.get("attn_mask")}, walk.shape(node)[-2])
+    )
+    if masked is None or (given.get("is_causal") and given.get("attn_mask") is not None):
+        return walk.refuse(
+            node, read, cls, "its mask is neither absent nor causal", "give no mask or a causal one"
+        )
+    ordered = [walk.at[given[name]] for name in ("query", "key", "value")]
+    return walk.add(node, Attend(masked == CAUSAL), ordered, cls)
+
+
+def _f_split(walk: _Walk, node: fx.Node, read: list[int]) -> Any:
+    """Equal or named pieces of the last axis, each a view."""
+    source, axis = walk.graph.shape(read[0]), None
+    pieces = walk.values[node]
+    given: dict[str, Any] = dict(zip(("input", "size", "dim"), node.args)) | dict(node.kwargs)
+    axis = walk.value(given.get("dim", 0))
+    if axis not in (-1, len(source)):
+        return walk.refuse(node, read, "split", f"it splits axis {axis}", "split the last axis, dim=-1")
+    found, start = [], 0
+    for piece in pieces:
+        part = slice(start, start + piece.shape[-1])
+        view = View(lambda order, part=part: order[..., part])  # type: ignore[misc]
+        found.append(walk.graph.add(view, read, piece.shape[1:], walk.where(node), "split"))
+        start = part.stop
+    return found
+
+
+FUNCTIONS: list[tuple[tuple[Any, ...], Callable[[_Walk, fx.Node, list[int]], Any]]] = [
     (tuple(_ACTIVATION_FUNCTIONS), _f_activation),
     ((F.gelu,), _f_gelu),
     ((F.leaky_relu,), _f_leaky),
@@ -979,6 +1023,8 @@ FUNCTIONS: list[tuple[tuple[Any, ...], Callable[[_Walk, fx.Node, list[int]], int
     ((operator.mul, operator.imul, torch.mul, "mul"), _f_mul),
     ((F.softmax, torch.softmax, "softmax"), _f_softmax),
     ((F.linear,), _f_linear),
+    ((F.scaled_dot_product_attention,), _f_attend),
+    (("split", "chunk", torch.split, torch.chunk), _f_split),
 ]
 
 

@@ -121,11 +121,19 @@ class Mul:
 
 
 @dataclass(frozen=True)
+class Attend:
+    """Scaled dot products of queries, keys and values `[heads, positions, features]`; mapped where
+    dense layers of one tensor produce them and a dense layer joins the heads again."""
+
+    causal: bool
+
+
+@dataclass(frozen=True)
 class Opaque:
     """What a planet module has already refused; the walk goes on behind it."""
 
 
-Op = Union[Input, Layer, Conv, Pad, Activation, Scale, Softmax, View, Add, Mul, Opaque]
+Op = Union[Input, Layer, Conv, Pad, Activation, Scale, Softmax, View, Add, Mul, Attend, Opaque]
 
 
 @dataclass(frozen=True)
@@ -286,6 +294,7 @@ def lower(graph: Graph, output: int, layout: Layout) -> Mapped:
     Raises UnmappableModel with all problems, those of the graph first.
     """
     _gated(graph)
+    _attended(graph, layout)
     lowering = _Lowering(graph, layout, None)
     try:
         steps, value = lowering.run(output)
@@ -392,6 +401,70 @@ def _gated(graph: Graph) -> None:
         )
 
 
+def _viewed(graph: Graph, node: int) -> tuple[int, list[View]]:
+    """The value that a chain of views starts from, and the views in order."""
+    views: list[View] = []
+    while isinstance(op := graph.nodes[node].op, View):
+        views.append(op)
+        node = graph.nodes[node].inputs[0]
+    return node, views[::-1]
+
+
+def _moved(shape: Shape, views: list[View]) -> Array:
+    """Where each element after the views stands in the flat value before them."""
+    order: Array = np.arange(prod(shape)).reshape(shape)
+    for view in views:
+        order = view.fn(order)
+    return order
+
+
+def _attended(graph: Graph, layout: Layout) -> None:
+    """Joins o(heads(attend(q(x), k(x), v(x)))) into one mha node; q, k and v may be rows of one
+    dense layer."""
+    for i, node in enumerate(graph.nodes):
+        if not isinstance(node.op, Layer) or node.op.kind != "dense":
+            continue
+        end, views = _viewed(graph, node.inputs[0])
+        attend = graph.nodes[end].op
+        if not isinstance(attend, Attend) or len(graph.shape(end)) != 3:
+            continue
+        heads, positions, features = graph.shape(end)
+        joined = _moved((heads, positions, features), views)
+        plain = np.arange(joined.size).reshape(heads, positions, features).transpose(1, 0, 2)
+        if not np.array_equal(joined, plain.reshape(positions, -1)):
+            continue
+        arrays = {f"o_{role}": array for role, array in node.op.arrays.items()}
+        sources, kv_heads = set(), heads
+        for name, read in zip("qkv", graph.nodes[end].inputs):
+            source, views = _viewed(graph, read)
+            op = graph.nodes[source].op
+            if not isinstance(op, Layer) or op.kind != "dense" or len(graph.shape(source)) != 2:
+                break
+            width = op.config["output_dim"]
+            moved = _moved(graph.shape(source), views)
+            if moved.ndim != 3:
+                break
+            # Position t, head h, feature e has to be number rows[h, e] of what the layer writes at t.
+            rows = moved[:, 0, :]
+            steps = np.arange(moved.shape[1])[None, :, None] * width
+            if (rows >= width).any() or not np.array_equal(moved, rows[:, None, :] + steps):
+                break
+            arrays[f"{name}_weight"] = np.take(op.arrays["weight"], rows.reshape(-1), axis=1 - layout.in_axis)
+            if "bias" in op.arrays:
+                arrays[f"{name}_bias"] = op.arrays["bias"][rows.reshape(-1)]
+            sources.add(graph.nodes[source].inputs)
+            kv_heads = len(moved)
+        width = node.op.config["output_dim"]
+        if (
+            len(sources) != 1
+            or "v_weight" not in arrays
+            or graph.shape((*sources,)[0][0]) != (positions, width)
+        ):
+            continue
+        mha = attention(width, heads, features, attend.causal, arrays, kv_heads)
+        graph.nodes[i] = Node(mha, (*sources,)[0], node.shape, node.path, node.cls)
+
+
 class _Lowering:
     def __init__(self, graph: Graph, layout: Layout, feed: Array | None):
         self.graph, self.layout, self.feed = graph, layout, feed
@@ -461,6 +534,11 @@ class _Lowering:
                 "dense layers whose widths go out and back",
                 "replace it by additions or a SwiGLU block",
             )
+        if isinstance(op, Attend):
+            instead = (
+                "make queries, keys and values by dense layers of one tensor, and join the heads by another"
+            )
+            self.problem(node, "these products are not a self-attention that Loom has", instead)
         if isinstance(op, Pad) and not self.pads(number):
             self.problem(
                 node,
