@@ -22,8 +22,9 @@ import numpy as np
 
 from ..layers import LayerSpec
 from ..stream import StreamResult
+from . import graph as graphs
 from . import mapping, proof
-from .mapping import ACTIVATIONS, Array, Problem, UnmappableModel
+from .graph import ACTIVATIONS, Array, Problem, UnmappableModel
 
 __all__ = [
     "LayerSpec",
@@ -69,7 +70,8 @@ def pytorch(
     `inputs` `[batch, …]` are run by both sides; without them `input_shape` (one sample's) or
     `input_dim` says what the model reads, where its first layer does not. `entity_version` None is
     1 where version 1 holds the model, otherwise 2. `fixture_version` with `root` names the rows to
-    run where `inputs` does not. `planet` is the name in the path below `models_dir`.
+    run where `inputs` does not. `planet` is the name in the path below `models_dir`. Of a tuple of
+    outputs the first counts. The module runs in evaluation mode and is left as it was.
     """
     from . import _pytorch
 
@@ -167,7 +169,8 @@ def jax(
 
     A dictionary of parameters (Dense_0, Dense_1, …) in place of the module is a dense chain and
     needs `layer_specs` or `layer_units`; it has no forward, so `native_outputs` are what Loom is
-    compared with. Other arguments as for `pytorch`.
+    compared with. A call that takes `train`, `training`, `is_training` or `deterministic` is told that
+    it infers. Other arguments as for `pytorch`.
     """
     from . import _flax
 
@@ -300,7 +303,7 @@ def _claims(
 
 
 def _legacy(
-    chain: Chain, claims: list[LayerSpec], input_dim: int | None, layout: mapping.Layout
+    chain: Chain, claims: list[LayerSpec], input_dim: int | None, layout: graphs.Layout
 ) -> mapping.Mapped:
     """The claimed dense chain with the weights of the model's dense layers in order."""
     if len(chain) != len(claims) or not chain:
@@ -309,7 +312,7 @@ def _legacy(
             f"{len(claims)} layers are claimed; the model has {len(chain)} dense layers ({names})"
         )
     width = input_dim if input_dim is not None else int(chain[0][1]["weight"].shape[layout.in_axis])
-    graph, at = mapping.Graph.of((width,)), 0
+    graph, at = graphs.Graph.of((width,)), 0
     for (name, arrays), spec in zip(chain, claims):
         weight, bias = arrays["weight"], arrays.get("bias")
         expected = (width, spec.units) if layout.in_axis == 0 else (spec.units, width)
@@ -321,8 +324,8 @@ def _legacy(
             raise ValueError(f"{name}: the layer has a bias, which is claimed not to be there")
         if spec.bias and bias is None:
             bias = np.zeros(spec.units, np.float32)
-        op = mapping.dense(weight, bias if spec.bias else None, width, spec.units)
+        op = graphs.dense(weight, bias if spec.bias else None, width, spec.units)
         at = graph.add(op, [at], (spec.units,), name, "dense")
-        at = graph.add(mapping.Activation(spec.activation), [at], (spec.units,), name, spec.activation)
+        at = graph.add(graphs.Activation(spec.activation), [at], (spec.units,), name, spec.activation)
         width = spec.units
     return mapping.lower(graph, at, layout)

@@ -20,7 +20,7 @@ from jax import numpy as jnp
 from jax.extend.core import Primitive
 
 from ..planets.naming import flax as naming
-from .mapping import (
+from .graph import (
     EXACT_GELU,
     Activation,
     Add,
@@ -29,7 +29,6 @@ from .mapping import (
     Graph,
     Layer,
     Layout,
-    Mapped,
     Mul,
     Scale,
     Softmax,
@@ -37,10 +36,10 @@ from .mapping import (
     View,
     attention,
     dense,
-    lower,
     norm,
     same_padding,
 )
+from .mapping import Mapped, lower
 
 LAYOUT = Layout("jax", in_axis=0)
 REPLACE = "replace it by layers that Loom has, or absorb the model without it"

@@ -13,7 +13,7 @@ import keras  # type: ignore[import-untyped]
 import numpy as np
 
 from ..planets.naming import keras as naming
-from .mapping import (
+from .graph import (
     EXACT_GELU,
     Activation,
     Add,
@@ -22,7 +22,6 @@ from .mapping import (
     Graph,
     Layer,
     Layout,
-    Mapped,
     Mul,
     Pad,
     Scale,
@@ -31,10 +30,10 @@ from .mapping import (
     View,
     attention,
     dense,
-    lower,
     norm,
     same_padding,
 )
+from .mapping import Mapped, lower
 
 LAYOUT = Layout("tensorflow", in_axis=0)
 L = keras.layers

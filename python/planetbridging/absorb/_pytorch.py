@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from ..planets.naming import pytorch as naming
-from .mapping import (
+from .graph import (
     EXACT_GELU,
     Activation,
     Add,
@@ -26,7 +26,6 @@ from .mapping import (
     Graph,
     Layer,
     Layout,
-    Mapped,
     Mul,
     Problem,
     Scale,
@@ -35,10 +34,10 @@ from .mapping import (
     View,
     attention,
     dense,
-    lower,
     norm,
     same_padding,
 )
+from .mapping import Mapped, lower
 
 LAYOUT = Layout("pytorch", in_axis=1)
 CAUSAL = "causal"
@@ -247,7 +246,10 @@ class _Tracer(fx.Tracer):
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         seen = self.values[obj.node]
-        return iter([obj[i] for i in range(len(seen))]) if isinstance(seen, (tuple, list)) else super().iter(obj)
+        proxy: Any = obj
+        if not isinstance(seen, (tuple, list)):
+            return super().iter(obj)
+        return iter([operator.getitem(proxy, i) for i in range(len(seen))])
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         return forward(*args, **kwargs) if self.running else super().call_module(m, forward, args, kwargs)

@@ -8,7 +8,17 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier, MLPRegressor  # type: ignore[import-untyped]
 
 from ..planets.naming import sklearn as naming
-from .mapping import Activation, Array, Graph, Layout, Mapped, Problem, Softmax, UnmappableModel, dense, lower
+from .graph import (
+    Activation,
+    Array,
+    Graph,
+    Layout,
+    Problem,
+    Softmax,
+    UnmappableModel,
+    dense,
+)
+from .mapping import Mapped, lower
 
 LAYOUT = Layout("sklearn", in_axis=0)
 ACTIVATIONS = {"identity": "linear", "relu": "relu", "tanh": "tanh", "logistic": "sigmoid"}

@@ -1,4 +1,4 @@
-"""A model as a graph of neutral nodes, and its lowering to Loom's layers.
+"""A graph of neutral nodes becomes a chain of Loom layers.
 
 A planet module records what its framework computes as a `Graph`; `lower` turns the graph into a
 chain of Loom layers with arrays by role, in the planet's own layout. Loom keeps a sample as a flat
@@ -13,188 +13,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, Callable, Iterable, Sequence, Union
+from typing import Any, Union
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
-Shape = tuple[int, ...]
-
-ACTIVATIONS = ("linear", "relu", "silu", "gelu", "tanh", "sigmoid", "leaky_relu", "relu2")
-EXACT_GELU = "this GELU is the exact one (erf); Loom's is the tanh form, which differs by up to 5e-4"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A part of a model that cannot be mapped: where, what it is, why, what would work."""
-
-    path: str
-    cls: str
-    why: str
-    instead: str
-
-    def __str__(self) -> str:
-        return f"{self.path} ({self.cls}): {self.why}; {self.instead}"
-
-
-class UnmappableModel(ValueError):
-    """Names everything in a model that cannot be mapped; nothing was written."""
-
-    def __init__(self, problems: Iterable[Problem]):
-        self.problems = list(problems)
-        count = len(self.problems)
-        head = f"the model cannot be mapped, {count} problem{'s' if count != 1 else ''}:"
-        super().__init__("\n  ".join([head, *map(str, self.problems)]))
-
-
-@dataclass(frozen=True)
-class Input:
-    """The model's input."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A Loom layer over rows of the last axis (dense, norms, swiglu), over `[steps, features]`
-    (lstm, rnn, mha) or over ids (embedding)."""
-
-    kind: str
-    config: dict[str, Any]
-    arrays: dict[str, Array]
-
-
-@dataclass(frozen=True)
-class Conv:
-    """A convolution; `padding` is (before, after) along each axis, `channels` 0 or -1."""
-
-    filters: int
-    kernel: int
-    stride: int
-    padding: tuple[tuple[int, int], ...]
-    channels: int
-    arrays: dict[str, Array]
-
-
-@dataclass(frozen=True)
-class Pad:
-    """Zeros around the spatial axes; only a convolution can take them in."""
-
-    padding: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True)
-class Activation:
-    """An element-wise activation by Loom's name."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Multiplication by a number."""
-
-    factor: float
-
-
-@dataclass(frozen=True)
-class Softmax:
-    """Softmax over the last axis."""
-
-
-@dataclass(frozen=True)
-class View:
-    """Moves elements without computing: `fn` acts on one sample's array. `flat` where the flat
-    order stays (a reshape)."""
-
-    fn: Callable[[Array], Array]
-    flat: bool = False
-
-
-@dataclass(frozen=True)
-class Add:
-    """The sum of two values of equal shape."""
-
-
-@dataclass(frozen=True)
-class Mul:
-    """The product of two values; only the gate of a SwiGLU block can be mapped."""
-
-
-@dataclass(frozen=True)
-class Attend:
-    """Scaled dot products of queries, keys and values `[heads, positions, features]`; mapped where
-    dense layers of one tensor produce them and a dense layer joins the heads again."""
-
-    causal: bool
-
-
-@dataclass(frozen=True)
-class Opaque:
-    """What a planet module has already refused; the walk goes on behind it."""
-
-
-Op = Union[Input, Layer, Conv, Pad, Activation, Scale, Softmax, View, Add, Mul, Attend, Opaque]
-
-
-@dataclass(frozen=True)
-class Node:
-    """An operation of the framework: what it reads and the shape of one sample of its result."""
-
-    op: Op
-    inputs: tuple[int, ...]
-    shape: Shape
-    path: str
-    cls: str
-
-
-@dataclass
-class Graph:
-    """What a framework's forward computes. Nodes stand after what they read; node 0 is the input."""
-
-    nodes: list[Node] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, shape: Sequence[int]) -> Graph:
-        """A graph of the input alone, one sample of `shape`."""
-        return cls([Node(Input(), (), tuple(shape), "input", "input")])
-
-    def add(self, op: Op, inputs: Sequence[int], shape: Sequence[int], path: str, cls: str) -> int:
-        """Appends a node and returns its number."""
-        if isinstance(op, Activation) and op.name == "linear":
-            return inputs[0]
-        self.nodes.append(Node(op, tuple(inputs), tuple(int(n) for n in shape), path, cls))
-        return len(self.nodes) - 1
-
-    def refuse(
-        self, inputs: Sequence[int], shape: Sequence[int], path: str, cls: str, why: str, instead: str
-    ) -> int:
-        """Notes a problem and appends a node so that what stands behind it is examined too."""
-        self.problem(path, cls, why, instead)
-        return self.add(Opaque(), inputs or (0,), shape, path, cls)
-
-    def problem(self, path: str, cls: str, why: str, instead: str) -> None:
-        """Notes a problem."""
-        found = Problem(path or "(model)", cls, why, instead)
-        if found not in self.problems:
-            self.problems.append(found)
-
-    def shape(self, node: int) -> Shape:
-        """One sample's shape."""
-        return self.nodes[node].shape
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What permuting a dense matrix needs to know of a planet: the axis of its inputs, and how it
-    becomes the kernel of a convolution of extent 1."""
-
-    planet: str
-    in_axis: int
-
-    def pointwise(self, weight: Array) -> Array:
-        """A dense matrix as a kernel `[out, in, 1]` or `[1, in, out]`."""
-        return weight[..., None] if self.in_axis == 1 else weight[None]
+from .graph import (
+    Activation,
+    Add,
+    Array,
+    Attend,
+    Conv,
+    Graph,
+    Layer,
+    Layout,
+    Mul,
+    Node,
+    Pad,
+    Problem,
+    Scale,
+    Shape,
+    Softmax,
+    UnmappableModel,
+    View,
+    attention,
+)
 
 
 @dataclass
@@ -306,7 +148,7 @@ def lower(graph: Graph, output: int, layout: Layout) -> Mapped:
         lowering.problem(
             graph.nodes[output], "the model has no layer", "absorb a model that computes something"
         )
-    if value.order is not None and len(np.unique(value.order)) != value.size:
+    if value.order is not None and not len(np.unique(value.order)) == value.size == value.order.size:
         lowering.problem(
             graph.nodes[output],
             "the model ends in a part of a tensor (a step of a sequence)",
@@ -685,17 +527,20 @@ class _Lowering:
             steps.append(Plain("dense", config, arrays))
             return Value(node.shape, size, loom)
         axis, order = self.layout.in_axis, value.order.reshape(-1)
+        if len(np.unique(order)) != order.size:
+            self.problem(
+                node, "it reads elements that are repeated", "repeat after the dense layer, or not at all"
+            )
+            return Value(node.shape, size, None)
         if rows == 1:
             weight = arrays["weight"]
             spread = np.zeros((value.size, units) if axis == 0 else (units, value.size), weight.dtype)
             spread[(order, slice(None)) if axis == 0 else (slice(None), order)] = weight
             arrays["weight"] = spread
             whole = value.size == width
-            self.note(
-                f"{node.path}: the matrix's input axis is permuted to Loom's channels first"
-                if whole
-                else f"{node.path}: the matrix has zeros for the {value.size - width} numbers that it does not read"
-            )
+            unread = f"the matrix has zeros for the {value.size - width} numbers that it does not read"
+            permuted = "the matrix's input axis is permuted to Loom's channels first"
+            self.note(f"{node.path}: {permuted if whole else unread}")
             steps.append(Plain("dense", config | {"input_dim": value.size}, arrays))
             return Value(node.shape, size, (1, units))
         if value.size == rows * width and np.array_equal(
@@ -800,53 +645,3 @@ def _leading(loom: Shape | None, width: int, units: int, size: int) -> Shape:
     if loom is not None and len(loom) > 1 and loom[-1] == width:
         return (*loom[:-1], units)
     return (size // width, units)
-
-
-def dense(weight: Array, bias: Array | None, inputs: int, units: int) -> Layer:
-    """A dense layer without activation."""
-    config = {"input_dim": int(inputs), "output_dim": int(units), "bias": bias is not None}
-    return Layer("dense", config, {"weight": weight} | ({} if bias is None else {"bias": bias}))
-
-
-def norm(kind: str, dim: int, eps: float, gamma: Array | None, beta: Array | None = None) -> Layer:
-    """A layer norm or RMS norm over `dim` elements; a missing gain is a row of ones."""
-    arrays: dict[str, Array] = {"gamma": np.ones(dim, np.float32) if gamma is None else gamma.reshape(-1)}
-    config: dict[str, Any] = {"dim": int(dim), "eps": float(eps)}
-    if kind == "layernorm":
-        config["beta"] = beta is not None
-    if beta is not None:
-        arrays["beta"] = beta.reshape(-1)
-    return Layer(kind, config, arrays)
-
-
-def attention(
-    d_model: int,
-    heads: int,
-    head_dim: int,
-    causal: bool,
-    arrays: dict[str, Array],
-    kv_heads: int | None = None,
-) -> Layer:
-    """Self-attention without rotary positions; biases all or none, missing ones are zero."""
-    config: dict[str, Any] = {"d_model": d_model, "num_heads": heads, "causal": causal, "rope": False}
-    if head_dim * heads != d_model:
-        config["head_dim"] = head_dim
-    if kv_heads is not None and kv_heads != heads:
-        config["num_kv_heads"] = kv_heads
-    widths = {
-        "q": heads * head_dim,
-        "k": (kv_heads or heads) * head_dim,
-        "v": (kv_heads or heads) * head_dim,
-        "o": d_model,
-    }
-    config["bias"] = any(f"{name}_bias" in arrays for name in widths)
-    if config["bias"]:
-        arrays = {f"{name}_bias": np.zeros(width, np.float32) for name, width in widths.items()} | arrays
-    return Layer("mha", config, arrays)
-
-
-def same_padding(extents: Sequence[int], kernel: int, stride: int) -> tuple[tuple[int, int], ...]:
-    """The zeros (before, after) of each axis that give `ceil(extent / stride)` windows, the odd
-    one after: the rule of TensorFlow, XLA and (for stride 1) PyTorch."""
-    total = [max((-(-n // stride) - 1) * stride + kernel - n, 0) for n in extents]
-    return tuple((t // 2, t - t // 2) for t in total)
