@@ -39,6 +39,7 @@ class StreamResult:
     compare_label: str | None = None
     native_reference: NDArray[np.float64] | None = None
     entity_version: int = 1
+    notes: tuple[str, ...] = ()
 
     @property
     def output_dim(self) -> int:

@@ -16,12 +16,14 @@ from flax import linen as nn
 from jax import numpy as jnp
 
 from ..manifest import Model
-from .chain import Chain, Slot, gate, gates
+from .chain import Chain, Slot, gate
+from .naming import flax as naming
 
 jax.config.update("jax_enable_x64", True)
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 FLAGS = {"threads": "1", "x64": "true", "platform": "cpu"}
+NAMING = "flax"
 
 ACTIVATIONS: dict[str, Callable] = {
     "linear": lambda x: x,
@@ -77,9 +79,8 @@ class Operators:
     def linear(self, path: str, i: int, o: int, bias: bool, weight: str, shift: str):
         """nn.Dense, its kernel the transpose of Loom's matrix."""
         module = nn.Dense(o, use_bias=bias, dtype=self.dtype, param_dtype=self.dtype)
-        arrays = {f"{path}.{weight}": (("kernel",), lambda w: w[weight].T)}
-        if bias:
-            arrays[f"{path}.{shift}"] = (("bias",), lambda w: w[shift])
+        arrays = {f"{path}.{role}": (leaf, lambda w, role=role: w[role].T)
+                  for role, leaf in naming.kernel(bias, weight, shift).items()}
         return self.module(f"{path}.{weight}", module, (1, i), arrays)
 
     def layer(self, path: str, kind: str, c: dict[str, Any]):
@@ -98,9 +99,8 @@ class Operators:
             # The fast variance, E[x^2] - E[x]^2, cancels in float32 on inputs with an offset.
             norm = nn.LayerNorm(epsilon=c.get("eps", 1e-5), use_bias=c.get("beta", True), use_fast_variance=False,
                                 dtype=self.dtype, param_dtype=self.dtype)
-            arrays = {f"{path}.gamma": (("scale",), lambda w: w["gamma"])}
-            if c.get("beta", True):
-                arrays[f"{path}.beta"] = (("bias",), lambda w: w["beta"])
+            leaves = naming.norm(True, c.get("beta", True))
+            arrays = {f"{path}.{role}": (leaf, lambda w, role=role: w[role]) for role, leaf in leaves.items()}
             return self.module(path, norm, (1, c["dim"]), arrays)
         if kind == "rmsnorm":
             return self.rmsnorm(f"{path}.gamma", "gamma", c["dim"], c.get("eps", 1e-6))
@@ -115,7 +115,8 @@ class Operators:
 
     def rmsnorm(self, name: str, role: str, dim: int, eps: float):
         norm = nn.RMSNorm(epsilon=eps, dtype=self.dtype, param_dtype=self.dtype)
-        return self.module(name, norm, (1, dim), {name: (("scale",), lambda w: w[role])})
+        [leaf] = naming.norm(True, False).values()
+        return self.module(name, norm, (1, dim), {name: (leaf, lambda w: w[role])})
 
     def conv(self, path: str, rank: int, c: dict[str, Any]):
         """nn.Conv on channels-last tensors."""
@@ -123,9 +124,8 @@ class Operators:
         module = nn.Conv(c["filters"], (k,) * rank, strides=(c.get("stride", 1),) * rank,
                          padding=[(pad, pad)] * rank, use_bias=bias, dtype=self.dtype, param_dtype=self.dtype)
         axes = (*range(2, rank + 2), 1, 0)
-        arrays = {f"{path}.weight": (("kernel",), lambda w: w["weight"].transpose(axes))}
-        if bias:
-            arrays[f"{path}.bias"] = (("bias",), lambda w: w["bias"])
+        convert = {"weight": lambda w: w["weight"].transpose(axes), "bias": lambda w: w["bias"]}
+        arrays = {f"{path}.{role}": (leaf, convert[role]) for role, leaf in naming.kernel(bias).items()}
         return self.module(path, module, (1, *c["input"], c["in_channels"]), arrays)
 
     def recurrent(self, path: str, kind: str, c: dict[str, Any]):
@@ -136,20 +136,16 @@ class Operators:
         cell_type = nn.OptimizedLSTMCell if kind == "lstm" else nn.SimpleCell
         cell = cell_type(h, dtype=self.dtype, param_dtype=self.dtype)
         arrays = {}
-        for g in gates(kind):
-            # The LSTM cell keeps its bias on the hidden side, the simple cell on the input side.
-            inputs, hidden = (f"i{g}", f"h{g}") if kind == "lstm" else ("i", "h")
-            owner = hidden if kind == "lstm" else inputs
-            for role, side in (("input_weight", inputs), ("recurrent_weight", hidden)):
-                convert = lambda w, role=role, g=g: gate(w[role], kind, g).T  # noqa: E731
-                arrays[f"{path}.{role}.{g}"] = (("cell", side, "kernel"), convert)
-            arrays[f"{path}.bias.{g}"] = (("cell", owner, "bias"), lambda w, g=g: gate(w["bias"], kind, g))
+        for name, leaf in naming.recurrent(kind).items():
+            role, g = name.split(".")
+            arrays[f"{path}.{name}"] = (leaf, lambda w, role=role, g=g: gate(w[role], kind, g).T)
         return self.module(path, nn.RNN(cell), (1, c["seq_length"], i), arrays)
 
     def embedding(self, path: str, vocab: int, dim: int):
         """nn.Embed with Loom's rule for unknown ids: a row of zeros."""
         table = self.module(path, nn.Embed(vocab, dim, dtype=self.dtype, param_dtype=self.dtype), (1,),
-                            {f"{path}.weight": (("embedding",), lambda w: w["weight"])})
+                            {f"{path}.{role}": (leaf, lambda w: w["weight"])
+                             for role, leaf in naming.embedding().items()})
 
         def look_up(x):
             ids = x.astype(jnp.int32)

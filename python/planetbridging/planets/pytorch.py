@@ -11,12 +11,14 @@ from torch import nn
 
 from ..manifest import Model
 from .chain import Chain, Slot
+from .naming import pytorch as naming
 
 torch.set_num_threads(1)
 torch.use_deterministic_algorithms(True)
 
 PACKAGES = ("torch", "numpy", "scikit-learn")
 FLAGS = {"threads": "1", "deterministic_algorithms": "true"}
+NAMING = "pytorch"
 
 ACTIVATIONS: dict[str, Callable] = {
     "linear": lambda x: x,
@@ -115,11 +117,10 @@ class Operators:
                 parameter.copy_(torch.as_tensor(np.asarray(value), dtype=parameter.dtype))
         self.slots[name] = Slot(lambda: parameter.detach().numpy().copy(), put, convert)
 
-    def plain(self, path: str, parameters: dict[str, nn.Parameter | None]) -> None:
+    def plain(self, named: naming.Named) -> None:
         """Arrays whose layout is Loom's own."""
-        for role, parameter in parameters.items():
-            if parameter is not None:
-                self.slot(f"{path}.{role}", parameter, lambda w, role=role: w[role])
+        for name, parameter in named:
+            self.slot(name, parameter, lambda w, role=name.rsplit(".", 1)[1]: w[role])
 
     def layer(self, path: str, kind: str, c: dict[str, Any]):
         module, activation = self.build(path, kind, c), ACTIVATIONS[c.get("activation", "linear")]
@@ -132,40 +133,39 @@ class Operators:
         dtype = self.dtype
         if kind == "dense":
             module = nn.Linear(c["input_dim"], c["output_dim"], bias=c.get("bias", True), dtype=dtype)
-            self.plain(path, {"weight": module.weight, "bias": module.bias})
+            self.plain(naming.linear(path, module))
         elif kind.startswith("cnn"):
             conv = {"cnn1": nn.Conv1d, "cnn2": nn.Conv2d, "cnn3": nn.Conv3d}[kind]
             module = conv(c["in_channels"], c["filters"], c["kernel_size"], stride=c.get("stride", 1),
                           padding=c.get("padding", 0), bias=c.get("bias", False), dtype=dtype)
-            self.plain(path, {"weight": module.weight, "bias": module.bias})
+            self.plain(naming.linear(path, module))
         elif kind == "mha":
             module = Attention(c, dtype)
-            for name, linear in (("q", module.q), ("k", module.k), ("v", module.v), ("o", module.o)):
-                self.plain(path, {f"{name}_weight": linear.weight, f"{name}_bias": linear.bias})
-            for name, norm in zip("qk", module.norms or []):
-                self.plain(path, {f"{name}_norm": norm.weight})
+            self.plain(naming.linears(path, {"q": module.q, "k": module.k, "v": module.v, "o": module.o}))
+            self.plain((f"{path}.{name}_norm", norm.weight) for name, norm in zip("qk", module.norms or []))
         elif kind in ("lstm", "rnn"):
             module = {"lstm": nn.LSTM, "rnn": nn.RNN}[kind](
                 c["input_size"], c["hidden_size"], batch_first=True, bias=c.get("bias", True), dtype=dtype)
-            self.plain(path, {"input_weight": module.weight_ih_l0, "recurrent_weight": module.weight_hh_l0})
-            if c.get("bias", True):
-                # Two biases that only their sum determines: an uneven split shows a dropped one.
-                self.slot(f"{path}.input_bias", module.bias_ih_l0, lambda w: w["bias"] * np.float32(0.75))
-                self.slot(f"{path}.recurrent_bias", module.bias_hh_l0,
-                          lambda w: w["bias"] - w["bias"] * np.float32(0.75))
+            # Two biases that only their sum determines: an uneven split shows a dropped one.
+            split = {
+                "input_bias": lambda w: w["bias"] * np.float32(0.75),
+                "recurrent_bias": lambda w: w["bias"] - w["bias"] * np.float32(0.75),
+            }
+            for name, parameter in naming.recurrent(path, module):
+                role = name.rsplit(".", 1)[1]
+                self.slot(name, parameter, split.get(role, lambda w, role=role: w[role]))
         elif kind == "layernorm":
             module = nn.LayerNorm(c["dim"], eps=c.get("eps", 1e-5), bias=c.get("beta", True), dtype=dtype)
-            self.plain(path, {"gamma": module.weight, "beta": module.bias})
+            self.plain(naming.norm(path, module))
         elif kind == "rmsnorm":
             module = nn.RMSNorm(c["dim"], eps=c.get("eps", 1e-6), dtype=dtype)
-            self.plain(path, {"gamma": module.weight})
+            self.plain(naming.norm(path, module))
         elif kind == "embedding":
             module = Embedding(c["vocab_size"], c["embedding_dim"], dtype)
-            self.plain(path, {"weight": module.table.weight})
+            self.plain(naming.embedding(path, module.table))
         elif kind == "swiglu":
             module = SwiGlu(c["input_dim"], c["intermediate_dim"], c.get("bias", True), dtype)
-            for name, linear in (("gate", module.gate), ("up", module.up), ("down", module.down)):
-                self.plain(path, {f"{name}_weight": linear.weight, f"{name}_bias": linear.bias})
+            self.plain(naming.linears(path, {"gate": module.gate, "up": module.up, "down": module.down}))
         else:
             raise ValueError(f"{path}: PyTorch has no handler for {kind}")
         return module

@@ -10,9 +10,11 @@ from sklearn.neural_network import MLPRegressor
 
 from ..manifest import Model, kind_of
 from ..weights import Weights
+from .naming import sklearn as naming
 
 PACKAGES = ("scikit-learn", "numpy")
 FLAGS = {"threads": "1"}
+NAMING = "sklearn"
 
 ACTIVATIONS = {"linear": "identity", "relu": "relu", "tanh": "tanh", "sigmoid": "logistic"}
 
@@ -56,8 +58,7 @@ class Net:
             self.mlp.intercepts_[i] = arrays[f"layers.{i}.bias"].astype(self.dtype)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        coefs = {f"layers.{i}.weight": c for i, c in enumerate(self.mlp.coefs_)}
-        return coefs | {f"layers.{i}.bias": b for i, b in enumerate(self.mlp.intercepts_)}
+        return naming.perceptron(self.mlp)
 
 
 def build(model: Model, dtype: str) -> Net:

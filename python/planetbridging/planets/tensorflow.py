@@ -17,6 +17,7 @@ from keras import layers, ops
 
 from ..manifest import Model
 from .chain import Chain, Slot
+from .naming import keras as naming
 
 tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -24,12 +25,19 @@ tf.config.experimental.enable_op_determinism()
 
 PACKAGES = ("tensorflow-cpu", "keras", "numpy", "scikit-learn")
 FLAGS = {"threads": "1", "op_determinism": "true", "backend": "tensorflow"}
+NAMING = "keras"
 
 
 def activation(name: str):
     if name == "gelu":
         return lambda x: keras.activations.gelu(x, approximate=True)
     return keras.activations.get(name)
+
+
+def turned(name: str, axes: tuple[int, ...] = (1, 0)):
+    """How an array comes from Loom's layout: matrices and kernels turned, the rest as it is."""
+    role = name.rsplit(".", 1)[1]
+    return lambda w: w[role].transpose(axes) if w[role].ndim > 1 else w[role]
 
 
 class Operators:
@@ -55,9 +63,8 @@ class Operators:
         """keras.layers.Dense, its kernel the transpose of Loom's matrix."""
         dense = layers.Dense(o, use_bias=bias, activation=activation(act), dtype=self.dtype)
         dense.build((None, i))
-        self.slot(f"{path}.{weight}", dense.kernel, lambda w: w[weight].T)
-        if bias:
-            self.slot(f"{path}.{shift}", dense.bias, lambda w: w[shift])
+        for name, variable in naming.kernel(path, dense, weight, shift):
+            self.slot(name, variable, turned(name))
         return dense
 
     def layer(self, path: str, kind: str, c: dict[str, Any]):
@@ -74,17 +81,14 @@ class Operators:
             cls = {"lstm": layers.LSTM, "rnn": layers.SimpleRNN}[kind]
             rnn = cls(c["hidden_size"], return_sequences=True, use_bias=bias, dtype=dtype)
             rnn.build((None, c["seq_length"], c["input_size"]))
-            self.slot(f"{path}.input_weight", rnn.cell.kernel, lambda w: w["input_weight"].T)
-            self.slot(f"{path}.recurrent_weight", rnn.cell.recurrent_kernel, lambda w: w["recurrent_weight"].T)
-            if bias:
-                self.slot(f"{path}.bias", rnn.cell.bias, lambda w: w["bias"])
+            for name, variable in naming.recurrent(path, rnn):
+                self.slot(name, variable, turned(name))
             return rnn
         if kind == "layernorm":
             norm = layers.LayerNormalization(epsilon=c.get("eps", 1e-5), center=c.get("beta", True), dtype=dtype)
             norm.build((None, c["dim"]))
-            self.slot(f"{path}.gamma", norm.gamma, lambda w: w["gamma"])
-            if c.get("beta", True):
-                self.slot(f"{path}.beta", norm.beta, lambda w: w["beta"])
+            for name, variable in naming.layernorm(path, norm):
+                self.slot(name, variable, turned(name))
             return norm
         if kind == "rmsnorm":
             return self.rmsnorm(f"{path}.gamma", "gamma", c["dim"], c.get("eps", 1e-6))
@@ -101,7 +105,8 @@ class Operators:
     def rmsnorm(self, name: str, role: str, dim: int, eps: float):
         norm = layers.RMSNormalization(epsilon=eps, dtype=self.dtype)
         norm.build((None, dim))
-        self.slot(name, norm.scale, lambda w: w[role])
+        for name, variable in naming.rmsnorm(name, norm):
+            self.slot(name, variable, lambda w: w[role])
         return norm
 
     def conv(self, path: str, rank: int, c: dict[str, Any]):
@@ -112,9 +117,8 @@ class Operators:
             activation=activation(c.get("activation", "linear")), dtype=self.dtype)
         conv.build((None, *(None,) * rank, c["in_channels"]))
         axes = (*range(2, rank + 2), 1, 0)
-        self.slot(f"{path}.weight", conv.kernel, lambda w: w["weight"].transpose(axes))
-        if bias:
-            self.slot(f"{path}.bias", conv.bias, lambda w: w["bias"])
+        for name, variable in naming.kernel(path, conv):
+            self.slot(name, variable, turned(name, axes))
         if pad == 0:
             return conv
         zeros = getattr(layers, f"ZeroPadding{rank}D")(pad, dtype=self.dtype)
@@ -124,7 +128,8 @@ class Operators:
         """keras.layers.Embedding with Loom's rule for unknown ids: a row of zeros."""
         table = layers.Embedding(vocab, dim, dtype=self.dtype)
         table.build()
-        self.slot(f"{path}.weight", table.embeddings, lambda w: w["weight"])
+        for name, variable in naming.embedding(path, table):
+            self.slot(name, variable, lambda w: w["weight"])
 
         def look_up(x):
             ids = ops.cast(x, "int32")

@@ -1,0 +1,57 @@
+"""What the tests of absorb share: a model is absorbed, run by both sides and judged."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+import pytest
+
+from planetbridging._binary import find_loom_stream
+from planetbridging.absorb import StreamResult, UnmappableModel
+
+BUILT = Path(__file__).parents[2] / "target" / "release" / "loom-stream"
+Function = Callable[..., StreamResult]
+
+
+def binary() -> str:
+    """The binary that these tests run: found as always, or built in this checkout."""
+    try:
+        return str(find_loom_stream())
+    except FileNotFoundError:
+        if BUILT.is_file():
+            return str(BUILT)
+        if os.environ.get("CI"):
+            raise
+        pytest.skip("loom-stream is not built: cargo build --release --bin loom-stream")
+
+
+def same(function: Function, net: Any, x: np.ndarray, folder: Path, **options: Any) -> StreamResult:
+    """Absorbs, and asserts that Loom's outputs are the framework's and of ordinary size."""
+    path = folder / "model.entity"
+    result = function(net, inputs=x, output_path=path, binary=binary(), **options)
+    assert result.compare_label in ("EXACT", "PASS"), (result.max_abs_diff, result.notes)
+    assert result.max_abs_diff is not None and result.max_abs_diff < 2e-6, result.max_abs_diff
+    assert result.native_reference is not None and result.outputs.shape == result.native_reference.shape
+    # Outputs near nothing would agree whatever the weights are.
+    assert np.abs(result.outputs).mean() > 0.02 and result.outputs.std(axis=0).max() > 1e-3
+    assert path.is_file() and result.entity_path == str(path)
+    return result
+
+
+def refused(
+    function: Function, net: Any, x: np.ndarray | None, folder: Path, *places: str, **options: Any
+) -> UnmappableModel:
+    """Absorbs in vain: every place is named, and no file is there."""
+    path = folder / "deep" / "model.entity"
+    with pytest.raises(UnmappableModel) as caught:
+        function(net, inputs=x, output_path=path, binary=binary(), **options)
+    found = [f"{p.path} ({p.cls}): {p.why}" for p in caught.value.problems]
+    for place in places:
+        assert any(place in text for text in found), (place, found)
+    assert all(p.why and p.instead and str(p) in str(caught.value) for p in caught.value.problems)
+    assert len(found) == len(places), found
+    assert not path.parent.exists()
+    return caught.value

@@ -1,0 +1,75 @@
+"""Live scikit-learn perceptrons, absorbed and compared with their own predictions."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+
+from sklearn.linear_model import LinearRegression  # noqa: E402
+from sklearn.neural_network import MLPClassifier, MLPRegressor  # noqa: E402
+
+from absorbing import binary, refused, same  # noqa: E402
+from planetbridging import absorb  # noqa: E402
+
+
+def normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(11).standard_normal(shape).astype(np.float32)
+
+
+def fitted(kind: type, targets: np.ndarray, **options: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return kind(max_iter=30, random_state=0, **options).fit(normal(60, 8), targets)
+
+
+LABELS = np.random.default_rng(12).integers(0, 4, 60)
+FAMILIES: dict[str, Any] = {
+    "square": lambda: fitted(MLPRegressor, normal(60, 8), hidden_layer_sizes=(8, 8), activation="tanh"),
+    "one_output": lambda: fitted(MLPRegressor, normal(60), hidden_layer_sizes=(8,), activation="relu"),
+    "logistic": lambda: fitted(MLPRegressor, normal(60, 2), hidden_layer_sizes=(9, 5), activation="logistic"),
+    "identity": lambda: fitted(MLPRegressor, normal(60, 2), hidden_layer_sizes=(9,), activation="identity"),
+    "two_classes": lambda: fitted(MLPClassifier, LABELS % 2, hidden_layer_sizes=(8,)),
+    "four_classes": lambda: fitted(MLPClassifier, LABELS, hidden_layer_sizes=(8,), activation="tanh"),
+    "labels": lambda: fitted(
+        MLPClassifier, np.eye(4, dtype=int)[LABELS] | np.eye(4, dtype=int)[LABELS[::-1]]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_outputs_are_the_frameworks(name: str, tmp_path: Path) -> None:
+    net = FAMILIES[name]()
+    result = same(absorb.sklearn, net, normal(60, 8), tmp_path)
+    assert any("probabilities" in note for note in result.notes) == isinstance(net, MLPClassifier)
+
+
+def test_intercepts_are_taken_along(tmp_path: Path) -> None:
+    net = FAMILIES["square"]()
+    net.intercepts_ = [b + 1.0 for b in net.intercepts_]
+    same(absorb.sklearn, net, normal(60, 8), tmp_path)
+
+
+def test_legacy_calls_keep_their_meaning(tmp_path: Path) -> None:
+    net, x = FAMILIES["identity"](), normal(60, 8)
+    same(absorb.sklearn, net, x, tmp_path, input_dim=8, layer_units=[9, 2], activation="linear")
+    wrong = absorb.sklearn(net, layer_units=[9, 2], inputs=x, output_path=tmp_path / "m", binary=binary())
+    assert wrong.compare_label == "DIFF"
+
+
+def test_refusals(tmp_path: Path) -> None:
+    refused(
+        absorb.sklearn,
+        LinearRegression().fit(normal(60, 8), normal(60)),
+        normal(60, 8),
+        tmp_path,
+        "LinearRegression",
+    )
+    with pytest.raises(ValueError, match="fit it first"):
+        absorb.sklearn(MLPRegressor(), output_path=tmp_path / "m", binary=binary())
+    assert not (tmp_path / "m").exists()
