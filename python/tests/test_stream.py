@@ -83,7 +83,7 @@ def test_reloaded_networks() -> None:
     assert again.format == "v2" and np.array_equal(again.forward(x), small.forward(x))
     data = Path("small.entity").read_bytes()
     assert np.array_equal(pb.import_welvet().deserialize_entity(data).forward(x), small.forward(x))
-    with pytest.raises(ValueError, match="unknown dtype "int9""):
+    with pytest.raises(ValueError, match='unknown dtype "int9"'):
         network.morph("int9")
     with pytest.raises(OSError, match="no such file"):
         pb.load("none.entity")
