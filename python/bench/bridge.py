@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -81,18 +80,13 @@ def stream_all(python: str, script: str, planet: str, out: Path, env: dict[str, 
         out.with_suffix(".done").touch()
 
 
-def once(binary: str, request: bytes, folder: Path) -> tuple[float, float, dict[str, Any]]:
-    """Seconds, MiB at the peak, and the answer of one call."""
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out:
-        given.write(request)
-        given.seek(0)
-        start = time.perf_counter()
-        child = subprocess.Popen([binary], stdin=given, stdout=out, stderr=subprocess.DEVNULL, cwd=folder)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.perf_counter() - start
-        out.seek(0)
-        return seconds, usage.ru_maxrss / 1024, json.loads(out.read() or b"{}")
+def once(meter: Path, binary: str, request: bytes, folder: Path) -> tuple[float, float]:
+    """Seconds, and MiB at the peak, of one call. `bedrock` starts it: the peak of a child of this process
+    would be that of this process."""
+    ran = subprocess.run([meter, "bench", "stream", "--job", binary], input=request, cwd=folder, check=True,
+                         stdout=subprocess.PIPE)
+    cost = json.loads(ran.stdout)
+    return cost["wall_seconds"], cost["peak_kib"] / 1024
 
 
 def blobs(path: Path) -> tuple[Any, dict[str, bytes]]:
@@ -104,7 +98,7 @@ def blobs(path: Path) -> tuple[Any, dict[str, bytes]]:
     return header, found
 
 
-def replay(request: Path, programs: dict[str, str], runs: int) -> dict[str, Any]:
+def replay(request: Path, programs: dict[str, str], meter: Path, runs: int) -> dict[str, Any]:
     """The same request to both programs, in turns."""
     document = json.loads(request.read_text())
     document.pop("output_path", None)
@@ -117,10 +111,11 @@ def replay(request: Path, programs: dict[str, str], runs: int) -> dict[str, Any]
         times: dict[str, list[float]] = {name: [] for name in programs}
         for _ in range(runs):
             for name, binary in programs.items():
-                seconds, peak, answers[name] = once(binary, text[name], Path(scratch))
+                seconds, peak = once(meter, binary, text[name], Path(scratch))
                 times[name].append(seconds)
                 found[f"{name}_mib"] = max(peak, found.get(f"{name}_mib", 0.0))
-        for name in programs:
+        for name, binary in programs.items():
+            answers[name] = json.loads(subprocess.run([binary], input=text[name], capture_output=True, check=True).stdout)
             found[f"{name}_ms"] = 1000 * statistics.median(times[name])
             files[name] = Path(answers[name]["entity_path"])
         a, b = (files[name].read_bytes() for name in programs)
@@ -232,7 +227,7 @@ def main() -> int:
     for row in rows:
         request = requests / f"{row['bedrock']}-{row['planet']}-{row['model']}.json"
         if request.is_file():
-            row |= replay(request, {"original": theirs, "ours": args.binary}, args.runs)
+            row |= replay(request, {"original": theirs, "ours": args.binary}, Path(args.binary).with_name("bedrock"), args.runs)
     listed = subprocess.run([args.original, "-m", "pip", "list", "--format=freeze"], capture_output=True, text=True)
     wanted = ("torch", "tensorflow", "tensorflow_cpu", "keras", "jax", "flax", "scikit-learn", "numpy")
     versions = ", ".join(line.replace("==", " ") for line in listed.stdout.split() if line.split("==")[0] in wanted)

@@ -82,7 +82,7 @@ def dump_planet(planet: str, bedrock: manifest.Bedrock, folder: Path, pattern: s
     meta = {
         "packages": {name: importlib.metadata.version(name) for name in handler.PACKAGES},
         "flags": handler.FLAGS,
-        "handler": source_hash("fixtures", "planets/chain", f"planets/{planet}", f"planets/naming/{handler.NAMING}"),
+        "handler": source_hash("fixtures", "planets/chain", f"planets/{planet}", f"planets/naming/{planet}"),
         "seeds": {model.id: model.seed for model in models},
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=1, sort_keys=True))

@@ -135,7 +135,7 @@ def array(recipe: dict[str, Any]) -> np.ndarray:
     if name == "normal":
         return np.asarray(options.get("offset", 0.0) + options.get("scale", 1.0) * rng.normal(size=options["shape"]))
     if name == "integers":
-        return rng.integers(0, options["below"], size=options["shape"]).astype(np.float64)
+        return np.asarray(rng.integers(0, options["below"], size=options["shape"]), dtype=np.float64)
     raise ValueError(f"unknown fixture recipe {name!r}")
 
 

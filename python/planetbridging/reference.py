@@ -55,7 +55,7 @@ def conv(x: Array, c: dict[str, Any], w: Roles) -> Array:
 
 
 def _rms(x: Array, eps: float) -> Array:
-    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps)
+    return np.asarray(x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps))
 
 
 def _rotate(x: Array, base: float) -> Array:

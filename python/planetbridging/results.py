@@ -44,7 +44,7 @@ class StreamResult:
     @property
     def output_dim(self) -> int:
         """The width of a row."""
-        return 1 if self.outputs.ndim == 1 else int(self.outputs.shape[-1])
+        return int(self.outputs.shape[-1]) if self.outputs.ndim > 1 else 0
 
     @classmethod
     def of(cls, answer: dict[str, Any], entity_path: str, native: Any = None, version: int = 1) -> StreamResult:

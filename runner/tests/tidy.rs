@@ -109,7 +109,7 @@ fn goldens_were_dumped_by_the_handlers_that_are_here() {
         for (planet, made) in &index.made {
             let mut extra = vec!["fixtures".to_string()];
             if planet != "fixture" {
-                extra.extend(["planets/chain".to_string(), format!("planets/{planet}")]);
+                extra.extend(["planets/chain".into(), format!("planets/{planet}"), format!("planets/naming/{planet}")]);
             }
             assert_eq!(made.handler, hash(&extra), "{bedrock}/{planet}: run bedrock drift, then bless");
         }

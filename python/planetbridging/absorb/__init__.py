@@ -21,7 +21,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from ..layers import LayerSpec
-from ..stream import StreamResult
+from ..results import StreamResult
 from . import graph as graphs
 from . import mapping, proof
 from .graph import ACTIVATIONS, Array, Problem, UnmappableModel
@@ -258,17 +258,17 @@ def sklearn(
 
 
 def stream(*args: Any, **kwargs: Any) -> Any:
-    """`engines.stream`."""
+    """As `planetbridging.engines.stream`."""
     return _engines().stream(*args, **kwargs)
 
 
 def stream_all_bedrocks(*args: Any, **kwargs: Any) -> Any:
-    """`engines.stream_all_bedrocks`."""
+    """As `planetbridging.engines.stream_all_bedrocks`."""
     return _engines().stream_all_bedrocks(*args, **kwargs)
 
 
 def stream_all_planets(*args: Any, **kwargs: Any) -> Any:
-    """`engines.stream_all_planets`."""
+    """As `planetbridging.engines.stream_all_planets`."""
     return _engines().stream_all_planets(*args, **kwargs)
 
 

@@ -19,7 +19,7 @@ from flax import nnx
 from jax import numpy as jnp
 from jax.extend.core import Primitive
 
-from ..planets.naming import flax as naming
+from ..planets.naming import jax as naming
 from .graph import (
     EXACT_GELU,
     Activation,

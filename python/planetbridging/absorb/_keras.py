@@ -9,10 +9,10 @@ from __future__ import annotations
 import inspect
 from typing import Any, Callable, Sequence
 
-import keras  # type: ignore[import-untyped]
+import keras
 import numpy as np
 
-from ..planets.naming import keras as naming
+from ..planets.naming import tensorflow as naming
 from .graph import (
     EXACT_GELU,
     Activation,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Sequence
 
 import numpy as np
-from sklearn.neural_network import MLPClassifier, MLPRegressor  # type: ignore[import-untyped]
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from ..planets.naming import sklearn as naming
 from .graph import (

@@ -17,13 +17,12 @@ from jax import numpy as jnp
 
 from ..manifest import Model
 from .chain import Chain, Slot, gate
-from .naming import flax as naming
+from .naming import jax as naming
 
 jax.config.update("jax_enable_x64", True)
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scikit-learn")
 FLAGS = {"threads": "1", "x64": "true", "platform": "cpu"}
-NAMING = "flax"
 
 ACTIVATIONS: dict[str, Callable] = {
     "linear": lambda x: x,

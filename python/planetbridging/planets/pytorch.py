@@ -18,7 +18,6 @@ torch.use_deterministic_algorithms(True)
 
 PACKAGES = ("torch", "numpy", "scikit-learn")
 FLAGS = {"threads": "1", "deterministic_algorithms": "true"}
-NAMING = "pytorch"
 
 ACTIVATIONS: dict[str, Callable] = {
     "linear": lambda x: x,

@@ -14,7 +14,6 @@ from .naming import sklearn as naming
 
 PACKAGES = ("scikit-learn", "numpy")
 FLAGS = {"threads": "1"}
-NAMING = "sklearn"
 
 ACTIVATIONS = {"linear": "identity", "relu": "relu", "tanh": "tanh", "sigmoid": "logistic"}
 

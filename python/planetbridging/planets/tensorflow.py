@@ -17,7 +17,7 @@ from keras import layers, ops
 
 from ..manifest import Model
 from .chain import Chain, Slot
-from .naming import keras as naming
+from .naming import tensorflow as naming
 
 tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
@@ -25,7 +25,6 @@ tf.config.experimental.enable_op_determinism()
 
 PACKAGES = ("tensorflow-cpu", "keras", "numpy", "scikit-learn")
 FLAGS = {"threads": "1", "op_determinism": "true", "backend": "tensorflow"}
-NAMING = "keras"
 
 
 def activation(name: str):
