@@ -98,6 +98,8 @@ def build(bedrock: str, planet: str, *, model_id: str | None = None, root: StrPa
     inputs = [i.of(arrays) for i in wanted.inputs]
     live = handler.build(wanted, "float32")
     if "trained" in wanted.weights:
+        if planet == "pytorch":
+            planets.load_triton()
         kept = repo_root(root) / ".planetbridging" / "models" / wanted.bedrock / planet / wanted.id
         _train(handler, live, wanted, inputs, kept)
     else:

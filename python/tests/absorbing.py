@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Callable
 
 import numpy as np
 import pytest
 
-from planetbridging._binary import find_loom_stream
 from planetbridging.absorb import StreamResult, UnmappableModel
 
-BUILT = Path(__file__).parents[2] / "target" / "release" / "loom-stream"
 Function = Callable[..., StreamResult]
-
-
-def binary() -> str:
-    """The binary that these tests run: found as always, or built in this checkout."""
-    try:
-        return str(find_loom_stream())
-    except FileNotFoundError:
-        if BUILT.is_file():
-            return str(BUILT)
-        if os.environ.get("CI"):
-            raise
-        pytest.skip("loom-stream is not built: cargo build --release --bin loom-stream")
 
 
 def same(function: Function, net: Any, x: np.ndarray, folder: Path, **options: Any) -> StreamResult:
     """Absorbs, and asserts that Loom's outputs are the framework's and of ordinary size."""
     path = folder / "model.entity"
-    result = function(net, inputs=x, output_path=path, binary=binary(), **options)
+    result = function(net, inputs=x, output_path=path, **options)
     assert result.compare_label in ("EXACT", "PASS"), (result.max_abs_diff, result.notes)
     assert result.max_abs_diff is not None and result.max_abs_diff < 2e-6, result.max_abs_diff
     assert result.native_reference is not None and result.outputs.shape == result.native_reference.shape
@@ -47,7 +32,7 @@ def refused(
     """Absorbs in vain: every place is named, and no file is there."""
     path = folder / "deep" / "model.entity"
     with pytest.raises(UnmappableModel) as caught:
-        function(net, inputs=x, output_path=path, binary=binary(), **options)
+        function(net, inputs=x, output_path=path, **options)
     found = [f"{p.path} ({p.cls}): {p.why}" for p in caught.value.problems]
     for place in places:
         assert any(place in text for text in found), (place, found)

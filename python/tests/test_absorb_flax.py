@@ -17,7 +17,7 @@ from flax import linen as nn  # noqa: E402
 from flax import nnx  # noqa: E402
 from jax import numpy as jnp  # noqa: E402
 
-from absorbing import binary, refused, same  # noqa: E402
+from absorbing import refused, same  # noqa: E402
 from planetbridging import absorb  # noqa: E402
 from planetbridging.layers import LayerSpec  # noqa: E402
 
@@ -205,7 +205,6 @@ def test_legacy_calls_keep_their_meaning(tmp_path: Path) -> None:
             layer_units=[8] * 12,
             inputs=x,
             native_outputs=native,
-            binary=binary(),
             output_path=tmp_path / "m.entity",
         )
         assert result.compare_label in ("EXACT", "PASS") and result.layer_count == 12
@@ -216,13 +215,12 @@ def test_legacy_calls_keep_their_meaning(tmp_path: Path) -> None:
         inputs=x,
         native_outputs=native,
         output_path=tmp_path / "m",
-        binary=binary(),
     )
     assert wrong.compare_label == "DIFF"
-    alone = absorb.jax(params, layer_specs=specs, inputs=x, output_path=tmp_path / "m", binary=binary())
+    alone = absorb.jax(params, layer_specs=specs, inputs=x, output_path=tmp_path / "m")
     assert alone.compare_label is None and alone.outputs.shape == (5, 8)
     with pytest.raises(ValueError, match="layer_specs"):
-        absorb.jax(params, inputs=x, output_path=tmp_path / "m", binary=binary())
+        absorb.jax(params, inputs=x, output_path=tmp_path / "m")
 
 
 class Many(nn.Module):

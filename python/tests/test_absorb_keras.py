@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
 
-from absorbing import binary, refused, same  # noqa: E402
+from absorbing import refused, same  # noqa: E402
 from planetbridging import absorb  # noqa: E402
 from planetbridging.layers import LayerSpec  # noqa: E402
 
@@ -204,7 +204,6 @@ def test_legacy_calls_keep_their_meaning(tmp_path: Path) -> None:
         net,
         layer_specs=[LayerSpec(4), LayerSpec(3, "linear")],
         inputs=x,
-        binary=binary(),
         output_path=tmp_path / "claimed.entity",
     )
     assert wrong.compare_label == "DIFF"
@@ -214,7 +213,7 @@ def test_a_square_matrix_turned_would_be_seen(tmp_path: Path) -> None:
     net, x = scaled(chain((6,), L.Dense(6))), normal(3, 6)
     kernel, bias = (np.asarray(v) for v in net.weights)
     result = absorb.keras(
-        net, inputs=x, native_outputs=x @ kernel.T + bias, output_path=tmp_path / "m", binary=binary()
+        net, inputs=x, native_outputs=x @ kernel.T + bias, output_path=tmp_path / "m"
     )
     assert result.compare_label == "DIFF"
 

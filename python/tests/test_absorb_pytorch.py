@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
 
-from absorbing import binary, refused, same  # noqa: E402
+from absorbing import refused, same  # noqa: E402
 from planetbridging import absorb  # noqa: E402
 from planetbridging.layers import LayerSpec  # noqa: E402
 
@@ -263,7 +263,7 @@ def test_version_1_holds_what_it_can(tmp_path: Path) -> None:
     assert same(absorb.pytorch, scaled(conv), normal(3, 1, 4), tmp_path).entity_version == 2
     with pytest.raises(RuntimeError, match="has no field for"):
         absorb.pytorch(
-            conv, inputs=normal(3, 1, 4), output_path=tmp_path / "one", binary=binary(), entity_version=1
+            conv, inputs=normal(3, 1, 4), output_path=tmp_path / "one", entity_version=1
         )
     assert not (tmp_path / "one").exists()
 
@@ -272,7 +272,7 @@ def test_a_wrong_reference_is_seen(tmp_path: Path) -> None:
     net, x = scaled(sequential(nn.Linear(4, 4), nn.ReLU())), normal(3, 4)
     wrong = net(torch.as_tensor(x)).detach().numpy() + 1e-3
     result = absorb.pytorch(
-        net, inputs=x, native_outputs=wrong, output_path=tmp_path / "m.entity", binary=binary()
+        net, inputs=x, native_outputs=wrong, output_path=tmp_path / "m.entity"
     )
     assert result.compare_label == "DIFF" and result.max_abs_diff == pytest.approx(1e-3, rel=1e-2)
 
@@ -281,7 +281,7 @@ def test_a_square_matrix_turned_would_be_seen(tmp_path: Path) -> None:
     net, x = scaled(sequential(nn.Linear(6, 6))), normal(3, 6)
     turned = x @ net[0].weight.detach().numpy() + net[0].bias.detach().numpy()
     result = absorb.pytorch(
-        net, inputs=x, native_outputs=turned, output_path=tmp_path / "m.entity", binary=binary()
+        net, inputs=x, native_outputs=turned, output_path=tmp_path / "m.entity"
     )
     assert result.compare_label == "DIFF"
 
@@ -298,7 +298,6 @@ def test_legacy_calls_keep_their_meaning(tmp_path: Path) -> None:
             layer_specs=specs,
             inputs=x,
             output_path=tmp_path / "claimed.entity",
-            binary=binary(),
         ).compare_label
         == "DIFF"
     ), "a claim that the forward does not keep"
@@ -310,31 +309,31 @@ def test_legacy_calls_keep_their_meaning(tmp_path: Path) -> None:
         {"layer_specs": [LayerSpec(8, bias=False), LayerSpec(3)]},
     ):
         with pytest.raises(ValueError):
-            absorb.pytorch(net, inputs=x, output_path=tmp_path / "wrong.entity", binary=binary(), **wrong)
+            absorb.pytorch(net, inputs=x, output_path=tmp_path / "wrong.entity", **wrong)
     assert not (tmp_path / "wrong.entity").exists()
 
 
 def test_places_and_names(tmp_path: Path) -> None:
     net = sequential(nn.Linear(4, 2))
-    result = absorb.pytorch(net, models_dir=tmp_path, model_id="mine", binary=binary())
+    result = absorb.pytorch(net, models_dir=tmp_path, model_id="mine")
     assert result.entity_path == str(tmp_path / "pytorch" / "mine" / "mine.stream.entity")
     assert result.compare_label is None and result.outputs.size == 0 and result.output_dim == 0
     with open(result.entity_path, "rb") as file:
         assert len(file.read()) > struct.calcsize("8f")
     with pytest.raises(ValueError, match="output_path"):
-        absorb.pytorch(net, binary=binary())
+        absorb.pytorch(net)
     with pytest.raises(ValueError, match="plain file name"):
-        absorb.pytorch(net, models_dir=tmp_path, model_id="../mine", binary=binary())
+        absorb.pytorch(net, models_dir=tmp_path, model_id="../mine")
     with pytest.raises(ValueError, match="root"):
-        absorb.pytorch(net, output_path=tmp_path / "m", fixture_version="v1", binary=binary())
+        absorb.pytorch(net, output_path=tmp_path / "m", fixture_version="v1")
     with pytest.raises(ValueError, match="input_shape"):
-        absorb.pytorch(sequential(nn.Conv1d(1, 1, 1)), output_path=tmp_path / "m", binary=binary())
+        absorb.pytorch(sequential(nn.Conv1d(1, 1, 1)), output_path=tmp_path / "m")
 
 
 def test_a_dtype_is_stored(tmp_path: Path) -> None:
     net, x = scaled(sequential(nn.Linear(64, 64))), normal(3, 64)
-    whole = absorb.pytorch(net, inputs=x, output_path=tmp_path / "a", binary=binary())
-    small = absorb.pytorch(net, inputs=x, output_path=tmp_path / "b", binary=binary(), dtype="int8")
+    whole = absorb.pytorch(net, inputs=x, output_path=tmp_path / "a")
+    small = absorb.pytorch(net, inputs=x, output_path=tmp_path / "b", dtype="int8")
     assert (tmp_path / "b").stat().st_size < (tmp_path / "a").stat().st_size / 2
     assert whole.compare_label in ("EXACT", "PASS") and small.compare_label == "DIFF"
 

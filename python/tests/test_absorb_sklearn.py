@@ -14,7 +14,7 @@ pytest.importorskip("sklearn")
 from sklearn.linear_model import LinearRegression  # noqa: E402
 from sklearn.neural_network import MLPClassifier, MLPRegressor  # noqa: E402
 
-from absorbing import binary, refused, same  # noqa: E402
+from absorbing import refused, same  # noqa: E402
 from planetbridging import absorb  # noqa: E402
 
 
@@ -58,7 +58,7 @@ def test_intercepts_are_taken_along(tmp_path: Path) -> None:
 def test_legacy_calls_keep_their_meaning(tmp_path: Path) -> None:
     net, x = FAMILIES["identity"](), normal(60, 8)
     same(absorb.sklearn, net, x, tmp_path, input_dim=8, layer_units=[9, 2], activation="linear")
-    wrong = absorb.sklearn(net, layer_units=[9, 2], inputs=x, output_path=tmp_path / "m", binary=binary())
+    wrong = absorb.sklearn(net, layer_units=[9, 2], inputs=x, output_path=tmp_path / "m")
     assert wrong.compare_label == "DIFF"
 
 
@@ -71,5 +71,5 @@ def test_refusals(tmp_path: Path) -> None:
         "LinearRegression",
     )
     with pytest.raises(ValueError, match="fit it first"):
-        absorb.sklearn(MLPRegressor(), output_path=tmp_path / "m", binary=binary())
+        absorb.sklearn(MLPRegressor(), output_path=tmp_path / "m")
     assert not (tmp_path / "m").exists()

@@ -6,6 +6,7 @@
 
 mod model;
 mod read;
+mod seeds;
 
 pub use model::{Forward, Model, mix, model};
 pub use read::{Layer, Payload, Refusal, Request, read};

@@ -1,12 +1,13 @@
 //! Reads a request in one pass. Field names match without regard to case, unknown fields are
 //! skipped, `null` means absent; an array of numbers becomes f32 as it is read.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use super::seeds::{Each, Numbers, Place, Switch, Text, Whole};
 
 /// Sizes of a payload or a layer.
 const SIZES: [&str; 30] = [
@@ -164,31 +165,6 @@ impl Request {
     }
 }
 
-/// Where the reader is, so that an error can say it: the reader stops at the first.
-#[derive(Default)]
-struct Place {
-    in_payload: Cell<bool>,
-    layer: Cell<Option<usize>>,
-    field: Cell<&'static str>,
-    row: Cell<Option<usize>>,
-    element: Cell<Option<usize>>,
-    /// The error is a number beyond f32.
-    beyond: Cell<bool>,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.in_payload.get() {
-            f.write_str("payload.")?;
-        }
-        if let Some(layer) = self.layer.get() {
-            write!(f, "layers[{layer}].")?;
-        }
-        f.write_str(self.field.get())?;
-        [self.row.get(), self.element.get()].into_iter().flatten().try_for_each(|i| write!(f, "[{i}]"))
-    }
-}
-
 /// Reads a request.
 ///
 /// # Errors
@@ -220,204 +196,6 @@ pub fn read(input: impl Read) -> Result<Request, Refusal> {
 /// The constant of a table that a name is, whatever its letter case.
 fn known(table: &'static [&'static str], name: &str) -> Option<&'static str> {
     table.iter().copied().find(|known| known.eq_ignore_ascii_case(name))
-}
-
-/// A text or `null`.
-struct Text;
-
-impl<'de> DeserializeSeed<'de> for Text {
-    type Value = String;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Text {
-    type Value = String;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<String, E> {
-        Ok(text.to_string())
-    }
-
-    fn visit_unit<E>(self) -> Result<String, E> {
-        Ok(String::new())
-    }
-}
-
-/// A whole number or `null`.
-struct Whole;
-
-impl<'de> DeserializeSeed<'de> for Whole {
-    type Value = i64;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<i64, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Whole {
-    type Value = i64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a whole number")
-    }
-
-    fn visit_i64<E>(self, n: i64) -> Result<i64, E> {
-        Ok(n)
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, n: u64) -> Result<i64, E> {
-        i64::try_from(n).map_err(|_| E::custom(format!("{n} is no size")))
-    }
-
-    fn visit_unit<E>(self) -> Result<i64, E> {
-        Ok(0)
-    }
-}
-
-/// `true`, `false` or `null`.
-struct Switch;
-
-impl<'de> DeserializeSeed<'de> for Switch {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Switch {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("true or false")
-    }
-
-    fn visit_bool<E>(self, on: bool) -> Result<bool, E> {
-        Ok(on)
-    }
-
-    fn visit_unit<E>(self) -> Result<bool, E> {
-        Ok(false)
-    }
-}
-
-/// A number that f32 holds, rounded to it; `null` is 0.
-struct Number<'a>(&'a Place);
-
-impl<'de> DeserializeSeed<'de> for Number<'_> {
-    type Value = f32;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<f32, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Number<'_> {
-    type Value = f32;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number")
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, wide: f64) -> Result<f32, E> {
-        let value = wide as f32;
-        if value.is_finite() {
-            return Ok(value);
-        }
-        self.0.beyond.set(true);
-        Err(E::custom(format!("{wide} is beyond the range of float32")))
-    }
-
-    fn visit_i64<E>(self, n: i64) -> Result<f32, E> {
-        // Through f64, as every other number of the document.
-        Ok(n as f64 as f32)
-    }
-
-    fn visit_u64<E>(self, n: u64) -> Result<f32, E> {
-        Ok(n as f64 as f32)
-    }
-
-    fn visit_unit<E>(self) -> Result<f32, E> {
-        Ok(0.0)
-    }
-}
-
-/// An array of numbers, or `null`.
-struct Numbers<'a>(&'a Place);
-
-impl<'de> DeserializeSeed<'de> for Numbers<'_> {
-    type Value = Vec<f32>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<f32>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Numbers<'_> {
-    type Value = Vec<f32>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of numbers")
-    }
-
-    fn visit_unit<E>(self) -> Result<Vec<f32>, E> {
-        Ok(Vec::new())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<f32>, A::Error> {
-        let mut numbers = Vec::new();
-        self.0.element.set(Some(0));
-        while let Some(number) = seq.next_element_seed(Number(self.0))? {
-            numbers.push(number);
-            self.0.element.set(Some(numbers.len()));
-        }
-        self.0.element.set(None);
-        Ok(numbers)
-    }
-}
-
-/// An array of what a seed reads, or `null`; `at` hears of every element before it is read.
-struct Each<F, G> {
-    what: &'static str,
-    at: F,
-    seed: G,
-}
-
-impl<'de, S: DeserializeSeed<'de>, F: FnMut(Option<usize>), G: Fn() -> S> DeserializeSeed<'de> for Each<F, G> {
-    type Value = Vec<S::Value>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de, S: DeserializeSeed<'de>, F: FnMut(Option<usize>), G: Fn() -> S> Visitor<'de> for Each<F, G> {
-    type Value = Vec<S::Value>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.what)
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Vec::new())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut found = Vec::new();
-        (self.at)(Some(0));
-        while let Some(element) = seq.next_element_seed((self.seed)())? {
-            found.push(element);
-            (self.at)(Some(found.len()));
-        }
-        (self.at)(None);
-        Ok(found)
-    }
 }
 
 struct LayerSeed<'a>(&'a Place);

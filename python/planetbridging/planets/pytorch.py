@@ -14,7 +14,8 @@ from .chain import Chain, Slot
 from .naming import pytorch as naming
 
 torch.set_num_threads(1)
-torch.use_deterministic_algorithms(True)
+# As use_deterministic_algorithms(True), which would import a compiler that cannot live beside TensorFlow.
+torch.set_deterministic_debug_mode("error")
 
 PACKAGES = ("torch", "numpy", "scikit-learn")
 FLAGS = {"threads": "1", "deterministic_algorithms": "true"}

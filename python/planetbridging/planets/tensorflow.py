@@ -19,8 +19,12 @@ from ..manifest import Model
 from .chain import Chain, Slot
 from .naming import tensorflow as naming
 
-tf.config.threading.set_intra_op_parallelism_threads(1)
-tf.config.threading.set_inter_op_parallelism_threads(1)
+try:
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+except RuntimeError:
+    # A process that has used TensorFlow before keeps its threads; a dump has a process of its own.
+    pass
 tf.config.experimental.enable_op_determinism()
 
 PACKAGES = ("tensorflow-cpu", "keras", "numpy", "scikit-learn")
