@@ -57,7 +57,7 @@ def main() -> int:
 
         rng = np.random.default_rng(0)
         x = rng.normal(size=(200, 6))
-        mlp = MLPRegressor((16, 16), max_iter=200, random_state=0).fit(x, np.sin(x[:, :2]))
+        mlp = MLPRegressor(hidden_layer_sizes=(16, 16), max_iter=200, random_state=0).fit(x, np.sin(x[:, :2]))
         own = absorb.sklearn(mlp, inputs=x[:20], model_id="waves", output_path=".planetbridging/examples/waves.entity")
         print(f"{own.entity_path}: {own.layer_count} layers, {own.compare_label}, max |Δ| {own.max_abs_diff:.1e}")
         failures += ["absorb"] * (own.compare_label not in ("EXACT", "PASS"))
