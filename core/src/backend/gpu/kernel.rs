@@ -166,7 +166,7 @@ impl Kernel {
         match self {
             Kernel::Rnn | Kernel::Lstm | Kernel::Gemm => 1,
             Kernel::PlainGemv | Kernel::PlainGemm | Kernel::PlainCopy => 1,
-            Kernel::Gemv | Kernel::GemvNarrow => 32,
+            Kernel::Gemv => 32,
             _ => 64,
         }
     }

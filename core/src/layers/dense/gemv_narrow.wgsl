@@ -4,9 +4,9 @@
 // once. A row whose numbers lie too far apart is summed element by element. Arguments: those of gpu.wgsl.
 
 /// Outputs and invocations of a workgroup, and of each of its teams.
-const OUTS: u32 = 32u;
+const OUTS: u32 = 64u;
 const ALL: u32 = 256u;
-const ROWS: u32 = 4u;
+const ROWS: u32 = 8u;
 const TEAM: u32 = 32u;
 /// Elements that are cut at a time, and their quads.
 const PANEL: u32 = 2048u;
@@ -15,12 +15,9 @@ const QUADS: u32 = 512u;
 const DIGITS: u32 = 7u;
 const REACH: i32 = 54;
 
-/// Exponents of the lowest and above the highest bit of f32 bits that are not 0, in units of 2^-149.
-fn span(b: u32) -> vec2<i32> {
-    let biased = (b >> 23u) & 0xffu;
-    let m = select((b & 0x7fffffu) | 0x800000u, b & 0x7fffffu, biased == 0u);
-    let e = select(i32(biased) - 1, 0, biased == 0u);
-    return vec2<i32>(e + i32(firstTrailingBit(m)), e + 32 - i32(countLeadingZeros(m)));
+/// The exponent of the last place of f32 bits, in units of 2^-149.
+fn places(b: vec4<u32>) -> vec4<i32> {
+    return max(vec4<i32>((b >> vec4<u32>(23u)) & vec4<u32>(0xffu)), vec4<i32>(1)) - vec4<i32>(1);
 }
 
 /// What no number spans.
@@ -34,37 +31,33 @@ var<workgroup> pieces: array<vec4<u32>, 1024>;
 /// Sums of one output of each team, by digit and invocation; and sums by output and digit, those of
 /// the digits alone last.
 var<workgroup> partial: array<i32, 1792>;
-var<workgroup> digit_sums: array<atomic<i32>, 231>;
+var<workgroup> digit_sums: array<atomic<i32>, 455>;
 
 /// A number in units of 2^(low - 149), with 128 added to each digit: then digits are the bytes of a
 /// two's complement number.
 fn moved(b: u32, low: i32) -> u64 {
     let biased = (b >> 23u) & 0xffu;
-    let m = select((b & 0x7fffffu) | 0x800000u, b & 0x7fffffu, biased == 0u);
-    let e = select(i32(biased) - 1, 0, biased == 0u);
-    var whole = 0li;
-    if (m != 0u) {
-        let zeros = firstTrailingBit(m);
-        whole = i64(m >> zeros) << u32(e + i32(zeros) - low);
-    }
+    let m = (b & 0x7fffffu) | select(0x800000u, 0u, biased == 0u);
+    let whole = i64(m) << u32(max(max(i32(biased), 1) - 1 - low, 0));
     return bitcast<u64>(select(whole, -whole, (b >> 31u) == 1u) + 0x0080808080808080li);
 }
 
 fn with_quad(ends: vec2<i32>, four: vec4<u32>) -> vec2<i32> {
-    var all = ends;
-    for (var j = 0u; j < 4u; j += 1u) {
-        let b = four[j];
-        if (((b >> 23u) & 0xffu) == 0xffu) {
-            atomicStore(&odd, 1u);
-        } else if ((b << 1u) != 0u) {
-            let own = span(b);
-            all = vec2<i32>(min(all.x, own.x), max(all.y, own.y));
-        }
+    let e = places(four);
+    // 254 is the place of what is not finite.
+    if (any(e == vec4<i32>(254))) {
+        atomicStore(&odd, 1u);
     }
-    return all;
+    let is_zero = (four << vec4<u32>(1u)) == vec4<u32>();
+    let low = select(e, vec4<i32>(NOTHING.x), is_zero);
+    let high = select(e, vec4<i32>(NOTHING.y), is_zero);
+    return vec2<i32>(
+        min(min(min(low.x, low.y), min(low.z, low.w)), ends.x),
+        max(max(max(high.x, high.y), max(high.z, high.w)), ends.y),
+    );
 }
 
-/// The exponents that the elements of x span; none where one is not finite.
+/// The least and the greatest place of the elements of x.
 fn spanned(x: u32, n: u32, local: u32) -> vec2<i32> {
     if (local == 0u) {
         atomicStore(&lowest, NOTHING.x);
@@ -187,7 +180,7 @@ fn plus_codes(sums: Digits, a: vec4<u32>, b: vec4<u32>, codes_of: u32) -> Digits
     );
 }
 
-/// Four words of each of four outputs.
+/// Four words of each of four outputs, of eight for which a team stands.
 struct Words {
     a: vec4<u32>,
     b: vec4<u32>,
@@ -199,25 +192,33 @@ fn words_at(s: Store, rows: vec4<u32>, word: u32) -> Words {
     return Words(code_words(s, rows.x + word), code_words(s, rows.y + word), code_words(s, rows.z + word), code_words(s, rows.w + word));
 }
 
-/// Sums of four outputs.
-struct Four {
+/// Sums of eight outputs.
+struct Eight {
     a: Digits,
     b: Digits,
     c: Digits,
     d: Digits,
+    e: Digits,
+    f: Digits,
+    g: Digits,
+    h: Digits,
 }
 
 /// A word of each output, whose quads stand `stride` apart from `at` on.
-fn plus_word(sums: Four, words: vec4<u32>, at: u32, stride: u32, width: u32, sign: u32) -> Four {
+fn plus_word(sums: Eight, words: vec4<u32>, more: vec4<u32>, at: u32, stride: u32, width: u32, sign: u32) -> Eight {
     var all = sums;
     for (var step = 0u; step < 8u / width; step += 1u) {
         let a = pieces[at + step * stride];
         let b = pieces[QUADS + at + step * stride];
-        all = Four(
+        all = Eight(
             plus_codes(all.a, a, b, step_codes(words.x, width, step, sign)),
             plus_codes(all.b, a, b, step_codes(words.y, width, step, sign)),
             plus_codes(all.c, a, b, step_codes(words.z, width, step, sign)),
             plus_codes(all.d, a, b, step_codes(words.w, width, step, sign)),
+            plus_codes(all.e, a, b, step_codes(more.x, width, step, sign)),
+            plus_codes(all.f, a, b, step_codes(more.y, width, step, sign)),
+            plus_codes(all.g, a, b, step_codes(more.z, width, step, sign)),
+            plus_codes(all.h, a, b, step_codes(more.w, width, step, sign)),
         );
     }
     return all;
@@ -266,17 +267,19 @@ fn gemv_narrow(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
     let lane = local % TEAM;
     let four = vec4<u32>(first + local / TEAM * ROWS) + vec4<u32>(0u, 1u, 2u, 3u);
     let rows = min(four, vec4<u32>(outs - 1u)) * (4u * row_fours);
-    if (local < (OUTS + 1u) * DIGITS) {
-        atomicStore(&digit_sums[local], 0);
+    let others = min(four + 4u, vec4<u32>(outs - 1u)) * (4u * row_fours);
+    for (var i = local; i < (OUTS + 1u) * DIGITS; i += ALL) {
+        atomicStore(&digit_sums[i], 0);
     }
     let ends = spanned(x, depth, local);
-    let is_cut = atomicLoad(&odd) == 0u && ends.y - ends.x <= REACH;
+    let is_cut = atomicLoad(&odd) == 0u && ends.y - ends.x + 24 <= REACH;
     let low = select(ends.x, 0, ends.x > ends.y);
     let none = Digits(vec4<i32>(), vec4<i32>());
     var ones = none;
-    var sums = Four(none, none, none, none);
+    var sums = Eight(none, none, none, none, none, none, none, none);
     let stride = QUADS / (4u * per_byte);
     var next = words_at(s, rows, 4u * min(lane, row_fours - 1u));
+    var after = words_at(s, others, 4u * min(lane, row_fours - 1u));
     for (var panel = 0u; panel < depth; panel += PANEL) {
         ones = cut(ones, x + panel, depth - panel, low, per_byte, local);
         workgroupBarrier();
@@ -285,12 +288,14 @@ fn gemv_narrow(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
         for (var i = lane; i < fours; i += TEAM) {
             // The next words are under way while these are used.
             let w = next;
+            let v = after;
             let ahead = start + select(stride + lane, i + TEAM, i + TEAM < fours);
             next = words_at(s, rows, 4u * min(ahead, row_fours - 1u));
-            sums = plus_word(sums, vec4<u32>(w.a.x, w.b.x, w.c.x, w.d.x), i, stride, width, smallest);
-            sums = plus_word(sums, vec4<u32>(w.a.y, w.b.y, w.c.y, w.d.y), i + stride * per_byte, stride, width, smallest);
-            sums = plus_word(sums, vec4<u32>(w.a.z, w.b.z, w.c.z, w.d.z), i + 2u * stride * per_byte, stride, width, smallest);
-            sums = plus_word(sums, vec4<u32>(w.a.w, w.b.w, w.c.w, w.d.w), i + 3u * stride * per_byte, stride, width, smallest);
+            after = words_at(s, others, 4u * min(ahead, row_fours - 1u));
+            sums = plus_word(sums, vec4<u32>(w.a.x, w.b.x, w.c.x, w.d.x), vec4<u32>(v.a.x, v.b.x, v.c.x, v.d.x), i, stride, width, smallest);
+            sums = plus_word(sums, vec4<u32>(w.a.y, w.b.y, w.c.y, w.d.y), vec4<u32>(v.a.y, v.b.y, v.c.y, v.d.y), i + stride * per_byte, stride, width, smallest);
+            sums = plus_word(sums, vec4<u32>(w.a.z, w.b.z, w.c.z, w.d.z), vec4<u32>(v.a.z, v.b.z, v.c.z, v.d.z), i + 2u * stride * per_byte, stride, width, smallest);
+            sums = plus_word(sums, vec4<u32>(w.a.w, w.b.w, w.c.w, w.d.w), vec4<u32>(v.a.w, v.b.w, v.c.w, v.d.w), i + 3u * stride * per_byte, stride, width, smallest);
         }
         workgroupBarrier();
     }
@@ -298,6 +303,10 @@ fn gemv_narrow(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
     share(1u, local, sums.b);
     share(2u, local, sums.c);
     share(3u, local, sums.d);
+    share(4u, local, sums.e);
+    share(5u, local, sums.f);
+    share(6u, local, sums.g);
+    share(7u, local, sums.h);
     share(ROWS, local, ones);
     let o = first + local;
     if (local >= OUTS || o >= outs) {
