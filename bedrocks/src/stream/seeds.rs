@@ -140,7 +140,7 @@ impl<'de> Visitor<'de> for Number<'_> {
             return Ok(value);
         }
         self.0.beyond.set(true);
-        Err(E::custom(format!("{wide} is beyond the range of float32")))
+        Err(E::custom(format!("{wide:e} is beyond the range of float32")))
     }
 
     fn visit_i64<E>(self, n: i64) -> Result<f32, E> {
