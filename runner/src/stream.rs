@@ -45,16 +45,16 @@ pub struct StreamArgs {
     /// The bedrock, where the envelope names none.
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     bedrock: String,
-    /// Base of python/<bedrock>/models and python/<bedrock>/fixtures, where the envelope names none.
+    /// Base of python/BEDROCK/models and python/BEDROCK/fixtures, where the envelope names none.
     #[arg(long, value_name = "DIR", default_value = "", hide_default_value = true)]
     root: String,
-    /// Where files go: <DIR>/<planet>/<model>/<model>.stream.entity.
+    /// Where files go: DIR/PLANET/MODEL/MODEL.stream.entity.
     #[arg(long, value_name = "DIR", default_value = "", hide_default_value = true)]
     models_dir: String,
     /// Where fixtures lie.
     #[arg(long, value_name = "DIR", default_value = "", hide_default_value = true)]
     fixtures_dir: String,
-    /// Name of the fixture: <fixtures-dir>/<NAME>.npz.
+    /// Name of the fixture: NAME.npz in the folder of fixtures.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     fixture_version: String,
     /// The file to write; of streams on standard input, dense alone honours it, as the original.
@@ -64,7 +64,7 @@ pub struct StreamArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true",
         hide_default_value = true, value_name = "BOOL", hide_possible_values = true)]
     skip_infer: bool,
-    /// Take weights from arrays `<layer path>.<role>` in the planet's own layout in place of a
+    /// Take weights from arrays `PATH.ROLE`, the path being that of a layer, in the planet's own layout in place of a
     /// document on standard input.
     #[arg(long, value_name = "FILE", requires = "manifest")]
     npz: Option<PathBuf>,
