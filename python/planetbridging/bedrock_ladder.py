@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from . import bedrocks, engines
 from ._binary import StrPath
 from .bedrock_smoke import smoke
-from .compare import compare_outputs, diff_label
+from .compare import label
 from .reload import infer_bedrock_entity
 from .results import LadderResult
-
-
-def _label(a: Any, b: Any) -> str:
-    largest, _, exact = compare_outputs(a, b)
-    return diff_label(largest, exact=exact)
 
 
 def run_bedrock_ladder(
@@ -37,7 +30,7 @@ def run_bedrock_ladder(
     found: dict[str, Any] = {
         "bedrock": wanted.bedrock, "planet": planet, "model_id": wanted.id, "layer_count": result.layer_count,
         "entity_path": result.entity_path, "native": native, "loom_stream": loom,
-        "native_vs_loom": _label(native, loom),
+        "native_vs_loom": label(native, loom),
     }
     if not try_welvet:
         return LadderResult(**found, welvet_note="reload not asked for")
@@ -46,7 +39,7 @@ def run_bedrock_ladder(
                                  output_dim=native.shape[-1])
     except (ImportError, OSError, ValueError) as error:
         return LadderResult(**found, welvet_note=f"reload failed: {error}")
-    return LadderResult(**found, welvet=y, native_vs_welvet=_label(native, y), loom_vs_welvet=_label(loom, y))
+    return LadderResult(**found, welvet=y, native_vs_welvet=label(native, y), loom_vs_welvet=label(loom, y))
 
 
 def run_all_bedrock_ladders(**options: Any) -> list[LadderResult]:
@@ -55,7 +48,5 @@ def run_all_bedrock_ladders(**options: Any) -> list[LadderResult]:
         try:
             return run_bedrock_ladder(bedrock, **options)
         except Exception as error:  # the others go on
-            return LadderResult(bedrock, str(options.get("planet", "numpy")), bedrocks.info(bedrock).stream_model_id,
-                                0, "", np.zeros((0, 0)), np.zeros((0, 0)), "ERROR",
-                                welvet_note=f"{type(error).__name__}: {error}")
+            return LadderResult.failed(bedrock, str(options.get("planet", "numpy")), error)
     return [one(bedrock) for bedrock in engines.progress(list(bedrocks.BEDROCK_IDS), "ladder")]

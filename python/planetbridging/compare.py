@@ -29,6 +29,12 @@ def diff_label(max_abs_diff: float, *, exact: bool = False, tolerance: float = F
     return "PASS" if max_abs_diff < tolerance else "DIFF"
 
 
+def label(native: ArrayLike, loom: ArrayLike) -> str:
+    """The label of two outputs."""
+    largest, _, exact = compare_outputs(native, loom)
+    return diff_label(largest, exact=exact)
+
+
 def rows(y: ArrayLike) -> NDArray[np.float64]:
     """`y` as float64 rows, one for each sample."""
     found = np.asarray(y, dtype=np.float64)

@@ -11,6 +11,7 @@ too many digits."""
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from . import bedrocks, fixtures, manifest, reload, weights
 from ._binary import PACKAGE, StrPath, repo_root, run_npz
 from .bedrocks import BEDROCK_IDS, BEDROCK_PLANETS
-from .compare import compare_outputs, diff_label, rows
+from .compare import label, rows
 from .results import EngineStreamResult, LadderResult
 
 _PLANET_MODULES = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax", "sklearn": "sklearn"}
@@ -50,9 +51,14 @@ def manifest_path(bedrock: str) -> Path:
     return found
 
 
+@functools.cache
+def _manifest(path: Path) -> manifest.Bedrock:
+    return manifest.load(path)
+
+
 def models(bedrock: str) -> dict[str, manifest.Model]:
     """The bedrock's models by id."""
-    return {model.id: model for model in manifest.load(manifest_path(bedrock)).models}
+    return {model.id: model for model in _manifest(manifest_path(bedrock)).models}
 
 
 def model(bedrock: str, model_id: str | None = None) -> manifest.Model:
@@ -65,7 +71,7 @@ def model(bedrock: str, model_id: str | None = None) -> manifest.Model:
 
 def fixture(wanted: manifest.Model) -> dict[str, NDArray[Any]]:
     """The arrays that a model is fed, rounded to float32."""
-    recipes = manifest.load(manifest_path(wanted.bedrock)).fixture
+    recipes = _manifest(manifest_path(wanted.bedrock)).fixture
     return {i.array: fixtures.array(recipes[i.array]).astype(np.float32) for i in wanted.inputs}
 
 
@@ -126,7 +132,7 @@ def _train(handler: Any, live: Any, wanted: manifest.Model, inputs: list[NDArray
             live.restore(dict(arrays))
         return
     first = wanted.inputs[0]
-    source = manifest.load(manifest_path(wanted.bedrock)).fixture[first.array]
+    source = _manifest(manifest_path(wanted.bedrock)).fixture[first.array]
     width = int(np.prod(handler.forward(live, inputs, "float32").shape[1:]))
     x, y = fixtures.training(source, first.take, width)
     handler.train(live, x, y, recipe["epochs"], recipe["batch_size"], recipe["learning_rate"])
@@ -160,11 +166,10 @@ def stream(
         arrays=live.arrays, manifest=manifest_path(bedrock), model=live.model.id, planet=planet,
         fixture=live.fixture, output=folder / f"{live.model.id}.entity", binary=binary)
     loom = rows(answer["outputs"])
-    largest, _, exact = compare_outputs(live.native, loom)
     found: dict[str, Any] = {
         "bedrock": bedrock, "planet": planet, "model_id": live.model.id, "layer_count": answer["layer_count"],
         "entity_path": answer["entity_path"], "native": live.native, "loom_stream": loom,
-        "native_vs_loom": diff_label(largest, exact=exact), "native_note": live.note,
+        "native_vs_loom": label(live.native, loom), "native_note": live.note,
     }
     if not try_welvet:
         return EngineStreamResult(**found, welvet_note="reload not asked for")
@@ -179,11 +184,7 @@ def reloaded(live: Live, entity: str, loom: NDArray[np.float64], samples: int) -
         y = reload.run(entity, inputs, reads=wanted.reads, skips=wanted.skips)
     except (ImportError, OSError, ValueError) as error:
         return {"welvet_note": f"reload failed: {error}"}
-    labels = []
-    for other in (live.native, loom):
-        largest, _, exact = compare_outputs(other[:samples], y)
-        labels.append(diff_label(largest, exact=exact))
-    return {"welvet": y, "native_vs_welvet": labels[0], "loom_vs_welvet": labels[1]}
+    return {"welvet": y, "native_vs_welvet": label(live.native[:samples], y), "loom_vs_welvet": label(loom[:samples], y)}
 
 
 def ladder(bedrock: str, planet: str = "numpy", **options: Any) -> LadderResult:
@@ -233,6 +234,4 @@ def _row(bedrock: str, planet: str, **options: Any) -> EngineStreamResult:
     try:
         return stream(bedrock, planet, **options)
     except Exception as error:  # any planet may fail in ways of its own; the others go on
-        return EngineStreamResult(
-            bedrock, planet, bedrocks.info(bedrock).stream_model_id, 0, "", np.zeros((0, 0)), np.zeros((0, 0)),
-            "ERROR", welvet_note=f"{type(error).__name__}: {error}")
+        return EngineStreamResult.failed(bedrock, planet, error)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
-from typing import Any, Sequence
+from typing import Any, Sequence, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import bedrocks
 from .compare import compare_outputs, diff_label, rows
+
+_Row = TypeVar("_Row", bound="EngineStreamResult")
 
 _COLOURS = {"EXACT": "#1a7f37", "PASS": "#1a7f37", "DIFF": "#cf222e", "ERROR": "#cf222e"}
 
@@ -103,6 +106,13 @@ class EngineStreamResult:
     loom_vs_welvet: str | None = None
     welvet_note: str | None = None
     native_note: str | None = None
+
+    @classmethod
+    def failed(cls: type[_Row], bedrock: str, planet: str, error: Exception) -> _Row:
+        """The row of a call that failed, with the label ERROR."""
+        none = np.zeros((0, 0))
+        return cls(bedrock, planet, bedrocks.info(bedrock).stream_model_id, 0, "", none, none, "ERROR",
+                   welvet_note=f"{type(error).__name__}: {error}")
 
     @property
     def max_abs_diff(self) -> float | None:

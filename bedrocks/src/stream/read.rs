@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed as _, IgnoredAny, MapAccess, Visitor};
 
-use super::seeds::{Each, Numbers, Place, Switch, Text, Whole};
+use super::seeds::{Any, Each, Numbers, Place, Switch, Text, Whole};
 
 /// Sizes of a payload or a layer.
 const SIZES: [&str; 30] = [
@@ -172,7 +172,7 @@ impl Request {
 pub fn read(input: impl Read) -> Result<Request, Refusal> {
     let place = Place::default();
     let mut json = serde_json::Deserializer::from_reader(input);
-    let read = Top(&place).deserialize(&mut json).and_then(|request| json.end().map(|()| request));
+    let read = Any(Top(&place)).deserialize(&mut json).and_then(|request| json.end().map(|()| request));
     read.map_err(|error| {
         let out_of_range = error.is_syntax() && error.to_string().starts_with("number out of range");
         match error.classify() {
@@ -198,17 +198,9 @@ fn known(table: &'static [&'static str], name: &str) -> Option<&'static str> {
     table.iter().copied().find(|known| known.eq_ignore_ascii_case(name))
 }
 
-struct LayerSeed<'a>(&'a Place);
+struct LayerVisitor<'a>(&'a Place);
 
-impl<'de> DeserializeSeed<'de> for LayerSeed<'_> {
-    type Value = Layer;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Layer, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for LayerSeed<'_> {
+impl<'de> Visitor<'de> for LayerVisitor<'_> {
     type Value = Layer;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -224,13 +216,13 @@ impl<'de> Visitor<'de> for LayerSeed<'_> {
         while let Some(key) = map.next_key::<String>()? {
             if let Some(name) = known(&ARRAYS, &key) {
                 self.0.field.set(name);
-                layer.arrays.insert(name, map.next_value_seed(Numbers(self.0))?);
+                layer.arrays.insert(name, map.next_value_seed(Any(Numbers(self.0)))?);
             } else if let Some(name) = known(&SIZES, &key) {
                 self.0.field.set(name);
-                layer.sizes.insert(name, map.next_value_seed(Whole)?);
+                layer.sizes.insert(name, map.next_value_seed(Any(Whole))?);
             } else if let Some(name) = known(&["kind", "activation"], &key) {
                 self.0.field.set(name);
-                let text = map.next_value_seed(Text)?;
+                let text = map.next_value_seed(Any(Text))?;
                 *(if name == "kind" { &mut layer.kind } else { &mut layer.activation }) = text;
             } else {
                 map.next_value::<IgnoredAny>()?;
@@ -247,13 +239,14 @@ impl Payload {
         if key.eq_ignore_ascii_case("layers") {
             place.field.set("layers");
             let at = |i| place.layer.set(i);
-            self.layers = map.next_value_seed(Each { what: "an array of layers", at, seed: || LayerSeed(place) })?;
+            self.layers =
+                map.next_value_seed(Any(Each { what: "an array of layers", at, visitor: || LayerVisitor(place) }))?;
         } else if let Some(name) = known(&SIZES, key) {
             place.field.set(name);
-            self.sizes.insert(name, map.next_value_seed(Whole)?);
+            self.sizes.insert(name, map.next_value_seed(Any(Whole))?);
         } else if let Some(name) = known(&TEXTS, key) {
             place.field.set(name);
-            self.texts.insert(name, map.next_value_seed(Text)?);
+            self.texts.insert(name, map.next_value_seed(Any(Text))?);
         } else {
             return Ok(false);
         }
@@ -261,17 +254,9 @@ impl Payload {
     }
 }
 
-struct PayloadSeed<'a>(&'a Place);
+struct PayloadVisitor<'a>(&'a Place);
 
-impl<'de> DeserializeSeed<'de> for PayloadSeed<'_> {
-    type Value = Payload;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Payload, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for PayloadSeed<'_> {
+impl<'de> Visitor<'de> for PayloadVisitor<'_> {
     type Value = Payload;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -295,14 +280,6 @@ impl<'de> Visitor<'de> for PayloadSeed<'_> {
 
 struct Top<'a>(&'a Place);
 
-impl<'de> DeserializeSeed<'de> for Top<'_> {
-    type Value = Request;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Request, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
 impl<'de> Visitor<'de> for Top<'_> {
     type Value = Request;
 
@@ -321,17 +298,17 @@ impl<'de> Visitor<'de> for Top<'_> {
             if key.eq_ignore_ascii_case("payload") {
                 place.in_payload.set(true);
                 place.field.set("payload");
-                payload = Some(map.next_value_seed(PayloadSeed(place))?);
+                payload = Some(map.next_value_seed(Any(PayloadVisitor(place)))?);
             } else if key.eq_ignore_ascii_case("inputs") {
                 place.field.set("inputs");
                 let at = |i| place.row.set(i);
-                request.inputs = map.next_value_seed(Each { what: "rows", at, seed: || Numbers(place) })?;
+                request.inputs = map.next_value_seed(Any(Each { what: "rows", at, visitor: || Numbers(place) }))?;
             } else if key.eq_ignore_ascii_case("skip_infer") {
                 place.field.set("skip_infer");
-                request.skip_infer = map.next_value_seed(Switch)?;
+                request.skip_infer = map.next_value_seed(Any(Switch))?;
             } else if let Some(name) = known(&TEXTS[..6], &key) {
                 place.field.set(name);
-                request.texts.insert(name, map.next_value_seed(Text)?);
+                request.texts.insert(name, map.next_value_seed(Any(Text))?);
             } else {
                 // The document may be a payload itself.
                 place.in_payload.set(true);

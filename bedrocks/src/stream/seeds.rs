@@ -31,16 +31,19 @@ impl fmt::Display for Place {
     }
 }
 
-/// A text or `null`.
-pub(super) struct Text;
+/// Whatever stands there, handed to a visitor.
+pub(super) struct Any<V>(pub(super) V);
 
-impl<'de> DeserializeSeed<'de> for Text {
-    type Value = String;
+impl<'de, V: Visitor<'de>> DeserializeSeed<'de> for Any<V> {
+    type Value = V::Value;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
-        deserializer.deserialize_any(self)
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
+        deserializer.deserialize_any(self.0)
     }
 }
+
+/// A text or `null`.
+pub(super) struct Text;
 
 impl<'de> Visitor<'de> for Text {
     type Value = String;
@@ -60,14 +63,6 @@ impl<'de> Visitor<'de> for Text {
 
 /// A whole number or `null`.
 pub(super) struct Whole;
-
-impl<'de> DeserializeSeed<'de> for Whole {
-    type Value = i64;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<i64, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
 
 impl<'de> Visitor<'de> for Whole {
     type Value = i64;
@@ -92,14 +87,6 @@ impl<'de> Visitor<'de> for Whole {
 /// `true`, `false` or `null`.
 pub(super) struct Switch;
 
-impl<'de> DeserializeSeed<'de> for Switch {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
 impl<'de> Visitor<'de> for Switch {
     type Value = bool;
 
@@ -118,14 +105,6 @@ impl<'de> Visitor<'de> for Switch {
 
 /// A number that f32 holds, rounded to it; `null` is 0.
 struct Number<'a>(&'a Place);
-
-impl<'de> DeserializeSeed<'de> for Number<'_> {
-    type Value = f32;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<f32, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
 
 impl<'de> Visitor<'de> for Number<'_> {
     type Value = f32;
@@ -160,14 +139,6 @@ impl<'de> Visitor<'de> for Number<'_> {
 /// An array of numbers, or `null`.
 pub(super) struct Numbers<'a>(pub(super) &'a Place);
 
-impl<'de> DeserializeSeed<'de> for Numbers<'_> {
-    type Value = Vec<f32>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<f32>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
 impl<'de> Visitor<'de> for Numbers<'_> {
     type Value = Vec<f32>;
 
@@ -182,7 +153,7 @@ impl<'de> Visitor<'de> for Numbers<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<f32>, A::Error> {
         let mut numbers = Vec::new();
         self.0.element.set(Some(0));
-        while let Some(number) = seq.next_element_seed(Number(self.0))? {
+        while let Some(number) = seq.next_element_seed(Any(Number(self.0)))? {
             numbers.push(number);
             self.0.element.set(Some(numbers.len()));
         }
@@ -191,22 +162,14 @@ impl<'de> Visitor<'de> for Numbers<'_> {
     }
 }
 
-/// An array of what a seed reads, or `null`; `at` hears of every element before it is read.
+/// An array of what a visitor reads, or `null`; `at` hears of every element before it is read.
 pub(super) struct Each<F, G> {
     pub(super) what: &'static str,
     pub(super) at: F,
-    pub(super) seed: G,
+    pub(super) visitor: G,
 }
 
-impl<'de, S: DeserializeSeed<'de>, F: FnMut(Option<usize>), G: Fn() -> S> DeserializeSeed<'de> for Each<F, G> {
-    type Value = Vec<S::Value>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de, S: DeserializeSeed<'de>, F: FnMut(Option<usize>), G: Fn() -> S> Visitor<'de> for Each<F, G> {
+impl<'de, S: Visitor<'de>, F: FnMut(Option<usize>), G: Fn() -> S> Visitor<'de> for Each<F, G> {
     type Value = Vec<S::Value>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -220,7 +183,7 @@ impl<'de, S: DeserializeSeed<'de>, F: FnMut(Option<usize>), G: Fn() -> S> Visito
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<Self::Value, A::Error> {
         let mut found = Vec::new();
         (self.at)(Some(0));
-        while let Some(element) = seq.next_element_seed((self.seed)())? {
+        while let Some(element) = seq.next_element_seed(Any((self.visitor)()))? {
             found.push(element);
             (self.at)(Some(found.len()));
         }
