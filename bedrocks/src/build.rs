@@ -103,18 +103,22 @@ pub fn input(spec: &InputSpec, fixture: &Arrays) -> Result<Tensor, String> {
     }
     out[1..=spec.take.len()].copy_from_slice(&spec.take);
     let mut values = Vec::with_capacity(out.iter().product());
-    let mut at = vec![0; out.len()];
-    for _ in 0..out.iter().product::<usize>() {
-        let flat = at.iter().zip(shape).fold(0, |flat, (i, n)| flat * n + i);
-        let value = match data {
-            Data::F32(data) => data[flat],
-            Data::F64(data) => data[flat] as f32,
-        };
-        if !value.is_finite() {
-            return Err(format!("fixture array {name} holds {value} at {at:?}; inputs must be finite"));
+    // The last axis is read in runs.
+    let (rows, run) = (out[..out.len() - 1].to_vec(), out[out.len() - 1]);
+    let mut at = vec![0; rows.len()];
+    for _ in 0..rows.iter().product::<usize>() {
+        let row = at.iter().zip(shape).fold(0, |row, (i, n)| row * n + i);
+        let start = row * shape[rows.len()];
+        match data {
+            Data::F32(data) => values.extend_from_slice(&data[start..start + run]),
+            Data::F64(data) => values.extend(data[start..start + run].iter().map(|&value| value as f32)),
         }
-        values.push(value);
-        advance(&mut at, &out);
+        let read = &values[values.len() - run..];
+        if let Some(i) = read.iter().position(|value| !value.is_finite()) {
+            at.push(i);
+            return Err(format!("fixture array {name} holds {} at {at:?}; inputs must be finite", read[i]));
+        }
+        advance(&mut at, &rows);
     }
     Tensor::new(out, values).map_err(|e| e.to_string())
 }

@@ -21,6 +21,8 @@ const ARCHIVE_CAP: u64 = 1 << 30;
 const HEADER_CAP: usize = 4096;
 /// The most members in one archive.
 const MEMBERS_CAP: usize = 4096;
+/// Bytes of elements that are decoded at a time.
+const PIECE: usize = 1 << 13;
 
 /// The elements of an [`Array`].
 #[derive(Clone, Debug, PartialEq)]
@@ -177,13 +179,9 @@ pub fn read_some(path: &Path, names: &[&str]) -> Result<Arrays, Error> {
 fn member(path: &Path, name: &str, entry: impl Read, known: u64, room: &mut u64, digest: bool) -> Result<Array, Error> {
     let wrong = |what: String| Error::Member { path: path.into(), member: name.into(), what };
     let cap = known.saturating_add(HEADER_CAP as u64).min(MEMBER_CAP).min(*room);
-    let mut bytes = Vec::new();
-    entry.take(cap + 1).read_to_end(&mut bytes).map_err(|e| wrong(format!("cannot be unpacked: {e}")))?;
-    if bytes.len() as u64 > cap {
-        return Err(wrong(format!("unpacks to more than {cap} bytes")));
-    }
-    *room -= bytes.len() as u64;
-    parse(&bytes, digest).map_err(wrong)
+    let (array, read) = parse(entry, cap, digest).map_err(wrong)?;
+    *room -= read;
+    Ok(array)
 }
 
 /// Reads one `.npy` file.
@@ -192,36 +190,44 @@ fn member(path: &Path, name: &str, entry: impl Read, known: u64, room: &mut u64,
 /// [`Error`], when the file is missing or truncated, or holds anything but a little-endian
 /// float32 or float64 array in C order.
 pub fn read_npy(path: &Path) -> Result<Array, Error> {
-    let open = |source| Error::Open { path: path.into(), source };
-    let mut bytes = Vec::new();
-    File::open(path).map_err(open)?.take(MEMBER_CAP + 1).read_to_end(&mut bytes).map_err(open)?;
-    let wrong = |what: String| Error::Array { path: path.into(), what };
-    if bytes.len() as u64 > MEMBER_CAP {
-        return Err(wrong(format!("is longer than {MEMBER_CAP} bytes")));
-    }
-    parse(&bytes, true).map_err(wrong)
+    let file = File::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
+    let parsed = parse(file, MEMBER_CAP, true).map(|(array, _)| array);
+    parsed.map_err(|what| Error::Array { path: path.into(), what })
 }
 
-/// Reads one `.npy` document, with the digest of its elements if that is asked for.
-fn parse(bytes: &[u8], digest: bool) -> Result<Array, String> {
-    let declared = match bytes {
-        [0x93, b'N', b'U', b'M', b'P', b'Y', 1, _, a, b, ..] => 10 + usize::from(u16::from_le_bytes([*a, *b])),
-        [0x93, b'N', b'U', b'M', b'P', b'Y', 2 | 3, _, a, b, c, d, ..] => {
-            usize::try_from(u32::from_le_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX).saturating_add(12)
+/// Reads one `.npy` document of at most `cap` bytes, with the digest of its elements if that is
+/// asked for. Also says how long it is.
+fn parse(source: impl Read, cap: u64, digest: bool) -> Result<(Array, u64), String> {
+    let mut source = source.take(cap + 1);
+    let array = array(&mut source, digest);
+    if source.limit() == 0 {
+        return Err(format!("unpacks to more than {cap} bytes"));
+    }
+    Ok((array?, cap + 1 - source.limit()))
+}
+
+fn array(source: &mut impl Read, digest: bool) -> Result<Array, String> {
+    let unread = |e: std::io::Error| format!("cannot be read: {e}");
+    let mut text = Vec::with_capacity(128);
+    source.take(12).read_to_end(&mut text).map_err(unread)?;
+    let declared = match *text {
+        [0x93, b'N', b'U', b'M', b'P', b'Y', 1, _, a, b, ..] => 10 + usize::from(u16::from_le_bytes([a, b])),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', 2 | 3, _, a, b, c, d] => {
+            usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX).saturating_add(12)
         }
         _ => return Err("does not start as an .npy array of version 1, 2 or 3".into()),
     };
-    if declared > bytes.len() {
-        return Err(format!("is truncated: its header needs {declared} bytes, {} are there", bytes.len()));
+    let most = declared.min(1 << 17);
+    source.take(most.saturating_sub(text.len()) as u64).read_to_end(&mut text).map_err(unread)?;
+    if text.len() < most {
+        return Err(format!("is truncated: its header needs {declared} bytes, {} are there", text.len()));
     }
     // The header is a Python literal; only the flat dictionary that NumPy writes is parsed.
-    let text = &bytes[..declared];
     let count = |c: u8| text.iter().filter(|b| **b == c).count();
-    if declared > HEADER_CAP || count(b'[') > 0 || count(b'{') != 1 || count(b'(') != 1 {
+    if text.len() != declared || declared > HEADER_CAP || count(b'[') > 0 || count(b'{') != 1 || count(b'(') != 1 {
         return Err("has a header that NumPy does not write for a plain array".into());
     }
-    let mut rest = bytes;
-    let header = NpyHeader::from_reader(&mut rest).map_err(|e| format!("has a header that cannot be read: {e}"))?;
+    let header = NpyHeader::from_reader(&*text).map_err(|e| format!("has a header that cannot be read: {e}"))?;
     if header.uses_pickled_array() {
         return Err("holds pickled Python objects, which are never loaded; save it as float32 or float64".into());
     }
@@ -243,17 +249,46 @@ fn parse(bytes: &[u8], digest: bool) -> Result<Array, String> {
     let shape = header.shape().iter().map(|&n| usize::try_from(n)).collect::<Result<Vec<_>, _>>();
     let shape = shape.map_err(|_| "has an extent beyond this machine's address space".to_string())?;
     let needed = shape.iter().try_fold(item, |n: usize, &d| n.checked_mul(d));
-    if needed != Some(rest.len()) {
-        let needed = needed.map_or_else(|| "more than can be counted".to_string(), |n| n.to_string());
-        let word = if needed.parse::<usize>().is_ok_and(|n| n < rest.len()) { "too long" } else { "truncated" };
-        return Err(format!("is {word}: shape {shape:?} of {dtype} needs {needed} bytes, {} are there", rest.len()));
-    }
-    let data = if item == 4 {
-        Data::F32(rest.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+    let mut hash = digest.then(Sha256::new);
+    let wanted = needed.unwrap_or(0);
+    let (data, held) = if item == 4 {
+        let (data, held) = elements(source, wanted, f32::from_le_bytes, &mut hash).map_err(unread)?;
+        (Data::F32(data), held)
     } else {
-        Data::F64(rest.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect())
+        let (data, held) = elements(source, wanted, f64::from_le_bytes, &mut hash).map_err(unread)?;
+        (Data::F64(data), held)
     };
-    Ok(Array { shape, data, sha256: if digest { sha256(rest) } else { String::new() } })
+    if needed != Some(held) {
+        let word = if needed.is_some_and(|needed| needed < held) { "too long" } else { "truncated" };
+        let needed = needed.map_or_else(|| "more than can be counted".to_string(), |n| n.to_string());
+        return Err(format!("is {word}: shape {shape:?} of {dtype} needs {needed} bytes, {held} are there"));
+    }
+    Ok(Array { shape, data, sha256: hash.map_or_else(String::new, |hash| hexadecimal(&hash.finalize())) })
+}
+
+/// Reads `wanted` bytes of elements piece by piece, so that a length is believed only as far as
+/// bytes are there, and the rest to its end. Also says how many bytes there are.
+fn elements<T, const N: usize>(
+    source: &mut impl Read,
+    wanted: usize,
+    decode: fn([u8; N]) -> T,
+    hash: &mut Option<Sha256>,
+) -> std::io::Result<(Vec<T>, usize)> {
+    let mut data = Vec::with_capacity(wanted.min(1 << 20) / N);
+    let mut piece = Vec::with_capacity(PIECE);
+    let mut left = wanted;
+    while left > 0 {
+        piece.clear();
+        source.take(left.min(PIECE) as u64).read_to_end(&mut piece)?;
+        if piece.is_empty() {
+            break;
+        }
+        data.extend(piece.as_chunks().0.iter().map(|bytes| decode(*bytes)));
+        hash.iter_mut().for_each(|hash| hash.update(&piece));
+        left -= piece.len();
+    }
+    let rest = std::io::copy(source, &mut std::io::sink())?;
+    Ok((data, (wanted - left).saturating_add(usize::try_from(rest).unwrap_or(usize::MAX))))
 }
 
 /// Moves a position of an array of `shape` to the next in C order; the last wraps to the first.
@@ -270,7 +305,11 @@ pub(crate) fn advance(at: &mut [usize], shape: &[usize]) {
 /// The SHA-256 of `bytes` in hexadecimal.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+fn hexadecimal(digest: &[u8]) -> String {
+    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
