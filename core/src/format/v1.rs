@@ -343,6 +343,9 @@ impl Planned<'_> {
     }
 }
 
+/// Bytes of blobs that one thread makes.
+const ALONE: usize = 1 << 18;
+
 /// Writes a file. One layer at a time is in memory, beside what the checkpoint holds.
 pub(super) fn write(checkpoint: &Checkpoint, losses: &mut Losses, out: &mut dyn Write) -> Result<()> {
     let planned = plan(checkpoint, losses)?;
@@ -354,7 +357,11 @@ pub(super) fn write(checkpoint: &Checkpoint, losses: &mut Losses, out: &mut dyn 
     out.write_all(&(text.len() as u64).to_le_bytes()).map_err(io)?;
     out.write_all(text.as_bytes()).map_err(io)?;
     for batch in batches(&planned) {
-        let bytes: Vec<Result<Bytes>> = batch.par_iter().map(|planned| planned.bytes(checkpoint)).collect();
+        // To wake threads takes longer than to make a few blobs.
+        let bytes: Vec<Result<Bytes>> = match batch.iter().map(|planned| planned.len).sum::<usize>() {
+            0..=ALONE => batch.iter().map(|planned| planned.bytes(checkpoint)).collect(),
+            _ => batch.par_iter().map(|planned| planned.bytes(checkpoint)).collect(),
+        };
         for (planned, bytes) in batch.iter().zip(bytes) {
             let bytes = bytes?;
             ensure(bytes.len() == planned.len, || {
