@@ -305,10 +305,13 @@ pub enum Bench {
         /// The original's loom-stream.
         #[arg(long, value_name = "FILE")]
         original: Option<PathBuf>,
+        /// Our loom-stream [default: the one beside this program].
+        #[arg(long, value_name = "FILE")]
+        program: Option<PathBuf>,
         /// Timed pairs of each request.
         #[arg(long, value_name = "N", default_value_t = 11, value_parser = clap::value_parser!(u16).range(1..))]
         pairs: u16,
-        /// Run this program once and print what it took.
+        /// Run this program twice on a request and print what the second call took.
         #[arg(long, hide = true)]
         job: Option<PathBuf>,
     },

@@ -126,7 +126,7 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
             print(&text)?;
             Ok(End::Green)
         }
-        Command::Stream(args) => Ok(if stream::run(&args) { End::Green } else { End::Red }),
+        Command::Stream(args) => Ok(if stream::run(&args, args.opener()) { End::Green } else { End::Red }),
         Command::Entity { what } => {
             let report = entity::run(&what)?;
             print(&report.text)?;
@@ -136,12 +136,14 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
             print(&bench::stream::job(&program)?)?;
             Ok(End::Green)
         }
-        Command::Bench { what: Bench::Stream { original, pairs, job: None } } => {
+        Command::Bench { what: Bench::Stream { original, program, pairs, job: None } } => {
             let root = Places::find(&Folders { manifests: None, golden: None, reports: None })?;
             let absolute = |path: PathBuf| path.canonicalize().with_context(|| path.display().to_string());
+            let beside =
+                || Ok(std::env::current_exe()?.with_file_name(format!("loom-stream{}", std::env::consts::EXE_SUFFIX)));
             let plan = bench::stream::Plan {
                 vectors: root.golden.join("loom-0.80/stream"),
-                ours: std::env::current_exe()?.with_file_name(format!("loom-stream{}", std::env::consts::EXE_SUFFIX)),
+                ours: program.map_or_else(beside, absolute)?,
                 original: original.map(absolute).transpose()?,
                 pairs: pairs.into(),
             };

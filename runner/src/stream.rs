@@ -18,8 +18,8 @@ use loom_bedrocks::model::{InputSpec, network_spec};
 use loom_bedrocks::planets::{self, PLANETS};
 use loom_bedrocks::stream::{Model, Refusal, Request, model, read};
 use loom_bedrocks::{BEDROCKS, build, npz};
-use loom_core::format::{BlobId, Checkpoint, Format, Key, LayerPath, Open, Part, Unheld};
-use loom_core::{Cpu, LayerKind, LayerSpec, Network, Numerics, Role, State, Storage, Tensor, Vectors};
+use loom_core::format::{BlobId, Checkpoint, Format, Key, LayerPath, Part, Unheld};
+use loom_core::{Cpu, Isa, LayerKind, LayerSpec, Network, Numerics, Role, State, Storage, Tensor, Threads, Vectors};
 use serde::Deserialize;
 
 use self::answer::Answer;
@@ -89,7 +89,7 @@ pub struct StreamArgs {
     /// Version of the file.
     #[arg(long, value_enum, default_value_t = Version::One)]
     entity_version: Version,
-    /// Where the model is run.
+    /// Where the model is run; gpu is served by the program bedrock beside loom-stream.
     #[arg(long, value_enum, default_value_t = Backend::Cpu)]
     backend: Backend,
     #[arg(hide = true)]
@@ -143,10 +143,18 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     // An internal fault is told in one line and ends as the original's do.
     std::panic::set_hook(Box::new(|info| eprintln!("loom-stream: internal error, please report it: {info}")));
-    let args = args.into_iter().enumerate().map(|(i, arg)| if i == 0 { arg } else { long(arg) });
-    let call = Call::command().try_get_matches_from(args).and_then(|matches| Call::from_arg_matches(&matches));
+    let args: Vec<OsString> =
+        args.into_iter().enumerate().map(|(i, arg)| if i == 0 { arg } else { long(arg) }).collect();
+    let call = match args.len() {
+        // A bridge's call has none, and is short enough for a parser's start to show.
+        0 | 1 => Ok(StreamArgs::default()),
+        _ => Call::command()
+            .try_get_matches_from(&args)
+            .and_then(|matches| Call::from_arg_matches(&matches).map(|call| call.args)),
+    };
     match call {
-        Ok(call) => match std::panic::catch_unwind(|| run(&call.args)) {
+        Ok(call) if call.backend == Backend::Gpu => handed_over(&args[1..]),
+        Ok(call) => match std::panic::catch_unwind(|| run(&call, cpu)) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
             Err(_) => ExitCode::from(2),
@@ -158,12 +166,30 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Serves one call, whose answer goes to standard output, and says whether it was served.
+/// Lets `bedrock stream` serve a call: the code of GPUs is not in `loom-stream`, whose start counts.
+fn handed_over(args: &[OsString]) -> ExitCode {
+    let bedrock =
+        std::env::current_exe().map(|own| own.with_file_name(format!("bedrock{}", std::env::consts::EXE_SUFFIX)));
+    let ended = bedrock.as_ref().map_err(ToString::to_string).and_then(|bedrock| {
+        let ended = std::process::Command::new(bedrock).arg("stream").args(args).status();
+        ended.map_err(|error| format!("{}: {error}", bedrock.display()))
+    });
+    match ended {
+        Ok(ended) => ended.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::from(2), ExitCode::from),
+        Err(what) => {
+            eprintln!("loom-stream: --backend gpu is served by the program bedrock beside this one: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves one call, whose answer goes to standard output, and says whether it was served. A network
+/// runs on what `open` opens.
 #[must_use]
-pub fn run(args: &StreamArgs) -> bool {
+pub fn run(args: &StreamArgs, open: Opener) -> bool {
     let served = match &args.npz {
-        Some(arrays) => from_arrays(args, arrays).map_err(Refusal::Stream),
-        None => from_document(args, std::io::stdin().lock()),
+        Some(arrays) => from_arrays(args, arrays, open).map_err(Refusal::Stream),
+        None => from_document(args, std::io::stdin().lock(), open),
     };
     let answer = match &served {
         Ok(answer) => answer,
@@ -173,7 +199,7 @@ pub fn run(args: &StreamArgs) -> bool {
         }
         Err(Refusal::Stream(what)) => &Answer { status: "error", message: what.clone(), ..Answer::default() },
     };
-    let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    let mut out = BufWriter::with_capacity(1 << 14, std::io::stdout().lock());
     if let Err(error) = answer.write(&mut out).and_then(|()| out.flush()) {
         eprintln!("loom-stream: cannot write the answer: {error}");
         return false;
@@ -182,9 +208,9 @@ pub fn run(args: &StreamArgs) -> bool {
 }
 
 /// Serves a document as the original does, in its order: the file is written before the model is run.
-fn from_document(args: &StreamArgs, input: impl Read) -> Result<Answer, Refusal> {
+fn from_document(args: &StreamArgs, input: impl Read, open: Opener) -> Result<Answer, Refusal> {
     let stream = Refusal::Stream;
-    let mut request = read(BufReader::with_capacity(1 << 16, input))?;
+    let mut request = read(BufReader::with_capacity(1 << 14, input))?;
     for (name, value) in [
         ("bedrock", &args.bedrock),
         ("root", &args.root),
@@ -213,7 +239,6 @@ fn from_document(args: &StreamArgs, input: impl Read) -> Result<Answer, Refusal>
     let payload = std::mem::take(&mut request.payload);
     let [planet, id] = ["planet", "model_id"].map(|name| payload.text(name).to_string());
     let mut model = model(&bedrock, payload).map_err(stream)?;
-    stay_single(&model.network);
     let skip = request.skip_infer || args.skip_infer;
     let inputs = match skip {
         true => None,
@@ -230,15 +255,15 @@ fn from_document(args: &StreamArgs, input: impl Read) -> Result<Answer, Refusal>
         None if skip => {}
         None => return Err(stream("stream: fixture or inputs required for inference".into())),
         Some(inputs) => {
-            let run = runner(args.backend).map_err(stream)?;
-            fill(&mut answer, model.run(&inputs, run).map_err(stream)?)?;
+            let run = open().map_err(stream)?;
+            answer.fill(model.run(&inputs, run).map_err(stream)?).map_err(Refusal::Document)?;
         }
     }
     Ok(answer)
 }
 
 /// Serves arrays in a file.
-fn from_arrays(args: &StreamArgs, arrays: &Path) -> Result<Answer, String> {
+fn from_arrays(args: &StreamArgs, arrays: &Path, open: Opener) -> Result<Answer, String> {
     let single = single(args)?;
     let planet = planets::find(&single.planet)
         .ok_or_else(|| unknown("planet", &single.planet, PLANETS.iter().map(|planet| planet.id)))?;
@@ -246,7 +271,6 @@ fn from_arrays(args: &StreamArgs, arrays: &Path) -> Result<Answer, String> {
     let spec = network_spec(&single.layers, &single.reads, &single.skips);
     let network = build::network(spec, planet, &arrays)?;
     drop(arrays);
-    stay_single(&network);
     let inputs = match &args.fixture {
         _ if args.skip_infer => None,
         None => return Err("--fixture names the arrays to run on; --skip-infer runs nothing".into()),
@@ -264,30 +288,20 @@ fn from_arrays(args: &StreamArgs, arrays: &Path) -> Result<Answer, String> {
     };
     let network = stored(args, &network)?;
     // Nothing is written of a model that cannot be run.
-    let rows = match &inputs {
-        None => Vec::new(),
-        Some(inputs) => {
-            let y = runner(args.backend)?(&network, inputs)?;
-            let samples = inputs.first().and_then(|x| x.shape().first()).copied().unwrap_or(0);
-            y.data().chunks_exact((y.data().len() / samples.max(1)).max(1)).map(<[f32]>::to_vec).collect()
-        }
-    };
+    let mut outputs = Answer::default();
+    if let Some(inputs) = &inputs {
+        let y = open()?(&network, inputs)?;
+        let samples = inputs.first().and_then(|x| x.shape().first()).copied().unwrap_or(0);
+        let width = (y.data().len() / samples.max(1)).max(1);
+        outputs.fill(y.data().chunks_exact(width).map(<[f32]>::to_vec).collect())?;
+    }
     // Version 1 does not say how a network is fed.
     let network = match args.entity_version {
         Version::One => build::fed(&network, &BTreeMap::new(), &BTreeMap::new())?,
         Version::Two => network,
     };
-    let mut answer = save(args, &network, &path, true)?;
-    fill(&mut answer, rows).map_err(|(Refusal::Document(what) | Refusal::Stream(what))| what)?;
-    Ok(answer)
-}
-
-/// Keeps a small network on this thread: to start others takes longer than its work.
-fn stay_single(network: &Network) {
-    if network.stores().iter().map(|(_, _, store)| store.len()).sum::<usize>() < 1 << 18 {
-        // A pool that was started before stays as it is.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global();
-    }
+    let saved = save(args, &network, &path, true)?;
+    Ok(Answer { output_dim: outputs.output_dim, sample_count: outputs.sample_count, outputs: outputs.outputs, ..saved })
 }
 
 /// The model that `--manifest` and `--model` name.
@@ -408,7 +422,7 @@ fn stored(args: &StreamArgs, network: &Network) -> Result<Network, String> {
     network.morph(&storage).map_err(|e| e.to_string())
 }
 
-/// Writes the file, reads its header back, and says what is in it.
+/// Writes the file, and says what is in it.
 fn save(args: &StreamArgs, network: &Network, path: &Path, exact: bool) -> Result<Answer, String> {
     let shown = path.display();
     let mut checkpoint = Checkpoint::of(network).map_err(|e| e.to_string())?;
@@ -430,58 +444,61 @@ fn save(args: &StreamArgs, network: &Network, path: &Path, exact: bool) -> Resul
     }
     let format = if args.entity_version == Version::One { Format::V1 } else { Format::V2 };
     checkpoint.save(path, format, Unheld::Refuse).map_err(|e| format!("entity save: {e}"))?;
-    let written = Checkpoint::open(path, Open::default()).map_err(|e| format!("entity save: {shown}: {e}"))?;
     let kinds: Vec<LayerKind> = network.layers().map(|layer| layer.spec().kind()).collect();
     // The biases of dense layers stand apart from a layer's weights, and do not count as such.
     let counts = |id: &BlobId| match id {
         BlobId::Layer(path, Part::Role(Role::Bias)) => kinds.get(path.index) != Some(&LayerKind::Dense),
         _ => true,
     };
-    let bytes = written.blobs().filter(|(id, _)| counts(id)).map(|(_, blob)| blob.len()).sum();
+    let bytes = checkpoint.blobs().filter(|(id, _)| counts(id)).map(|(_, blob)| blob.len()).sum();
     Ok(Answer {
         status: "ok",
         entity_path: path.display().to_string(),
-        layer_count: written.topology().layers().len(),
+        layer_count: checkpoint.topology().layers().len(),
         weight_bytes: bytes,
         ..Answer::default()
     })
 }
 
 /// How networks are run.
-type Run = Box<dyn Fn(&Network, &[Tensor]) -> Result<Tensor, String>>;
+pub type Run = Box<dyn Fn(&Network, &[Tensor]) -> Result<Tensor, String>>;
 
-fn runner(backend: Backend) -> Result<Run, String> {
-    match backend {
-        Backend::Cpu => {
-            let run = |network: &Network, inputs: &[Tensor]| network.run(inputs, &mut State::default(), &Cpu::best());
-            Ok(Box::new(move |network, inputs| run(network, inputs).map_err(|e| e.to_string())))
-        }
-        #[cfg(feature = "gpu")]
-        Backend::Gpu => {
-            use loom_core::backend::gpu::{Gpu, GpuState};
-            let adapters = crate::device::chosen(&[])?;
-            let adapter = adapters.first().ok_or(crate::device::ABSENT)?;
-            let gpu = Gpu::open(adapter, crate::device::options()).map_err(|e| e.to_string())?;
-            Ok(Box::new(move |network, inputs| {
-                gpu.run(network, inputs, &mut GpuState::default()).map_err(|e| e.to_string())
-            }))
-        }
-        #[cfg(not(feature = "gpu"))]
-        Backend::Gpu => Err("this loom-stream was built without GPUs; build it with the feature gpu".into()),
-    }
+/// Opens what networks run on, or says why that cannot be.
+pub type Opener = fn() -> Result<Run, String>;
+
+fn cpu() -> Result<Run, String> {
+    Ok(Box::new(|network, inputs| {
+        // To start threads takes longer than the work of a small network.
+        let small = network.stores().iter().map(|(_, _, store)| store.len()).sum::<usize>() < 1 << 18;
+        let threads = if small { Threads::Single } else { Threads::Multi };
+        let cpu = Cpu::with(Isa::best(), threads).ok_or("this processor's best instruction set is gone")?;
+        network.run(inputs, &mut State::default(), &cpu).map_err(|e| e.to_string())
+    }))
 }
 
-/// Puts the rows into the answer.
-fn fill(answer: &mut Answer, rows: Vec<Vec<f32>>) -> Result<(), Refusal> {
-    for (r, row) in rows.iter().enumerate() {
-        if let Some((c, value)) = row.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-            return Err(Refusal::Document(format!("outputs[{r}][{c}] is {value}, which JSON has no number for")));
+#[cfg(feature = "gpu")]
+fn gpu() -> Result<Run, String> {
+    use loom_core::backend::gpu::{Gpu, GpuState};
+    let adapters = crate::device::chosen(&[])?;
+    let adapter = adapters.first().ok_or(crate::device::ABSENT)?;
+    let gpu = Gpu::open(adapter, crate::device::options()).map_err(|e| e.to_string())?;
+    Ok(Box::new(move |network, inputs| gpu.run(network, inputs, &mut GpuState::default()).map_err(|e| e.to_string())))
+}
+
+#[cfg(not(feature = "gpu"))]
+fn gpu() -> Result<Run, String> {
+    Err("this program was built without GPUs; build it with the feature gpu".into())
+}
+
+impl StreamArgs {
+    /// What opens the backend of the call.
+    #[must_use]
+    pub fn opener(&self) -> Opener {
+        match self.backend {
+            Backend::Cpu => cpu,
+            Backend::Gpu => gpu,
         }
     }
-    answer.output_dim = rows.first().map_or(0, Vec::len);
-    answer.sample_count = rows.len();
-    answer.outputs = rows;
-    Ok(())
 }
 
 /// An error of the operating system in the original's words.

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use serde_json::ser::{CharEscape, CompactFormatter, Formatter, PrettyFormatter};
+use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
 /// What a call answers; what is zero or empty is left out. Source: `stream.md` section 2.3.
 #[derive(Debug, Default, Serialize)]
@@ -42,20 +42,63 @@ fn widened<S: serde::Serializer>(rows: &[Vec<f32>], serializer: S) -> Result<S::
 }
 
 impl Answer {
+    /// Takes what a model computed, a row for each sample, or says where a number is not finite.
+    pub(super) fn fill(&mut self, rows: Vec<Vec<f32>>) -> Result<(), String> {
+        for (r, row) in rows.iter().enumerate() {
+            if let Some((c, value)) = row.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+                return Err(format!("outputs[{r}][{c}] is {value}, which JSON has no number for"));
+            }
+        }
+        self.output_dim = rows.first().map_or(0, Vec::len);
+        self.sample_count = rows.len();
+        self.outputs = rows;
+        Ok(())
+    }
+
     /// Writes the document and a newline.
     pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut json = serde_json::Serializer::with_formatter(&mut *out, Style(PrettyFormatter::new()));
+        let mut json = serde_json::Serializer::with_formatter(&mut *out, Style::default());
         self.serialize(&mut json)?;
         out.write_all(b"\n")
     }
 }
 
 /// Indented; whole numbers without a point, `<`, `>` and `&` escaped.
-struct Style<'a>(PrettyFormatter<'a>);
+#[derive(Default)]
+struct Style {
+    depth: usize,
+    /// Whether the array or object that ends has something in it.
+    filled: bool,
+}
 
-impl Formatter for Style<'_> {
+impl Style {
+    /// Starts a line: one copy for each of what may be millions of numbers.
+    fn line<W: ?Sized + Write>(&self, out: &mut W, first: bool) -> io::Result<()> {
+        // The rows of the outputs are the deepest that an answer has.
+        match (self.depth, first) {
+            (3, false) => out.write_all(b",\n      "),
+            (depth, first) => out.write_all(&b",\n      "[usize::from(first)..2 + 2 * depth]),
+        }
+    }
+
+    fn begin<W: ?Sized + Write>(&mut self, out: &mut W, bracket: &[u8]) -> io::Result<()> {
+        self.depth += 1;
+        self.filled = false;
+        out.write_all(bracket)
+    }
+
+    fn end<W: ?Sized + Write>(&mut self, out: &mut W, bracket: &[u8]) -> io::Result<()> {
+        self.depth -= 1;
+        if self.filled {
+            self.line(out, true)?;
+        }
+        out.write_all(bracket)
+    }
+}
+
+impl Formatter for Style {
     fn write_f64<W: ?Sized + Write>(&mut self, out: &mut W, value: f64) -> io::Result<()> {
-        if value == value.trunc() && value.abs() < 1e15 {
+        if value.abs() < 1e15 && value == (value as i64) as f64 {
             // Negative zero keeps its sign.
             return write!(out, "{value:.0}");
         }
@@ -67,46 +110,48 @@ impl Formatter for Style<'_> {
         while let Some(at) = rest.find(['<', '>', '&']) {
             let (before, after) = rest.split_at(at);
             let escape = CharEscape::AsciiControl(after.as_bytes()[0]);
-            self.0.write_string_fragment(out, before)?;
-            self.0.write_char_escape(out, escape)?;
+            CompactFormatter.write_string_fragment(out, before)?;
+            CompactFormatter.write_char_escape(out, escape)?;
             rest = &after[1..];
         }
-        self.0.write_string_fragment(out, rest)
+        CompactFormatter.write_string_fragment(out, rest)
     }
 
     fn begin_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.begin_array(out)
+        self.begin(out, b"[")
     }
 
     fn end_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.end_array(out)
+        self.end(out, b"]")
     }
 
     fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
-        self.0.begin_array_value(out, first)
+        self.line(out, first)
     }
 
-    fn end_array_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.end_array_value(out)
+    fn end_array_value<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.filled = true;
+        Ok(())
     }
 
     fn begin_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.begin_object(out)
+        self.begin(out, b"{")
     }
 
     fn end_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.end_object(out)
+        self.end(out, b"}")
     }
 
     fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
-        self.0.begin_object_key(out, first)
+        self.line(out, first)
     }
 
     fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.begin_object_value(out)
+        out.write_all(b": ")
     }
 
-    fn end_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.end_object_value(out)
+    fn end_object_value<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.filled = true;
+        Ok(())
     }
 }
