@@ -308,10 +308,10 @@ pub enum Bench {
         /// Our loom-stream [default: the one beside this program].
         #[arg(long, value_name = "FILE")]
         program: Option<PathBuf>,
-        /// Timed pairs of each request.
+        /// Turns of both programs with each request, of 5 calls each.
         #[arg(long, value_name = "N", default_value_t = 11, value_parser = clap::value_parser!(u16).range(1..))]
         pairs: u16,
-        /// Run this program twice on a request and print what the second call took.
+        /// Run this program a few times on a request and print what that took.
         #[arg(long, hide = true)]
         job: Option<PathBuf>,
     },

@@ -1,8 +1,9 @@
 //! `bedrock bench stream`: what a call of `loom-stream` costs, beside the original's binary.
 //!
 //! The recorded requests of the manifest models, and dense layers made for the purpose. Both programs get the
-//! same bytes on standard input, in turn, call by call; medians of wall and processor time, and the
-//! largest resident size. Each call runs under a process of its own, which reads those off.
+//! same bytes on standard input, in turn, a few calls at a time, each in a folder of its own; medians of
+//! wall and processor time, and the largest resident size. A process that does nothing else starts
+//! the calls and reads those off.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -26,7 +27,7 @@ pub struct Plan {
     pub ours: PathBuf,
     /// The original's; without it ours stands alone.
     pub original: Option<PathBuf>,
-    /// Timed pairs of each request.
+    /// Turns of both programs with each request.
     pub pairs: usize,
 }
 
@@ -41,8 +42,11 @@ struct Cost {
 /// Extents of the dense layers that are made, with 4 rows of inputs.
 const SQUARES: [usize; 4] = [256, 512, 1024, 2048];
 
-/// Runs `program` twice on this process's standard input, a file, and prints what the second call
-/// took: the first warms what starts it. The peak is no less than that of this process.
+/// Calls in a row, after one that warms what starts them.
+const CALLS: usize = 5;
+
+/// Runs `program` a few times on this process's standard input, a file, and prints what the calls
+/// took. A peak is no less than that of this process.
 ///
 /// # Errors
 /// When the program cannot be run or refuses the request.
@@ -54,7 +58,8 @@ pub fn job(program: &Path) -> anyhow::Result<String> {
         use std::io::Seek as _;
         use std::os::fd::AsFd as _;
         let mut request = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
-        let mut used = || {
+        let (mut costs, mut used) = (Vec::new(), 0);
+        for _ in 0..=CALLS {
             request.rewind()?;
             let start = Instant::now();
             let status = Command::new(program).stdout(Stdio::null()).status().context("cannot start the program")?;
@@ -64,11 +69,10 @@ pub fn job(program: &Path) -> anyhow::Result<String> {
             }
             let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
             let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
-            Ok(Cost { wall_seconds, cpu_seconds: micros as f64 / 1e6, peak_kib: usage.max_rss() as f64 })
-        };
-        let before = used()?.cpu_seconds;
-        let cost = used()?;
-        Ok(serde_json::to_string(&Cost { cpu_seconds: cost.cpu_seconds - before, ..cost })?)
+            let cpu_seconds = (micros - std::mem::replace(&mut used, micros)) as f64 / 1e6;
+            costs.push(Cost { wall_seconds, cpu_seconds, peak_kib: usage.max_rss() as f64 });
+        }
+        Ok(serde_json::to_string(&costs[1..])?)
     }
     #[cfg(not(unix))]
     bail!("{}: processor time and memory of a call are read on Unix only", program.display())
@@ -126,12 +130,12 @@ pub fn stream(plan: &Plan) -> anyhow::Result<String> {
 
 /// The medians of both programs on one request, and the largest of the peaks.
 fn measured(plan: &Plan, request: &Path, folder: &Path, pairs: usize) -> anyhow::Result<[Option<Cost>; 2]> {
-    let programs = [Some(&plan.ours), plan.original.as_ref()];
+    let programs = [("ours", Some(&plan.ours)), ("original", plan.original.as_ref())];
     let mut costs: [Vec<Cost>; 2] = Default::default();
     for _ in 0..pairs {
-        for (program, costs) in programs.iter().zip(&mut costs) {
+        for ((place, program), costs) in programs.iter().zip(&mut costs) {
             if let Some(program) = program {
-                costs.push(once(program, request, folder)?);
+                costs.extend(calls(program, request, &folder.join(place))?);
             }
         }
     }
@@ -145,7 +149,7 @@ fn measured(plan: &Plan, request: &Path, folder: &Path, pairs: usize) -> anyhow:
     }))
 }
 
-fn once(program: &Path, request: &Path, folder: &Path) -> anyhow::Result<Cost> {
+fn calls(program: &Path, request: &Path, folder: &Path) -> anyhow::Result<Vec<Cost>> {
     let output = Command::new(std::env::current_exe()?)
         .args(["bench", "stream", "--job"])
         .arg(program)
@@ -158,7 +162,7 @@ fn once(program: &Path, request: &Path, folder: &Path) -> anyhow::Result<Cost> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// The requests as files, by name; their fixtures lie beside them.
+/// The requests as files, by name; their fixtures lie in both programs' folders.
 fn requests(plan: &Plan, scratch: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     let pattern = plan.vectors.join("*__*__*.request.json.gz");
@@ -175,12 +179,13 @@ fn requests(plan: &Plan, scratch: &Path) -> anyhow::Result<Vec<(String, PathBuf)
         std::fs::write(&to, text)?;
         found.push((name, to));
     }
-    let fixtures = plan.vectors.join("fixtures");
-    for file in glob::glob(&fixtures.join("*/*.npz").display().to_string())? {
-        let file = file?;
-        let to = scratch.join("fixtures").join(file.strip_prefix(&fixtures)?);
-        std::fs::create_dir_all(to.parent().unwrap_or(scratch))?;
-        std::fs::copy(&file, &to)?;
+    for place in ["ours", "original"] {
+        for file in glob::glob(&plan.vectors.join("fixtures/*/*.npz").display().to_string())? {
+            let file = file?;
+            let to = scratch.join(place).join(file.strip_prefix(&plan.vectors)?);
+            std::fs::create_dir_all(to.parent().unwrap_or(scratch))?;
+            std::fs::copy(&file, &to)?;
+        }
     }
     for extent in SQUARES {
         let name = format!("dense {extent}²");

@@ -3,6 +3,11 @@
 
 use std::process::ExitCode;
 
+/// musl's own allocator maps and unmaps pages at almost every array.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     loom_runner::stream::main(std::env::args_os())
 }
