@@ -227,7 +227,45 @@ fn array(source: &mut impl Read, digest: bool) -> Result<Array, String> {
     if text.len() != declared || declared > HEADER_CAP || count(b'[') > 0 || count(b'{') != 1 || count(b'(') != 1 {
         return Err("has a header that NumPy does not write for a plain array".into());
     }
-    let header = NpyHeader::from_reader(&*text).map_err(|e| format!("has a header that cannot be read: {e}"))?;
+    let (item, shape) = plain(&text[10..]).map_or_else(|| described(&text), Ok)?;
+    let needed = shape.iter().try_fold(item, |n: usize, &d| n.checked_mul(d));
+    let mut hash = digest.then(Sha256::new);
+    let wanted = needed.unwrap_or(0);
+    let (data, held) = if item == 4 {
+        let (data, held) = elements(source, wanted, f32::from_le_bytes, &mut hash).map_err(unread)?;
+        (Data::F32(data), held)
+    } else {
+        let (data, held) = elements(source, wanted, f64::from_le_bytes, &mut hash).map_err(unread)?;
+        (Data::F64(data), held)
+    };
+    if needed != Some(held) {
+        let word = if needed.is_some_and(|needed| needed < held) { "too long" } else { "truncated" };
+        let needed = needed.map_or_else(|| "more than can be counted".to_string(), |n| n.to_string());
+        return Err(format!("is {word}: shape {shape:?} of <f{item} needs {needed} bytes, {held} are there"));
+    }
+    Ok(Array { shape, data, sha256: hash.map_or_else(String::new, |hash| hexadecimal(&hash.finalize())) })
+}
+
+/// Item size and shape of a header in version 1 as NumPy spells it, to the letter; anything else is for
+/// [`described`], whose parser takes longer than most arrays.
+fn plain(header: &[u8]) -> Option<(usize, Vec<usize>)> {
+    let text = std::str::from_utf8(header).ok()?;
+    let item = [(4, "{'descr': '<f4"), (8, "{'descr': '<f8")].into_iter().find(|(_, start)| text.starts_with(start))?;
+    let rest = text[item.1.len()..].strip_prefix("', 'fortran_order': False, 'shape': (")?;
+    let extents = rest.trim_end_matches(['\n', ' ']).strip_suffix("), }")?;
+    if !extents.is_empty() && !extents.contains(',') {
+        return None;
+    }
+    let extent = |(i, text): (usize, &str)| {
+        let digits = if i == 0 { text } else { text.strip_prefix(' ')? };
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+    };
+    Some((item.0, extents.split_terminator(',').enumerate().map(extent).collect::<Option<_>>()?))
+}
+
+/// Item size and shape of any header.
+fn described(text: &[u8]) -> Result<(usize, Vec<usize>), String> {
+    let header = NpyHeader::from_reader(text).map_err(|e| format!("has a header that cannot be read: {e}"))?;
     if header.uses_pickled_array() {
         return Err("holds pickled Python objects, which are never loaded; save it as float32 or float64".into());
     }
@@ -247,23 +285,7 @@ fn array(source: &mut impl Read, digest: bool) -> Result<Array, String> {
         _ => return Err(format!("has dtype {dtype}; expected <f4 or <f8")),
     };
     let shape = header.shape().iter().map(|&n| usize::try_from(n)).collect::<Result<Vec<_>, _>>();
-    let shape = shape.map_err(|_| "has an extent beyond this machine's address space".to_string())?;
-    let needed = shape.iter().try_fold(item, |n: usize, &d| n.checked_mul(d));
-    let mut hash = digest.then(Sha256::new);
-    let wanted = needed.unwrap_or(0);
-    let (data, held) = if item == 4 {
-        let (data, held) = elements(source, wanted, f32::from_le_bytes, &mut hash).map_err(unread)?;
-        (Data::F32(data), held)
-    } else {
-        let (data, held) = elements(source, wanted, f64::from_le_bytes, &mut hash).map_err(unread)?;
-        (Data::F64(data), held)
-    };
-    if needed != Some(held) {
-        let word = if needed.is_some_and(|needed| needed < held) { "too long" } else { "truncated" };
-        let needed = needed.map_or_else(|| "more than can be counted".to_string(), |n| n.to_string());
-        return Err(format!("is {word}: shape {shape:?} of {dtype} needs {needed} bytes, {held} are there"));
-    }
-    Ok(Array { shape, data, sha256: hash.map_or_else(String::new, |hash| hexadecimal(&hash.finalize())) })
+    Ok((item, shape.map_err(|_| "has an extent beyond this machine's address space".to_string())?))
 }
 
 /// Reads `wanted` bytes of elements piece by piece, so that a length is believed only as far as
@@ -320,4 +342,45 @@ fn hexadecimal(digest: &[u8]) -> String {
 pub fn sha256_f32(values: &[f32]) -> String {
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     sha256(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(dict: &str) -> Vec<u8> {
+        let dict = format!("{dict}{}\n", " ".repeat(117 - dict.len()));
+        [b"\x93NUMPY\x01\x00v\x00".as_slice(), dict.as_bytes()].concat()
+    }
+
+    #[test]
+    fn what_is_read_at_once_reads_as_the_parser_does() {
+        for (item, shape, text) in [
+            (8, vec![], "()"),
+            (4, vec![0], "(0,)"),
+            (8, vec![100, 32], "(100, 32)"),
+            (4, vec![2, 3, 4, 5], "(2, 3, 4, 5)"),
+        ] {
+            let text = header(&format!("{{'descr': '<f{item}', 'fortran_order': False, 'shape': {text}, }}"));
+            assert_eq!(plain(&text[10..]), Some((item, shape)));
+            assert_eq!(plain(&text[10..]), described(&text).ok());
+        }
+    }
+
+    #[test]
+    fn other_spellings_are_left_to_the_parser() {
+        for dict in [
+            "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 2), }",
+            "{'descr': '>f4', 'fortran_order': False, 'shape': (2,), }",
+            "{'descr': '<f2', 'fortran_order': False, 'shape': (2,), }",
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (2), }",
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (+2,), }",
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (2,,), }",
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)}",
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }",
+            "{'shape': (2,), 'fortran_order': False, 'descr': '<f4'}",
+        ] {
+            assert_eq!(plain(&header(dict)[10..]), None, "{dict}");
+        }
+    }
 }
