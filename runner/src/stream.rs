@@ -18,7 +18,7 @@ use loom_bedrocks::model::{InputSpec, network_spec};
 use loom_bedrocks::planets::{self, PLANETS};
 use loom_bedrocks::stream::{Model, Refusal, Request, model, read};
 use loom_bedrocks::{BEDROCKS, build, npz};
-use loom_core::format::{BlobId, Checkpoint, Format, Key, LayerPath, Part, Unheld};
+use loom_core::format::{BlobId, Checkpoint, Format, Key, LayerPath, Open, Part, Unheld};
 use loom_core::{Cpu, Isa, LayerKind, LayerSpec, Network, Numerics, Role, State, Storage, Tensor, Threads, Vectors};
 use serde::Deserialize;
 
@@ -444,17 +444,22 @@ fn save(args: &StreamArgs, network: &Network, path: &Path, exact: bool) -> Resul
     }
     let format = if args.entity_version == Version::One { Format::V1 } else { Format::V2 };
     checkpoint.save(path, format, Unheld::Refuse).map_err(|e| format!("entity save: {e}"))?;
+    // In another dtype some of a layer's weights lie in the file otherwise than in memory.
+    let written = match args.dtype {
+        None => checkpoint,
+        Some(_) => Checkpoint::open(path, Open::default()).map_err(|e| format!("entity save: {shown}: {e}"))?,
+    };
     let kinds: Vec<LayerKind> = network.layers().map(|layer| layer.spec().kind()).collect();
     // The biases of dense layers stand apart from a layer's weights, and do not count as such.
     let counts = |id: &BlobId| match id {
         BlobId::Layer(path, Part::Role(Role::Bias)) => kinds.get(path.index) != Some(&LayerKind::Dense),
         _ => true,
     };
-    let bytes = checkpoint.blobs().filter(|(id, _)| counts(id)).map(|(_, blob)| blob.len()).sum();
+    let bytes = written.blobs().filter(|(id, _)| counts(id)).map(|(_, blob)| blob.len()).sum();
     Ok(Answer {
         status: "ok",
         entity_path: path.display().to_string(),
-        layer_count: checkpoint.topology().layers().len(),
+        layer_count: written.topology().layers().len(),
         weight_bytes: bytes,
         ..Answer::default()
     })

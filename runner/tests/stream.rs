@@ -1,7 +1,8 @@
 //! `loom-stream` against what was recorded from the original bridge's binary, and against what
 //! that does carelessly.
 //!
-//! The folder is named by `LOOM_VECTORS` (default `golden/loom-0.80`). Answers must be equal in
+//! The folder is named by `LOOM_VECTORS` (default `golden/loom-0.80`), the program by
+//! `PLANETBRIDGING_LOOM_STREAM` (default: the one of this build). Answers must be equal in
 //! every field, outputs within a part in a million of the largest, files equal to the byte. A vector
 //! that depends on a defect of the original is skipped by the name of that quirk, and its outputs
 //! must then differ.
@@ -83,7 +84,16 @@ fn scratch(folder: &Path) -> Result<tempfile::TempDir, Failed> {
 }
 
 fn call(folder: &Path, args: &[&str], input: &[u8]) -> Result<Output, Failed> {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_loom-stream"))
+    call_of(&program(), folder, args, input)
+}
+
+fn program() -> PathBuf {
+    std::env::var_os("PLANETBRIDGING_LOOM_STREAM")
+        .map_or_else(|| env!("CARGO_BIN_EXE_loom-stream").into(), PathBuf::from)
+}
+
+fn call_of(program: &Path, folder: &Path, args: &[&str], input: &[u8]) -> Result<Output, Failed> {
+    let mut child = Command::new(program)
         .args(args)
         .current_dir(folder)
         .stdin(Stdio::piped())
@@ -149,7 +159,7 @@ fn refusal(folder: &Path, case: &Value) -> Result<(), Failed> {
 type Check = fn() -> Result<(), Failed>;
 
 /// What the original does carelessly, and what this does.
-const CARELESS: [(&str, Check); 8] = [
+const CARELESS: [(&str, Check); 9] = [
     ("a model id stays inside its folder", || {
         refused(
             &json!({"bedrock": "rmsnorm", "models_dir": "m", "payload": {"planet": "p", "model_id": "../x",
@@ -208,6 +218,22 @@ const CARELESS: [(&str, Check); 8] = [
         let files: Vec<_> = std::fs::read_dir(folder.path())?.collect::<Result<_, _>>()?;
         let alone = files.len() == 1 && files[0].file_name() == "o.entity";
         if output.status.success() && alone { Ok(()) } else { Err(format!("{output:?}, {files:?}").into()) }
+    }),
+    ("a GPU is asked for by bedrock beside it", || {
+        let folder = tempfile::tempdir()?;
+        let request = dense(json!([[1, 2]]), json!([1, 2]), "gelu").to_string();
+        let [own, bedrock] = [env!("CARGO_BIN_EXE_loom-stream"), env!("CARGO_BIN_EXE_bedrock")].map(Path::new);
+        let handed = call_of(own, folder.path(), &["-backend", "gpu"], request.as_bytes())?;
+        let asked = call_of(bedrock, folder.path(), &["stream", "--backend", "gpu"], request.as_bytes())?;
+        if handed.stdout.is_empty() || (handed.status.code(), &handed.stdout) != (asked.status.code(), &asked.stdout) {
+            return Err(format!("{handed:?}, {asked:?}").into());
+        }
+        let alone = folder.path().join("loom-stream");
+        std::fs::copy(own, &alone)?;
+        let refused = call_of(&alone, folder.path(), &["--backend", "gpu"], request.as_bytes())?;
+        let said =
+            String::from_utf8_lossy(&refused.stderr).contains("is served by the program bedrock beside this one");
+        if refused.status.code() == Some(1) && said { Ok(()) } else { Err(format!("{refused:?}").into()) }
     }),
 ];
 
