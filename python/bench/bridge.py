@@ -18,6 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from planetbridging._binary import find_loom_stream
+
 ROOT = Path(__file__).resolve().parents[2]
 
 ORIGINAL = r"""
@@ -80,13 +82,14 @@ def stream_all(python: str, script: str, planet: str, out: Path, env: dict[str, 
         out.with_suffix(".done").touch()
 
 
-def once(meter: Path, binary: str, request: bytes, folder: Path) -> tuple[float, float]:
-    """Seconds, and MiB at the peak, of one call. `bedrock` starts it: the peak of a child of this process
+def calls(meter: Path, binary: str, request: Path) -> tuple[list[float], float]:
+    """Seconds of a few calls, and MiB at the peak. `bedrock` starts them: the peak of a child of this process
     would be that of this process."""
-    ran = subprocess.run([meter, "bench", "stream", "--job", binary], input=request, cwd=folder, check=True,
-                         stdout=subprocess.PIPE)
-    cost = json.loads(ran.stdout)
-    return cost["wall_seconds"], cost["peak_kib"] / 1024
+    with request.open("rb") as document:
+        ran = subprocess.run([meter, "bench", "stream", "--job", binary], stdin=document, cwd=request.parent, check=True,
+                             stdout=subprocess.PIPE)
+    costs = json.loads(ran.stdout)
+    return [cost["wall_seconds"] for cost in costs], max(cost["peak_kib"] for cost in costs) / 1024
 
 
 def blobs(path: Path) -> tuple[Any, dict[str, bytes]]:
@@ -105,17 +108,18 @@ def replay(request: Path, programs: dict[str, str], meter: Path, runs: int) -> d
     found: dict[str, Any] = {}
     files, answers = {}, {}
     with tempfile.TemporaryDirectory() as scratch:
-        text = {}
-        for name in programs:
-            text[name] = json.dumps({**document, "models_dir": f"{scratch}/{name}"}).encode()
+        requests = {name: Path(scratch, f"{name}.json") for name in programs}
+        for name, path in requests.items():
+            path.write_text(json.dumps({**document, "models_dir": f"{scratch}/{name}"}))
         times: dict[str, list[float]] = {name: [] for name in programs}
         for _ in range(runs):
             for name, binary in programs.items():
-                seconds, peak = once(meter, binary, text[name], Path(scratch))
-                times[name].append(seconds)
+                seconds, peak = calls(meter, binary, requests[name])
+                times[name] += seconds
                 found[f"{name}_mib"] = max(peak, found.get(f"{name}_mib", 0.0))
         for name, binary in programs.items():
-            answers[name] = json.loads(subprocess.run([binary], input=text[name], capture_output=True, check=True).stdout)
+            ran = subprocess.run([binary], input=requests[name].read_bytes(), capture_output=True, check=True)
+            answers[name] = json.loads(ran.stdout)
             found[f"{name}_ms"] = 1000 * statistics.median(times[name])
             files[name] = Path(answers[name]["entity_path"])
         a, b = (files[name].read_bytes() for name in programs)
@@ -191,12 +195,13 @@ def number(value: float | None) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--original", required=True, help="the Python of the original bridge's environment")
-    parser.add_argument("--binary", default=str(ROOT / "target/release/loom-stream"), help="our loom-stream")
+    parser.add_argument("--binary", help="our loom-stream, with bedrock beside it; the package's own otherwise")
     parser.add_argument("--work", type=Path, default=ROOT / "target/bridge", help="where requests and rows are kept")
     parser.add_argument("--planets", nargs="+", default=["pytorch", "tensorflow", "jax", "sklearn"])
-    parser.add_argument("--runs", type=int, default=5, help="timed calls of each program")
+    parser.add_argument("--runs", type=int, default=5, help="turns of both programs, of 5 timed calls each")
     parser.add_argument("--out", type=Path, default=ROOT / "reports/bridge.md")
     args = parser.parse_args()
+    args.binary = str(find_loom_stream(args.binary))
     args.work.mkdir(parents=True, exist_ok=True)
     found = subprocess.run([args.original, "-c", "from planetbridging._paths import bundled_loom_stream as b; print(b())"],
                            check=True, capture_output=True, text=True)

@@ -42,9 +42,6 @@ struct Cost {
 /// Extents of the dense layers that are made, with 4 rows of inputs.
 const SQUARES: [usize; 4] = [256, 512, 1024, 2048];
 
-/// Calls in a row, after one that warms what starts them.
-const CALLS: usize = 5;
-
 /// Runs `program` a few times on this process's standard input, a file, and prints what the calls
 /// took. A peak is no less than that of this process.
 ///
@@ -57,6 +54,8 @@ pub fn job(program: &Path) -> anyhow::Result<String> {
         use nix::sys::time::TimeValLike as _;
         use std::io::Seek as _;
         use std::os::fd::AsFd as _;
+        // In a row, after one that warms what starts them.
+        const CALLS: usize = 5;
         let mut request = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
         let (mut costs, mut used) = (Vec::new(), 0);
         for _ in 0..=CALLS {
