@@ -453,11 +453,12 @@ fn large_products_give_the_bits_of_the_cpu() {
 
 /// Rows whose rounding is hard to prove, or cannot be, through the kernel of lone rows. By what the
 /// products of an output are: sums on both sides of 0, of exactly 0, half way between two f32, growing
-/// and shrinking over many binades, of equal terms, of subnormals.
+/// and shrinking over many binades, of equal terms, of subnormals, falling at once to far below its ulp.
 #[test]
 fn lone_rows_that_are_hard_to_round_give_the_bits_of_the_cpu() {
     const DEPTH: usize = 4608;
-    let term = |o: usize, k: usize, r: f32| match o % 12 {
+    const FALLEN: f32 = 12.0 * f32::EPSILON;
+    let term = |o: usize, k: usize, r: f32| match o % 13 {
         0 => r,
         1 => {
             if k.is_multiple_of(2) {
@@ -481,6 +482,13 @@ fn lone_rows_that_are_hard_to_round_give_the_bits_of_the_cpu() {
         8 => r * 2f32.powi((k * 7 % 23) as i32 - 11),
         9 => 0.1,
         10 => f32::from_bits(r.to_bits() & 0x807f_ffff),
+        11 => match k {
+            0 => 1.25,
+            40 => -1.25 + FALLEN,
+            41 => r * 2f32.powi(-50),
+            70 => -FALLEN,
+            _ => 0.0,
+        },
         _ => {
             if k % 512 == 511 {
                 r

@@ -202,7 +202,9 @@ fn gain(stretch: u32, near: f64, residue: u32, slack: f64) -> f64 {
         c = plus_term(c, e.b.z, slack, limit);
         c = plus_term(c, e.b.w, slack, limit);
     }
-    return select(infinity(), c.sum - start, c.known);
+    let gained = c.sum - start;
+    // A sum that fell far below its start has places that the difference cannot hold.
+    return select(infinity(), gained, c.known && start + gained == c.sum);
 }
 
 /// The sum after a segment: from stretch to stretch, and from term to term where a stretch is not known.
