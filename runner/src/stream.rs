@@ -250,7 +250,8 @@ fn from_document(args: &StreamArgs, input: impl Read, open: Opener) -> Result<An
         false => place(request.text("models_dir"), &planet, &id).map_err(stream)?,
     };
     model.network = stored(args, &model.network).map_err(stream)?;
-    let mut answer = save(args, &model.network, &path, exact).map_err(stream)?;
+    let mut answer = Answer::default();
+    save(args, &model.network, &path, exact, &mut answer).map_err(stream)?;
     match inputs {
         None if skip => {}
         None => return Err(stream("stream: fixture or inputs required for inference".into())),
@@ -288,20 +289,20 @@ fn from_arrays(args: &StreamArgs, arrays: &Path, open: Opener) -> Result<Answer,
     };
     let network = stored(args, &network)?;
     // Nothing is written of a model that cannot be run.
-    let mut outputs = Answer::default();
+    let mut answer = Answer::default();
     if let Some(inputs) = &inputs {
         let y = open()?(&network, inputs)?;
         let samples = inputs.first().and_then(|x| x.shape().first()).copied().unwrap_or(0);
         let width = (y.data().len() / samples.max(1)).max(1);
-        outputs.fill(y.data().chunks_exact(width).map(<[f32]>::to_vec).collect())?;
+        answer.fill(y.data().chunks_exact(width).map(<[f32]>::to_vec).collect())?;
     }
     // Version 1 does not say how a network is fed.
     let network = match args.entity_version {
         Version::One => build::fed(&network, &BTreeMap::new(), &BTreeMap::new())?,
         Version::Two => network,
     };
-    let saved = save(args, &network, &path, true)?;
-    Ok(Answer { output_dim: outputs.output_dim, sample_count: outputs.sample_count, outputs: outputs.outputs, ..saved })
+    save(args, &network, &path, true, &mut answer)?;
+    Ok(answer)
 }
 
 /// The model that `--manifest` and `--model` name.
@@ -422,8 +423,8 @@ fn stored(args: &StreamArgs, network: &Network) -> Result<Network, String> {
     network.morph(&storage).map_err(|e| e.to_string())
 }
 
-/// Writes the file, and says what is in it.
-fn save(args: &StreamArgs, network: &Network, path: &Path, exact: bool) -> Result<Answer, String> {
+/// Writes the file, and puts what is in it into the answer.
+fn save(args: &StreamArgs, network: &Network, path: &Path, exact: bool, answer: &mut Answer) -> Result<(), String> {
     let shown = path.display();
     let mut checkpoint = Checkpoint::of(network).map_err(|e| e.to_string())?;
     for (i, layer) in network.layers().enumerate() {
@@ -455,14 +456,11 @@ fn save(args: &StreamArgs, network: &Network, path: &Path, exact: bool) -> Resul
         BlobId::Layer(path, Part::Role(Role::Bias)) => kinds.get(path.index) != Some(&LayerKind::Dense),
         _ => true,
     };
-    let bytes = written.blobs().filter(|(id, _)| counts(id)).map(|(_, blob)| blob.len()).sum();
-    Ok(Answer {
-        status: "ok",
-        entity_path: path.display().to_string(),
-        layer_count: written.topology().layers().len(),
-        weight_bytes: bytes,
-        ..Answer::default()
-    })
+    answer.status = "ok";
+    answer.entity_path = path.display().to_string();
+    answer.layer_count = written.topology().layers().len();
+    answer.weight_bytes = written.blobs().filter(|(id, _)| counts(id)).map(|(_, blob)| blob.len()).sum();
+    Ok(())
 }
 
 /// How networks are run.

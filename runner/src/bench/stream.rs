@@ -39,6 +39,9 @@ struct Cost {
     peak_kib: f64,
 }
 
+/// The programs' folders.
+const PLACES: [&str; 2] = ["ours", "original"];
+
 /// Extents of the dense layers that are made, with 4 rows of inputs.
 const SQUARES: [usize; 4] = [256, 512, 1024, 2048];
 
@@ -133,10 +136,10 @@ pub fn stream(plan: &Plan) -> anyhow::Result<String> {
 
 /// The medians of both programs on one request, and the largest of the peaks.
 fn measured(plan: &Plan, request: &Path, folder: &Path, pairs: usize) -> anyhow::Result<[Option<Cost>; 2]> {
-    let programs = [("ours", Some(&plan.ours)), ("original", plan.original.as_ref())];
+    let programs = [Some(&plan.ours), plan.original.as_ref()];
     let mut costs: [Vec<Cost>; 2] = Default::default();
     for _ in 0..pairs {
-        for ((place, program), costs) in programs.iter().zip(&mut costs) {
+        for ((place, program), costs) in PLACES.iter().zip(programs).zip(&mut costs) {
             if let Some(program) = program {
                 costs.extend(calls(program, request, &folder.join(place))?);
             }
@@ -182,7 +185,7 @@ fn requests(plan: &Plan, scratch: &Path) -> anyhow::Result<Vec<(String, PathBuf)
         std::fs::write(&to, text)?;
         found.push((name, to));
     }
-    for place in ["ours", "original"] {
+    for place in PLACES {
         for file in glob::glob(&plan.vectors.join("fixtures/*/*.npz").display().to_string())? {
             let file = file?;
             let to = scratch.join(place).join(file.strip_prefix(&plan.vectors)?);
