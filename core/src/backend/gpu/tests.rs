@@ -10,6 +10,8 @@ use crate::layers::LayerSpec;
 use crate::store::{Role, Scales, Storage, Vectors, WeightStore, Weights};
 use crate::{CellSpec, Coord, Cpu, NetworkSpec, State, WeightTable, math};
 
+mod lone;
+
 fn gpus(options: &Options) -> Vec<Gpu> {
     let found = adapters();
     let required = std::env::var_os("LOOM_GPU").is_some_and(|value| value == "required");
@@ -448,99 +450,5 @@ fn large_products_give_the_bits_of_the_cpu() {
             let fits = rows * outs >= 1 << 18 || rows == 1;
             assert!(special.iter().all(|kernel| used.contains(kernel) == fits), "{rows}×{depth}×{outs}: {used:?}");
         }
-    }
-}
-
-/// Rows whose rounding is hard to prove, or cannot be, through the kernel of lone rows. By what the
-/// products of an output are: sums on both sides of 0, of exactly 0, half way between two f32, growing
-/// and shrinking over many binades, of equal terms, of subnormals, falling at once to far below its ulp.
-#[test]
-fn lone_rows_that_are_hard_to_round_give_the_bits_of_the_cpu() {
-    const DEPTH: usize = 4608;
-    const FALLEN: f32 = 12.0 * f32::EPSILON;
-    let term = |o: usize, k: usize, r: f32| match o % 13 {
-        0 => r,
-        1 => {
-            if k.is_multiple_of(2) {
-                0.3
-            } else {
-                -0.3
-            }
-        }
-        2 => {
-            if k < DEPTH / 2 {
-                0.75
-            } else {
-                -0.75
-            }
-        }
-        3 => [1.0, 1.0, -2.0][k % 3],
-        4 => [1.0 + f32::EPSILON, 0.5 * f32::EPSILON, 0.0][k.min(2)],
-        5 => [1.0 + f32::EPSILON, 0.5 * f32::EPSILON, r * 2f32.powi(-70)][k.min(2)],
-        6 => r * 2f32.powi((k * 60 / DEPTH) as i32 - 30),
-        7 => r * 2f32.powi(30 - (k * 60 / DEPTH) as i32),
-        8 => r * 2f32.powi((k * 7 % 23) as i32 - 11),
-        9 => 0.1,
-        10 => f32::from_bits(r.to_bits() & 0x807f_ffff),
-        11 => match k {
-            0 => 1.25,
-            40 => -1.25 + FALLEN,
-            41 => r * 2f32.powi(-50),
-            70 => -FALLEN,
-            _ => 0.0,
-        },
-        _ => {
-            if k % 512 == 511 {
-                r
-            } else {
-                -0.0
-            }
-        }
-    };
-    let mut numbers = Numbers(5);
-    let random = numbers.many(96 * DEPTH);
-    let w = (0..96 * DEPTH).map(|i| term(i / DEPTH, i % DEPTH, random[i])).collect();
-    let weights = Weights::from([(Role::Weight, WeightStore::f32(vec![96, DEPTH], w).expect("finite"))]);
-    let layer = format!(r#"{{"dense": {{"input_dim": {DEPTH}, "output_dim": 96, "bias": false}}}}"#);
-    let plain = network(&[&layer], 1).with_weights(&mut |_| Ok(weights.clone())).expect("the same shapes");
-    let ones = Tensor::new(vec![1, DEPTH], vec![1.0; DEPTH]).expect("a tensor");
-    for gpu in gpus(&Options::default()) {
-        let alike = (0..DEPTH).map(|k| if k % 3 == 0 { -1.5 } else { 0.75 }).collect();
-        let tiny = numbers.many(DEPTH).into_iter().map(|v| v * 1e-38).collect();
-        let large = numbers.many(DEPTH).into_iter().map(|v| v * 1e37).collect();
-        let mut not = numbers.many(DEPTH);
-        not[DEPTH - 1] = f32::NAN;
-        for (i, x) in [alike, numbers.many(DEPTH), tiny, large, not, vec![-0.0; DEPTH]].into_iter().enumerate() {
-            let x = [ones.clone(), Tensor::new(vec![1, DEPTH], x).expect("a tensor")];
-            for dtype in [Dtype::Float32, Dtype::BFloat16, Dtype::Float16] {
-                let storage = Storage { dtype, numerics: Numerics::Standard, vectors: Vectors::Float32 };
-                let Ok(network) = plain.morph(&storage) else { continue };
-                agrees(&gpu, &network, &x, &format!("x {i} in {dtype}"));
-            }
-        }
-    }
-    // Nothing is proved of a sum of 0 or half way between two f32: a fault in what comes then shows.
-    let fault: Edit = |_, text| text.replace("put(o, state);", "put(o, state + 1.0lf);");
-    for gpu in gpus(&Options { edit: Some(fault), ..Options::default() }) {
-        let ours = gpu.run(&plain, std::slice::from_ref(&ones), &mut GpuState::default()).expect("a run");
-        let theirs = plain.run(std::slice::from_ref(&ones), &mut State::default(), &Cpu::best()).expect("a run");
-        for o in [1, 4] {
-            assert_ne!(ours.data()[o].to_bits(), theirs.data()[o].to_bits(), "output {o}");
-        }
-    }
-}
-
-/// Every sum as if nothing were proved.
-#[test]
-fn lone_rows_without_a_proof_are_summed_in_order() {
-    const PROVED: &str = "if (sound && ";
-    assert!(Kernel::Gemv.source(Precision::Double).contains(PROVED));
-    let edit: Edit = |_, text| text.replace(PROVED, "if (bound < 0.0 && ");
-    let long = network(&[r#"{"dense": {"input_dim": 8192, "output_dim": 64}}"#], 3);
-    // A recurrent layer asks for the sums themselves.
-    let sums = network(&[r#"{"rnn": {"input_size": 1024, "hidden_size": 40, "seq_length": 1}}"#], 5);
-    for gpu in gpus(&Options { edit: Some(edit), ..Options::default() }) {
-        agrees(&gpu, &long, &[tensor(&[1, 8192], 4), tensor(&[1, 8192], 5)], "in order");
-        agrees(&gpu, &sums, &[tensor(&[1, 1, 1024], 6)], "sums");
     }
 }

@@ -1,7 +1,7 @@
 // One row of x with many outputs, whose bits are those of the CPU's sum, k ascending, rounded at every
 // step. Products of two f32 are exact in f64. A subgroup sums four outputs in another order, and
 // proves that it makes no difference; where the proof fails, about once in ten thousand outputs, the
-// workgroup finds what the CPU's order gives: `in_order`.
+// workgroup looks at every step, `is_proved`, or finds what the CPU's order gives, `in_order`.
 //
 // The proof: a step of the CPU's sum errs by at most 2^-53 of the partial sum that it makes (Higham,
 // 2002, 2.2), which in a chunk of elements is at most the sum before the chunk and the largest
@@ -29,9 +29,10 @@ const HALF_ULP: f64 = 1.1324274851176597e-16lf;
 /// What a sum of subgroups of up to 64 lanes may err in f32, of the magnitudes in it.
 const SLIP: f32 = 4e-6;
 
+// Two workgroups of up to 23 KiB run at a time on some devices that run one of 24.
 /// Products of a segment, eight apart from eight others, so that invocations do not meet in one bank.
 var<workgroup> terms: array<f64, 2304>;
-var<workgroup> runs: array<f64, 128>;
+var<workgroup> runs: array<f64, 272>;
 /// What a stretch adds to a sum, by its last two bits; infinite where that is not known.
 var<workgroup> gains: array<vec4<f64>, 64>;
 var<workgroup> state: f64;
@@ -39,6 +40,7 @@ var<workgroup> state: f64;
 var<workgroup> unproved: atomic<u32>;
 var<workgroup> left: u32;
 var<workgroup> slacks: array<f64, 32>;
+var<workgroup> proved: u32;
 
 /// f32 bits as that number times 2^-896.
 fn lifted(b: u32) -> f64 {
@@ -106,12 +108,17 @@ fn put(o: u32, sum: f64) {
     }
 }
 
-/// The sum over all lanes.
-fn over_lanes(v: f64, lanes: u32) -> f64 {
+/// What the lane that differs in the bits of `reach` has.
+fn exchanged(v: f64, reach: u32) -> f64 {
+    let b = bitcast<u64>(v);
+    return joined(subgroupShuffleXor(u32(b & 0xfffffffflu), reach), subgroupShuffleXor(u32(b >> 32u), reach));
+}
+
+/// The sums over all lanes.
+fn over_lanes(v: vec4<f64>, lanes: u32) -> vec4<f64> {
     var sum = v;
     for (var reach = 1u; reach < lanes; reach *= 2u) {
-        let b = bitcast<u64>(sum);
-        sum = sum + joined(subgroupShuffleXor(u32(b & 0xfffffffflu), reach), subgroupShuffleXor(u32(b >> 32u), reach));
+        sum = sum + vec4<f64>(exchanged(sum.x, reach), exchanged(sum.y, reach), exchanged(sum.z, reach), exchanged(sum.w, reach));
     }
     return sum;
 }
@@ -127,34 +134,99 @@ fn settle(r: u32, o: u32, sum: f64, bound: f32, top: f32) {
     if (sound && arg(6u) != 0xffu && narrow((sum - slack) + bias) == narrow((sum + slack) + bias)) {
         put(o, sum);
     } else {
-        // Enough for what `in_order` adds up in another order, too.
+        // Enough for what is added up in other orders from here on, too.
         slacks[r] = select(infinity(), 32.0lf * slack, sound);
         atomicOr(&unproved, 1u << r);
     }
 }
 
-/// The sum over the 64 before, of eight neighbours and of eights.
+/// The sum over those before, of sixteen neighbours and of sixteens.
 fn before(own: f64, i: u32) -> f64 {
     runs[i] = own;
     workgroupBarrier();
-    let eight = i & 56u;
+    let start = i & 0xfffffff0u;
     var sum = 0.0lf;
-    for (var j = 0u; j < 7u; j += 1u) {
-        sum = sum + select(0.0lf, runs[eight + j], j < (i & 7u));
+    for (var j = start; j < i; j += 1u) {
+        sum = sum + runs[j];
     }
-    runs[STRETCHES + i] = sum + own;
+    if ((i & 15u) == 15u) {
+        runs[ALL + i / 16u] = sum + own;
+    }
     workgroupBarrier();
-    var eights = 0.0lf;
-    for (var j = 0u; j < 7u; j += 1u) {
-        eights = eights + select(0.0lf, runs[STRETCHES + 8u * j + 7u], 8u * j < eight);
+    var more = 0.0lf;
+    for (var j = 0u; j < i / 16u; j += 1u) {
+        more = more + runs[ALL + j];
     }
-    return eights + sum;
+    return more + sum;
+}
+
+/// Half an ulp of what lies within `slack` of the sum of `sum` and a term, where that may be rounded; 0
+/// where it is exact: where the term and whatever lies within `slack` of `sum` are multiples of the ulp.
+fn doubt(sum: f64, term: f64, slack: f64) -> f64 {
+    let binade = high(abs(sum + term) + slack) & 0x7ff00000u;
+    // Its ulp is the one in question, and what is added to it is rounded to a multiple.
+    let grid = joined(0u, binade | 0x80000u);
+    let is_exact = (term + grid) - grid == term && binade <= high(max(abs(sum) - slack, 0.0lf));
+    return select(HALF_ULP * joined(0u, binade), 0.0lf, is_exact);
+}
+
+/// Proves an output by the errors of all its steps, and stores it, where it can be done: short codes
+/// leave most products so few places that hardly a step errs.
+///
+/// Every invocation goes through a run of elements from a sum near the CPU's, summed in the same order.
+/// The end of a run differs from the start of the next by little, so that the gap is exact; all gaps
+/// make the sum. It and the CPU's are wrong by the doubts at most.
+fn is_proved(s: Store, o: u32, slack: f64, local: u32) -> bool {
+    let x = arg(3u);
+    let depth = arg(2u);
+    let run = (depth + 4u * ALL - 1u) / (4u * ALL) * 4u;
+    let first = min(local * run, depth);
+    let last = min(first + run, depth);
+    var own = 0.0lf;
+    for (var k = first; k < last; k += 4u) {
+        let four = load4(x + k) * weight4(s, o * depth + k);
+        own = (((own + four.x) + four.y) + four.z) + four.w;
+    }
+    let start = before(own, local);
+    terms[local] = start;
+    var sum = start;
+    var doubts = 0.0lf;
+    for (var k = first; k < last; k += 4u) {
+        let four = load4(x + k) * weight4(s, o * depth + k);
+        for (var j = 0u; j < 4u; j += 1u) {
+            doubts = doubts + doubt(sum, four[j], slack);
+            sum = sum + four[j];
+        }
+    }
+    workgroupBarrier();
+    let gap = sum - select(terms[min(local + 1u, ALL - 1u)], 0.0lf, local == ALL - 1u);
+    let whole = before(gap, local) + gap;
+    let all = before(doubts, local) + doubts;
+    if (local == ALL - 1u) {
+        // Rounding the last sum and the ends of the interval counts for eight steps. Gaps, of at most twice
+        // the slack, and their sums are rounded near 0 alone.
+        let error = 2.1lf * all + HALF_ULP * (8.0lf * abs(whole) + 32768.0lf * slack);
+        let bias = shift(arg(5u), o);
+        proved = select(0u, 1u, narrow((whole - error) + bias) == narrow((whole + error) + bias));
+        if (proved == 1u) {
+            put(o, whole);
+        }
+    }
+    return workgroupUniformLoad(&proved) == 1u;
 }
 
 /// Eight terms of a stretch.
 struct Eight {
     a: vec4<f64>,
     b: vec4<f64>,
+}
+
+/// Not by an index, for which some compilers take memory.
+fn put_four(at: u32, four: vec4<f64>) {
+    terms[at] = four.x;
+    terms[at + 1u] = four.y;
+    terms[at + 2u] = four.z;
+    terms[at + 3u] = four.w;
 }
 
 fn eight(stretch: u32, i: u32) -> Eight {
@@ -208,10 +280,10 @@ fn gain(stretch: u32, near: f64, residue: u32, slack: f64) -> f64 {
 }
 
 /// The sum after a segment: from stretch to stretch, and from term to term where a stretch is not known.
-fn walked(before: f64) -> f64 {
+fn walked(before: f64, stretches: u32) -> f64 {
     var sum = before;
     var next = gains[0];
-    for (var i = 0u; i < STRETCHES; i += 1u) {
+    for (var i = 0u; i < stretches; i += 1u) {
         let some = next;
         next = gains[min(i + 1u, STRETCHES - 1u)];
         let last = u32(bitcast<u64>(sum) & 3lu);
@@ -245,10 +317,8 @@ fn in_order(s: Store, o: u32, slack: f64, local: u32) {
                 a = load4(x + k) * weight4(s, o * depth + k);
                 b = load4(x + k + 4u) * weight4(s, o * depth + k + 4u);
             }
-            for (var j = 0u; j < 4u; j += 1u) {
-                terms[9u * i + j] = a[j];
-                terms[9u * i + 4u + j] = b[j];
-            }
+            put_four(9u * i, a);
+            put_four(9u * i + 4u, b);
         }
         workgroupBarrier();
         let stretch = local % STRETCHES;
@@ -263,7 +333,7 @@ fn in_order(s: Store, o: u32, slack: f64, local: u32) {
         }
         workgroupBarrier();
         if (local == 0u) {
-            state = walked(state);
+            state = walked(state, min(STRETCHES, (depth - first) / STRETCH));
         }
         workgroupBarrier();
     }
@@ -326,7 +396,7 @@ fn gemv(
             prefixes = prefixes + abs(until - own);
             together = subgroupShuffle(until, lanes - 1u);
         }
-        let whole = vec4<f64>(over_lanes(sum.x, lanes), over_lanes(sum.y, lanes), over_lanes(sum.z, lanes), over_lanes(sum.w, lanes));
+        let whole = over_lanes(sum, lanes);
         let tops = bitcast<vec4<u32>>(p.top) + 1u;
         let top = vec4<f32>(vec4<f64>(joined(0u, tops.x), joined(0u, tops.y), joined(0u, tops.z), joined(0u, tops.w)));
         let run = f32(4u * quads);
@@ -343,6 +413,9 @@ fn gemv(
     }
     for (var rest = workgroupUniformLoad(&left); rest != 0u; rest &= rest - 1u) {
         let r = firstTrailingBit(rest);
-        in_order(s, first + r, slacks[r], local);
+        let is_known = is_short() && slacks[r] < infinity() && arg(6u) != 0xffu;
+        if (!(is_known && is_proved(s, first + r, slacks[r], local))) {
+            in_order(s, first + r, slacks[r], local);
+        }
     }
 }
