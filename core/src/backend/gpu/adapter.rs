@@ -28,6 +28,12 @@ impl Adapter {
         self.inner.features().contains(wgpu::Features::SUBGROUP) && self.inner.get_info().subgroup_max_size <= 64
     }
 
+    /// Whether a workgroup holds what the kernels of large products need: 512 invocations and 24 KiB.
+    pub(super) fn has_large_groups(&self) -> bool {
+        let limits = self.inner.limits();
+        limits.max_compute_invocations_per_workgroup >= 512 && limits.max_compute_workgroup_storage_size >= 24 << 10
+    }
+
     /// Turns of loops that an invocation may take.
     pub(super) fn turns(&self) -> usize {
         if self.name == "llvmpipe" { 65_000 } else { usize::MAX }

@@ -389,7 +389,8 @@ impl Kernel {
     fn invocations(self) -> u32 {
         match self {
             Kernel::Rnn | Kernel::Lstm => 128,
-            Kernel::Gemv | Kernel::GemvNarrow | Kernel::Gemm | Kernel::PlainGemm | Kernel::PlainCopy => 256,
+            Kernel::GemvNarrow => 512,
+            Kernel::Gemv | Kernel::Gemm | Kernel::PlainGemm | Kernel::PlainCopy => 256,
             _ => 64,
         }
     }

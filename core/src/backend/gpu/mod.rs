@@ -167,6 +167,7 @@ impl Gpu {
                 binding: binding.min(1 << 31),
                 precision,
                 subgroups: passthrough && adapter.has_subgroups(),
+                large_groups: adapter.has_large_groups(),
                 turns: adapter.turns(),
             },
             bindings,
@@ -299,6 +300,7 @@ impl GpuState {
 /// # Errors
 /// Those of [`Gpu::run`] that do not need a device.
 pub fn footprint(network: &Network, inputs: &[Tensor]) -> Result<Footprint> {
-    let room = Room { binding: 1 << 31, precision: Precision::Double, subgroups: true, turns: usize::MAX };
+    let precision = Precision::Double;
+    let room = Room { binding: 1 << 31, precision, subgroups: true, large_groups: true, turns: usize::MAX };
     Ok(Tape::record(network, inputs, &GpuState::default(), room)?.footprint())
 }

@@ -44,6 +44,8 @@ pub struct Room {
     pub precision: Precision,
     /// Whether kernels may ask what other lanes of a subgroup hold.
     pub subgroups: bool,
+    /// Whether workgroups may be large.
+    pub large_groups: bool,
     /// Turns of loops that an invocation may take: llvmpipe ends loops after 65,535, without a word.
     pub turns: usize,
 }
@@ -396,14 +398,16 @@ impl<'n> Tape<'n> {
             let numbers =
                 [rows as u32, width as u32, depth as u32, x.at, y, bias, activation, outs as u32, first as u32];
             let lone = rows == 1 && width >= 32 && depth.is_multiple_of(256) && (LONG..=LONGEST).contains(&depth);
+            let lone = lone && self.is_double() && self.room.large_groups;
+            let many = rows >= 64 && width >= 64 && rows * width >= MANY && self.room.large_groups;
             match piece.rule {
-                Ruled::Single | Ruled::Half | Ruled::Bfloat if lone && self.is_double() && self.room.subgroups => {
+                Ruled::Single | Ruled::Half | Ruled::Bfloat if lone && self.room.subgroups => {
                     self.weighted(Kernel::Gemv, width, numbers, &piece);
                 }
-                Ruled::Narrow if lone && self.is_double() => {
+                Ruled::Narrow if lone => {
                     self.weighted(Kernel::GemvNarrow, width, numbers, &piece);
                 }
-                rule if rule != Ruled::Narrow && rows >= 64 && width >= 64 && rows * width >= MANY => {
+                rule if rule != Ruled::Narrow && many => {
                     self.weighted(Kernel::Gemm, width.div_ceil(64) * rows.div_ceil(128), numbers, &piece);
                 }
                 _ => self.weighted(Kernel::Dense, width.div_ceil(4) * rows.div_ceil(4), numbers, &piece),

@@ -5,12 +5,13 @@
 
 /// Outputs and invocations of a workgroup, and of each of its teams.
 const OUTS: u32 = 64u;
-const ALL: u32 = 256u;
-const ROWS: u32 = 8u;
+const ALL: u32 = 512u;
+const ROWS: u32 = 4u;
 const TEAM: u32 = 32u;
-/// Elements that are cut at a time, and their quads.
+/// Elements that are cut at a time, a quad by each invocation.
 const PANEL: u32 = 2048u;
-const QUADS: u32 = 512u;
+/// Where digits 4 to 6 begin: after the quads and a gap in each of up to 32 rows of them.
+const UPPER: u32 = 544u;
 /// Digits of a number; the bits that they reach.
 const DIGITS: u32 = 7u;
 const REACH: i32 = 54;
@@ -20,18 +21,16 @@ fn places(b: vec4<u32>) -> vec4<i32> {
     return max(vec4<i32>((b >> vec4<u32>(23u)) & vec4<u32>(0xffu)), vec4<i32>(1)) - vec4<i32>(1);
 }
 
-/// What no number spans.
+/// What no number spans; the place of what is not finite.
 const NOTHING: vec2<i32> = vec2<i32>(1000, -1000);
+const INFINITE: i32 = 254;
 
-var<workgroup> lowest: atomic<i32>;
-var<workgroup> highest: atomic<i32>;
-var<workgroup> odd: atomic<u32>;
-/// Digits 0 to 3 of the quads of a panel, then digits 4 to 6.
-var<workgroup> pieces: array<vec4<u32>, 1024>;
-/// Sums of one output of each team, by digit and invocation; and sums by output and digit, those of
-/// the digits alone last.
-var<workgroup> partial: array<i32, 1792>;
+/// Digits 0 to 3 of the quads of a panel, then digits 4 to 6; what invocations add up together.
+var<workgroup> pieces: array<vec4<u32>, 1088>;
+/// Sums by output and digit, those of the digits alone last.
 var<workgroup> digit_sums: array<atomic<i32>, 455>;
+/// The opposites of the least places, and the greatest, of a sixteenth of the invocations each.
+var<workgroup> most: array<vec2<i32>, 16>;
 
 /// A number in units of 2^(low - 149), with 128 added to each digit: then digits are the bytes of a
 /// two's complement number.
@@ -44,10 +43,6 @@ fn moved(b: u32, low: i32) -> u64 {
 
 fn with_quad(ends: vec2<i32>, four: vec4<u32>) -> vec2<i32> {
     let e = places(four);
-    // 254 is the place of what is not finite.
-    if (any(e == vec4<i32>(254))) {
-        atomicStore(&odd, 1u);
-    }
     let is_zero = (four << vec4<u32>(1u)) == vec4<u32>();
     let low = select(e, vec4<i32>(NOTHING.x), is_zero);
     let high = select(e, vec4<i32>(NOTHING.y), is_zero);
@@ -59,12 +54,6 @@ fn with_quad(ends: vec2<i32>, four: vec4<u32>) -> vec2<i32> {
 
 /// The least and the greatest place of the elements of x.
 fn spanned(x: u32, n: u32, local: u32) -> vec2<i32> {
-    if (local == 0u) {
-        atomicStore(&lowest, NOTHING.x);
-        atomicStore(&highest, NOTHING.y);
-        atomicStore(&odd, 0u);
-    }
-    workgroupBarrier();
     var ends = NOTHING;
     let first = (base + x) >> 2u;
     let last = first + n / 4u - 1u;
@@ -76,44 +65,71 @@ fn spanned(x: u32, n: u32, local: u32) -> vec2<i32> {
         let d = arena[min(at + 3u * ALL, last)];
         ends = with_quad(with_quad(with_quad(with_quad(ends, a), b), c), d);
     }
-    atomicMin(&lowest, ends.x);
-    atomicMax(&highest, ends.y);
+    pieces[local] = bitcast<vec4<u32>>(vec4<i32>(-ends.x, ends.y, 0, 0));
     workgroupBarrier();
-    return vec2<i32>(atomicLoad(&lowest), atomicLoad(&highest));
-}
-
-/// One byte of each of four words, as signed digits.
-fn bytes_at(words: vec4<u32>, shift: u32) -> u32 {
-    let four = (words >> vec4<u32>(shift)) & vec4<u32>(0xffu);
-    return (four.x | (four.y << 8u) | (four.z << 16u) | (four.w << 24u)) ^ 0x80808080u;
-}
-
-/// Cuts the elements of a panel, and adds up their digits. A word holds codes of `per_byte` steps, four
-/// at a time. The quads of the first word of every four lie first, step by step, then those of
-/// the second, so that neighbours read neighbours.
-fn cut(sums: Digits, x: u32, n: u32, low: i32, per_byte: u32, local: u32) -> Digits {
-    var ones = sums;
-    let fours = QUADS / (4u * per_byte);
-    for (var quad = local; quad < QUADS; quad += ALL) {
-        let which = quad / fours;
-        let k = (quad % fours * 4u + which / per_byte) * 4u * per_byte + which % per_byte;
-        var lower = vec4<u32>();
-        var upper = vec4<u32>();
-        if (k < n) {
-            let a = moved(bits(x + k), low);
-            let b = moved(bits(x + k + per_byte), low);
-            let c = moved(bits(x + k + 2u * per_byte), low);
-            let d = moved(bits(x + k + 3u * per_byte), low);
-            lower = vec4<u32>(u32(a & 0xfffffffflu), u32(b & 0xfffffffflu), u32(c & 0xfffffffflu), u32(d & 0xfffffffflu));
-            upper = vec4<u32>(u32(a >> 32u), u32(b >> 32u), u32(c >> 32u), u32(d >> 32u));
-            let first = vec4<u32>(bytes_at(lower, 0u), bytes_at(lower, 8u), bytes_at(lower, 16u), bytes_at(lower, 24u));
-            let last = vec4<u32>(bytes_at(upper, 0u), bytes_at(upper, 8u), bytes_at(upper, 16u), 0u);
-            ones = plus_codes(ones, first, last, 0x01010101u);
-            pieces[quad] = first;
-            pieces[QUADS + quad] = last;
+    if (local < 16u) {
+        ends = vec2<i32>(-NOTHING.x, NOTHING.y);
+        for (var i = 0u; i < ALL / 16u; i += 1u) {
+            ends = max(ends, bitcast<vec4<i32>>(pieces[16u * i + local]).xy);
         }
+        most[local] = ends;
     }
-    return ones;
+    workgroupBarrier();
+    ends = vec2<i32>(-NOTHING.x, NOTHING.y);
+    for (var i = 0u; i < 16u; i += 1u) {
+        ends = max(ends, most[i]);
+    }
+    return vec2<i32>(-ends.x, ends.y);
+}
+
+/// The bytes of four words as signed digits: the lowest of each, the next, and so on.
+fn digits(words: vec4<u32>) -> vec4<u32> {
+    // Bytes 0 and 2 of the first and second word, of the third and fourth; bytes 1 and 3.
+    let even = (words.xz & vec2<u32>(0x00ff00ffu)) | ((words.yw << vec2<u32>(8u)) & vec2<u32>(0xff00ff00u));
+    let odd = ((words.xz >> vec2<u32>(8u)) & vec2<u32>(0x00ff00ffu)) | (words.yw & vec2<u32>(0xff00ff00u));
+    return vec4<u32>(
+        (even.x & 0xffffu) | (even.y << 16u),
+        (odd.x & 0xffffu) | (odd.y << 16u),
+        (even.x >> 16u) | (even.y & 0xffff0000u),
+        (odd.x >> 16u) | (odd.y & 0xffff0000u),
+    ) ^ vec4<u32>(0x80808080u);
+}
+
+/// Where the quads of a panel come from and go to. A word holds codes of `per_byte` steps, four at a
+/// time. The quads of the first word of every four lie first, step by step, then those of the second,
+/// so that neighbours read neighbours: rows of quads, `stride` apart.
+struct Layout {
+    per_byte: u32,
+    stride: u32,
+}
+
+/// The bits of one quad of the `n` elements from x on.
+fn quad_bits(shape: Layout, x: u32, n: u32, quad: u32) -> vec4<u32> {
+    let rows = 4u * shape.per_byte;
+    let row = quad % rows;
+    let k = (quad / rows * 4u + row / shape.per_byte) * rows + row % shape.per_byte;
+    if (k >= n) {
+        return vec4<u32>();
+    }
+    let at = x + k;
+    return vec4<u32>(bits(at), bits(at + shape.per_byte), bits(at + 2u * shape.per_byte), bits(at + 3u * shape.per_byte));
+}
+
+/// Cuts a quad, and adds up its digits.
+fn cut(sums: Digits, shape: Layout, quad: u32, four: vec4<u32>, low: i32) -> Digits {
+    let a = moved(four.x, low);
+    let b = moved(four.y, low);
+    let c = moved(four.z, low);
+    let d = moved(four.w, low);
+    let lower = vec4<u32>(u32(a & 0xfffffffflu), u32(b & 0xfffffffflu), u32(c & 0xfffffffflu), u32(d & 0xfffffffflu));
+    let upper = vec4<u32>(u32(a >> 32u), u32(b >> 32u), u32(c >> 32u), u32(d >> 32u));
+    let first = digits(lower);
+    let last = digits(upper);
+    let rows = 4u * shape.per_byte;
+    let to = quad % rows * shape.stride + quad / rows;
+    pieces[to] = first;
+    pieces[UPPER + to] = last;
+    return plus_codes(sums, first, last, 0x01010101u);
 }
 
 /// `high 2^32 + low` rounded once, times 2^e.
@@ -148,13 +164,13 @@ fn rounded(high: i64, low: i64, e: i32) -> f64 {
     return select(v, -v, negative);
 }
 
-/// Codes of one step of a word, as four signed bytes, and what to add to each.
-fn step_codes(word: u32, width: u32, step: u32, sign: u32) -> u32 {
+/// Codes of one step of four words, each as four signed bytes, with `sign` turned.
+fn step_codes(words: vec4<u32>, width: u32, step: u32, sign: u32) -> vec4<u32> {
     if (width == 8u) {
-        return word ^ sign;
+        return words ^ vec4<u32>(sign);
     }
     let mask = ((1u << width) - 1u) * 0x01010101u;
-    return ((word >> (8u - width - width * step)) & mask) ^ sign;
+    return ((words >> vec4<u32>(8u - width - width * step)) & vec4<u32>(mask)) ^ vec4<u32>(sign);
 }
 
 /// Sums of digits with one output: digits 0 to 3, and 4 to 6.
@@ -180,7 +196,7 @@ fn plus_codes(sums: Digits, a: vec4<u32>, b: vec4<u32>, codes_of: u32) -> Digits
     );
 }
 
-/// Four words of each of four outputs, of eight for which a team stands.
+/// Four words of each output for which a team stands.
 struct Words {
     a: vec4<u32>,
     b: vec4<u32>,
@@ -192,63 +208,95 @@ fn words_at(s: Store, rows: vec4<u32>, word: u32) -> Words {
     return Words(code_words(s, rows.x + word), code_words(s, rows.y + word), code_words(s, rows.z + word), code_words(s, rows.w + word));
 }
 
-/// Sums of eight outputs.
-struct Eight {
+/// Sums of those outputs.
+struct Sums {
     a: Digits,
     b: Digits,
     c: Digits,
     d: Digits,
-    e: Digits,
-    f: Digits,
-    g: Digits,
-    h: Digits,
 }
 
-/// A word of each output, whose quads stand `stride` apart from `at` on.
-fn plus_word(sums: Eight, words: vec4<u32>, more: vec4<u32>, at: u32, stride: u32, width: u32, sign: u32) -> Eight {
-    var all = sums;
-    for (var step = 0u; step < 8u / width; step += 1u) {
-        let a = pieces[at + step * stride];
-        let b = pieces[QUADS + at + step * stride];
-        all = Eight(
-            plus_codes(all.a, a, b, step_codes(words.x, width, step, sign)),
-            plus_codes(all.b, a, b, step_codes(words.y, width, step, sign)),
-            plus_codes(all.c, a, b, step_codes(words.z, width, step, sign)),
-            plus_codes(all.d, a, b, step_codes(words.w, width, step, sign)),
-            plus_codes(all.e, a, b, step_codes(more.x, width, step, sign)),
-            plus_codes(all.f, a, b, step_codes(more.y, width, step, sign)),
-            plus_codes(all.g, a, b, step_codes(more.z, width, step, sign)),
-            plus_codes(all.h, a, b, step_codes(more.w, width, step, sign)),
-        );
+/// Two words of an output, whose sums are added to the others at once.
+fn plus_both(sums: Digits, a: vec4<u32>, b: vec4<u32>, codes_a: u32, c: vec4<u32>, d: vec4<u32>, codes_c: u32) -> Digits {
+    return Digits(
+        sums.a + vec4<i32>(
+            dot4I8Packed(a.x, codes_a) + dot4I8Packed(c.x, codes_c),
+            dot4I8Packed(a.y, codes_a) + dot4I8Packed(c.y, codes_c),
+            dot4I8Packed(a.z, codes_a) + dot4I8Packed(c.z, codes_c),
+            dot4I8Packed(a.w, codes_a) + dot4I8Packed(c.w, codes_c),
+        ),
+        sums.b + vec4<i32>(
+            dot4I8Packed(b.x, codes_a) + dot4I8Packed(d.x, codes_c),
+            dot4I8Packed(b.y, codes_a) + dot4I8Packed(d.y, codes_c),
+            dot4I8Packed(b.z, codes_a) + dot4I8Packed(d.z, codes_c),
+            0,
+        ),
+    );
+}
+
+/// One step of two words of each output, whose quads stand at `at` and at `then`.
+fn plus_step(sums: Sums, v: vec4<u32>, w: vec4<u32>, at: u32, then: u32, width: u32, step: u32, sign: u32) -> Sums {
+    let a = pieces[at];
+    let b = pieces[UPPER + at];
+    let c = pieces[then];
+    let d = pieces[UPPER + then];
+    let p = step_codes(v, width, step, sign);
+    let q = step_codes(w, width, step, sign);
+    return Sums(
+        plus_both(sums.a, a, b, p.x, c, d, q.x),
+        plus_both(sums.b, a, b, p.y, c, d, q.y),
+        plus_both(sums.c, a, b, p.z, c, d, q.z),
+        plus_both(sums.d, a, b, p.w, c, d, q.w),
+    );
+}
+
+/// Two words of each output, whose quads stand `stride` apart from `at` on.
+fn plus_words(sums: Sums, v: vec4<u32>, w: vec4<u32>, at: u32, stride: u32, width: u32, sign: u32) -> Sums {
+    let then = at + 8u / width * stride;
+    // Loops over few steps are not unrolled by every compiler.
+    var all = plus_step(sums, v, w, at, then, width, 0u, sign);
+    if (width < 8u) {
+        all = plus_step(all, v, w, at + stride, then + stride, width, 1u, sign);
+    }
+    for (var step = 2u; step < 8u / width; step += 1u) {
+        all = plus_step(all, v, w, at + step * stride, then + step * stride, width, step, sign);
     }
     return all;
+}
+
+/// Four words of each output.
+fn plus_fours(sums: Sums, w: Words, at: u32, stride: u32, width: u32, sign: u32) -> Sums {
+    let x = vec4<u32>(w.a.x, w.b.x, w.c.x, w.d.x);
+    let y = vec4<u32>(w.a.y, w.b.y, w.c.y, w.d.y);
+    let z = vec4<u32>(w.a.z, w.b.z, w.c.z, w.d.z);
+    let half = plus_words(sums, x, y, at, stride, width, sign);
+    let rest = vec4<u32>(w.a.w, w.b.w, w.c.w, w.d.w);
+    return plus_words(half, z, rest, at + 16u / width * stride, stride, width, sign);
 }
 
 /// Adds up what the invocations of each team have of one output; what all have of the digits alone
 /// when `row` is ROWS.
 fn share(row: u32, local: u32, sums: Digits) {
-    partial[local] = sums.a.x;
-    partial[ALL + local] = sums.a.y;
-    partial[2u * ALL + local] = sums.a.z;
-    partial[3u * ALL + local] = sums.a.w;
-    partial[4u * ALL + local] = sums.b.x;
-    partial[5u * ALL + local] = sums.b.y;
-    partial[6u * ALL + local] = sums.b.z;
+    pieces[local] = bitcast<vec4<u32>>(sums.a);
+    pieces[ALL + local] = bitcast<vec4<u32>>(sums.b);
     workgroupBarrier();
-    // Four invocations for each digit of each team.
-    let which = local / 4u;
-    if (which < ALL / TEAM * DIGITS) {
+    // Four invocations for each digit, each for eight others, so that no two meet in one bank.
+    let team = local / TEAM;
+    let digit = local % 8u;
+    let part = local % TEAM / 8u;
+    if (digit < DIGITS) {
+        let start = digit / 4u * ALL + team * TEAM + 8u * part;
         var sum = 0;
-        for (var i = local % 4u; i < TEAM; i += 4u) {
-            sum += partial[which * TEAM + i];
+        for (var i = 0u; i < 8u; i += 1u) {
+            sum += bitcast<i32>(pieces[start + ((i + 2u * part + digit / 4u) & 7u)][digit & 3u]);
         }
-        let output = select(which % (ALL / TEAM) * ROWS + row, OUTS, row == ROWS);
-        atomicAdd(&digit_sums[output * DIGITS + which / (ALL / TEAM)], sum);
+        let output = select(team * ROWS + row, OUTS, row == ROWS);
+        atomicAdd(&digit_sums[output * DIGITS + digit], sum);
     }
     workgroupBarrier();
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(512)
 fn gemv_narrow(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
     let unused = begin(group, groups, 0u);
     let first = (group.y * groups.x + group.x) * OUTS;
@@ -267,35 +315,37 @@ fn gemv_narrow(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
     let lane = local % TEAM;
     let four = vec4<u32>(first + local / TEAM * ROWS) + vec4<u32>(0u, 1u, 2u, 3u);
     let rows = min(four, vec4<u32>(outs - 1u)) * (4u * row_fours);
-    let others = min(four + 4u, vec4<u32>(outs - 1u)) * (4u * row_fours);
     for (var i = local; i < (OUTS + 1u) * DIGITS; i += ALL) {
         atomicStore(&digit_sums[i], 0);
     }
     let ends = spanned(x, depth, local);
-    let is_cut = atomicLoad(&odd) == 0u && ends.y - ends.x + 24 <= REACH;
+    let is_cut = ends.y < INFINITE && ends.y - ends.x + 24 <= REACH;
     let low = select(ends.x, 0, ends.x > ends.y);
     let none = Digits(vec4<i32>(), vec4<i32>());
     var ones = none;
-    var sums = Eight(none, none, none, none, none, none, none, none);
-    let stride = QUADS / (4u * per_byte);
+    var sums = Sums(none, none, none, none);
+    let panel_fours = ALL / (4u * per_byte);
+    let stride = panel_fours + 1u;
+    let shape = Layout(per_byte, stride);
     var next = words_at(s, rows, 4u * min(lane, row_fours - 1u));
-    var after = words_at(s, others, 4u * min(lane, row_fours - 1u));
     for (var panel = 0u; panel < depth; panel += PANEL) {
-        ones = cut(ones, x + panel, depth - panel, low, per_byte, local);
+        ones = cut(ones, shape, local, quad_bits(shape, x + panel, depth - panel, local), low);
         workgroupBarrier();
         let start = (panel >> s.log_per_word) / 4u;
-        let fours = min(stride, row_fours - start);
+        let fours = min(panel_fours, row_fours - start);
         for (var i = lane; i < fours; i += TEAM) {
             // The next words are under way while these are used.
             let w = next;
-            let v = after;
-            let ahead = start + select(stride + lane, i + TEAM, i + TEAM < fours);
+            let ahead = start + select(panel_fours + lane, i + TEAM, i + TEAM < fours);
             next = words_at(s, rows, 4u * min(ahead, row_fours - 1u));
-            after = words_at(s, others, 4u * min(ahead, row_fours - 1u));
-            sums = plus_word(sums, vec4<u32>(w.a.x, w.b.x, w.c.x, w.d.x), vec4<u32>(v.a.x, v.b.x, v.c.x, v.d.x), i, stride, width, smallest);
-            sums = plus_word(sums, vec4<u32>(w.a.y, w.b.y, w.c.y, w.d.y), vec4<u32>(v.a.y, v.b.y, v.c.y, v.d.y), i + stride * per_byte, stride, width, smallest);
-            sums = plus_word(sums, vec4<u32>(w.a.z, w.b.z, w.c.z, w.d.z), vec4<u32>(v.a.z, v.b.z, v.c.z, v.d.z), i + 2u * stride * per_byte, stride, width, smallest);
-            sums = plus_word(sums, vec4<u32>(w.a.w, w.b.w, w.c.w, w.d.w), vec4<u32>(v.a.w, v.b.w, v.c.w, v.d.w), i + 3u * stride * per_byte, stride, width, smallest);
+            // The steps of the usual widths are known to the compiler.
+            if (width == 4u) {
+                sums = plus_fours(sums, w, i, stride, 4u, smallest);
+            } else if (width == 8u) {
+                sums = plus_fours(sums, w, i, stride, 8u, smallest);
+            } else {
+                sums = plus_fours(sums, w, i, stride, width, smallest);
+            }
         }
         workgroupBarrier();
     }
@@ -303,10 +353,6 @@ fn gemv_narrow(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
     share(1u, local, sums.b);
     share(2u, local, sums.c);
     share(3u, local, sums.d);
-    share(4u, local, sums.e);
-    share(5u, local, sums.f);
-    share(6u, local, sums.g);
-    share(7u, local, sums.h);
     share(ROWS, local, ones);
     let o = first + local;
     if (local >= OUTS || o >= outs) {
