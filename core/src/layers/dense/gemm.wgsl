@@ -1,13 +1,15 @@
 // Many rows with many outputs: a workgroup makes 128 by 64, an invocation eight by four, from tiles
-// that are widened and decoded once and brought in one ahead. k ascends in every sum.
+// that are widened and decoded once and brought in one ahead. k ascends in every sum. There are two
+// tiles in turn, so that some invocations fill one while others still use the other.
 // Arguments: those of gpu.wgsl.
 
 const TALL: u32 = 128u;
 const BROAD: u32 = 64u;
 const DEEP: u32 = 8u;
 
-var<workgroup> tile_rows: array<vec2<real>, 512>;
-var<workgroup> tile_outs: array<vec2<real>, 256>;
+/// Pairs of neighbouring rows by place in k, tile by tile; pairs of outputs.
+var<workgroup> tile_rows: array<vec2<real>, 1024>;
+var<workgroup> tile_outs: array<vec2<real>, 512>;
 
 /// s + x w. Where w needs no more digits than f32 has, the product is exact and may be fused.
 fn accumulated(x: real, w: real4, s: real4) -> real4 {
@@ -76,27 +78,28 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var h = real4();
     var xs = bits_of_x(x, kx, depth, aligned);
     var ws = some_w(s, w, kw, depth);
+    var tile = 0u;
     for (var k0 = 0u; k0 < depth; k0 += DEEP) {
-        workgroupBarrier();
-        tile_rows[kx * 64u + row / 2u][row % 2u] = widen(xs.x);
-        tile_rows[(kx + 1u) * 64u + row / 2u][row % 2u] = widen(xs.y);
-        tile_rows[(kx + 2u) * 64u + row / 2u][row % 2u] = widen(xs.z);
-        tile_rows[(kx + 3u) * 64u + row / 2u][row % 2u] = widen(xs.w);
-        tile_outs[kw * 32u + out / 2u][out % 2u] = ws.x;
-        tile_outs[(kw + 1u) * 32u + out / 2u][out % 2u] = ws.y;
+        tile_rows[tile * 512u + kx * 64u + row / 2u][row % 2u] = widen(xs.x);
+        tile_rows[tile * 512u + (kx + 1u) * 64u + row / 2u][row % 2u] = widen(xs.y);
+        tile_rows[tile * 512u + (kx + 2u) * 64u + row / 2u][row % 2u] = widen(xs.z);
+        tile_rows[tile * 512u + (kx + 3u) * 64u + row / 2u][row % 2u] = widen(xs.w);
+        tile_outs[tile * 256u + kw * 32u + out / 2u][out % 2u] = ws.x;
+        tile_outs[tile * 256u + (kw + 1u) * 32u + out / 2u][out % 2u] = ws.y;
         workgroupBarrier();
         if (k0 + DEEP < depth) {
             xs = bits_of_x(x, k0 + DEEP + kx, depth, aligned);
             ws = some_w(s, w, k0 + DEEP + kw, depth);
         }
-        for (var j = 0u; j < min(DEEP, depth - k0); j += 1u) {
-            let p = tile_rows[j * 64u + 4u * ty];
-            let q = tile_rows[j * 64u + 4u * ty + 1u];
-            let t = tile_rows[j * 64u + 4u * ty + 2u];
-            let z = tile_rows[j * 64u + 4u * ty + 3u];
+        // Beyond the depth there are zeros, which change no sum: none is -0.
+        for (var j = 0u; j < DEEP; j += 1u) {
+            let p = tile_rows[tile * 512u + j * 64u + 4u * ty];
+            let q = tile_rows[tile * 512u + j * 64u + 4u * ty + 1u];
+            let t = tile_rows[tile * 512u + j * 64u + 4u * ty + 2u];
+            let z = tile_rows[tile * 512u + j * 64u + 4u * ty + 3u];
             // Outputs tx, tx + 16, …: pairs of neighbours are read at once.
-            let u = tile_outs[j * 32u + tx];
-            let v = tile_outs[j * 32u + 16u + tx];
+            let u = tile_outs[tile * 256u + j * 32u + tx];
+            let v = tile_outs[tile * 256u + j * 32u + 16u + tx];
             let column = real4(u.x, u.y, v.x, v.y);
             a = accumulated(p.x, column, a);
             b = accumulated(p.y, column, b);
@@ -107,6 +110,7 @@ fn gemm(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
             g = accumulated(z.x, column, g);
             h = accumulated(z.y, column, h);
         }
+        tile = 1u - tile;
     }
     let r = r0 + 8u * ty;
     let o = o0 + 2u * tx;

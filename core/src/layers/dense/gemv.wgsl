@@ -29,7 +29,7 @@ const HALF_ULP: f64 = 1.1324274851176597e-16lf;
 /// What a sum of subgroups of up to 64 lanes may err in f32, of the magnitudes in it.
 const SLIP: f32 = 4e-6;
 
-// Two workgroups of up to 23 KiB run at a time on some devices that run one of 24.
+// Of these, all together, two workgroups must find room at a time: 24 KiB each on an H200.
 /// Products of a segment, eight apart from eight others, so that invocations do not meet in one bank.
 var<workgroup> terms: array<f64, 2304>;
 var<workgroup> runs: array<f64, 272>;
