@@ -95,28 +95,19 @@ fn digits(words: vec4<u32>) -> vec4<u32> {
     ) ^ vec4<u32>(0x80808080u);
 }
 
-/// Where the quads of a panel come from and go to. A word holds codes of `per_byte` steps, four at a
-/// time. The quads of the first word of every four lie first, step by step, then those of the second,
-/// so that neighbours read neighbours: rows of quads, `stride` apart.
-struct Layout {
-    per_byte: u32,
-    stride: u32,
-}
-
-/// The bits of one quad of the `n` elements from x on.
-fn quad_bits(shape: Layout, x: u32, n: u32, quad: u32) -> vec4<u32> {
-    let rows = 4u * shape.per_byte;
+/// Cuts a quad of a panel, which has `n` elements from x on, and adds up its digits. A word holds codes
+/// of `per_byte` steps, four at a time. The quads of the first word of every four lie first, step by
+/// step, then those of the second, so that neighbours read neighbours: rows of quads, `stride` apart.
+fn cut(sums: Digits, x: u32, n: u32, low: i32, per_byte: u32, stride: u32, quad: u32) -> Digits {
+    let rows = 4u * per_byte;
     let row = quad % rows;
-    let k = (quad / rows * 4u + row / shape.per_byte) * rows + row % shape.per_byte;
-    if (k >= n) {
-        return vec4<u32>();
+    let column = quad / rows;
+    let k = (column * 4u + row / per_byte) * rows + row % per_byte;
+    var four = vec4<u32>();
+    if (k < n) {
+        let at = x + k;
+        four = vec4<u32>(bits(at), bits(at + per_byte), bits(at + 2u * per_byte), bits(at + 3u * per_byte));
     }
-    let at = x + k;
-    return vec4<u32>(bits(at), bits(at + shape.per_byte), bits(at + 2u * shape.per_byte), bits(at + 3u * shape.per_byte));
-}
-
-/// Cuts a quad, and adds up its digits.
-fn cut(sums: Digits, shape: Layout, quad: u32, four: vec4<u32>, low: i32) -> Digits {
     let a = moved(four.x, low);
     let b = moved(four.y, low);
     let c = moved(four.z, low);
@@ -125,10 +116,8 @@ fn cut(sums: Digits, shape: Layout, quad: u32, four: vec4<u32>, low: i32) -> Dig
     let upper = vec4<u32>(u32(a >> 32u), u32(b >> 32u), u32(c >> 32u), u32(d >> 32u));
     let first = digits(lower);
     let last = digits(upper);
-    let rows = 4u * shape.per_byte;
-    let to = quad % rows * shape.stride + quad / rows;
-    pieces[to] = first;
-    pieces[UPPER + to] = last;
+    pieces[row * stride + column] = first;
+    pieces[UPPER + row * stride + column] = last;
     return plus_codes(sums, first, last, 0x01010101u);
 }
 
@@ -326,10 +315,9 @@ fn gemv_narrow(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups)
     var sums = Sums(none, none, none, none);
     let panel_fours = ALL / (4u * per_byte);
     let stride = panel_fours + 1u;
-    let shape = Layout(per_byte, stride);
     var next = words_at(s, rows, 4u * min(lane, row_fours - 1u));
     for (var panel = 0u; panel < depth; panel += PANEL) {
-        ones = cut(ones, shape, local, quad_bits(shape, x + panel, depth - panel, local), low);
+        ones = cut(ones, x + panel, depth - panel, low, per_byte, stride, local);
         workgroupBarrier();
         let start = (panel >> s.log_per_word) / 4u;
         let fours = min(panel_fours, row_fours - start);

@@ -5,7 +5,15 @@ use crate::backend::gpu::kernel::Kernel;
 
 fn in_dtype(network: &Network, dtype: Dtype) -> Network {
     let storage = Storage { dtype, numerics: Numerics::Standard, vectors: Vectors::Float32 };
-    network.morph(&storage).expect("finite weights")
+    network.morph(&storage).expect("weights within the type's range")
+}
+
+/// A dense layer without a bias; `w` row by row.
+fn dense(depth: usize, w: Vec<f32>) -> Network {
+    let outs = w.len() / depth;
+    let weights = Weights::from([(Role::Weight, WeightStore::f32(vec![outs, depth], w).expect("finite"))]);
+    let layer = format!(r#"{{"dense": {{"input_dim": {depth}, "output_dim": {outs}, "bias": false}}}}"#);
+    network(&[&layer], 1).with_weights(&mut |_| Ok(weights.clone())).expect("the same shapes")
 }
 
 /// Rows whose rounding is hard to prove, or cannot be, through the kernel of lone rows. By what the
@@ -56,10 +64,15 @@ fn lone_rows_that_are_hard_to_round_give_the_bits_of_the_cpu() {
     };
     let mut numbers = Numbers(5);
     let random = numbers.many(96 * DEPTH);
-    let w = (0..96 * DEPTH).map(|i| term(i / DEPTH, i % DEPTH, random[i])).collect();
-    let weights = Weights::from([(Role::Weight, WeightStore::f32(vec![96, DEPTH], w).expect("finite"))]);
-    let layer = format!(r#"{{"dense": {{"input_dim": {DEPTH}, "output_dim": 96, "bias": false}}}}"#);
-    let plain = network(&[&layer], 1).with_weights(&mut |_| Ok(weights.clone())).expect("the same shapes");
+    let w: Vec<f32> = (0..96 * DEPTH).map(|i| term(i / DEPTH, i % DEPTH, random[i])).collect();
+    let plain = dense(DEPTH, w.clone());
+    let within = dense(DEPTH, w.into_iter().map(|w| w.clamp(-6e4, 6e4)).collect());
+    let networks = [
+        in_dtype(&plain, Dtype::Float32),
+        in_dtype(&plain, Dtype::BFloat16),
+        // Whose largest number is 65,504.
+        in_dtype(&within, Dtype::Float16),
+    ];
     let ones = Tensor::new(vec![1, DEPTH], vec![1.0; DEPTH]).expect("a tensor");
     for gpu in gpus(&Options::default()) {
         let alike = (0..DEPTH).map(|k| if k % 3 == 0 { -1.5 } else { 0.75 }).collect();
@@ -69,10 +82,8 @@ fn lone_rows_that_are_hard_to_round_give_the_bits_of_the_cpu() {
         not[DEPTH - 1] = f32::NAN;
         for (i, x) in [alike, numbers.many(DEPTH), tiny, large, not, vec![-0.0; DEPTH]].into_iter().enumerate() {
             let x = [ones.clone(), Tensor::new(vec![1, DEPTH], x).expect("a tensor")];
-            for dtype in [Dtype::Float32, Dtype::BFloat16, Dtype::Float16] {
-                let storage = Storage { dtype, numerics: Numerics::Standard, vectors: Vectors::Float32 };
-                let Ok(network) = plain.morph(&storage) else { continue };
-                agrees(&gpu, &network, &x, &format!("x {i} in {dtype}"));
+            for (which, network) in networks.iter().enumerate() {
+                agrees(&gpu, network, &x, &format!("x {i}, network {which}"));
             }
         }
     }
@@ -154,10 +165,7 @@ fn near_ties(errs: Errs) -> (Network, Tensor) {
             left = (left - digit) / 256;
         }
     }
-    let weights = Weights::from([(Role::Weight, WeightStore::f32(vec![OUTS, DEPTH], w).expect("finite"))]);
-    let layer = format!(r#"{{"dense": {{"input_dim": {DEPTH}, "output_dim": {OUTS}, "bias": false}}}}"#);
-    let network = network(&[&layer], 1).with_weights(&mut |_| Ok(weights.clone())).expect("the same shapes");
-    (network, Tensor::new(vec![1, DEPTH], x).expect("a tensor"))
+    (dense(DEPTH, w), Tensor::new(vec![1, DEPTH], x).expect("a tensor"))
 }
 
 #[test]
