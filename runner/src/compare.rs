@@ -3,8 +3,9 @@
 use loom_core::Network;
 use serde::{Deserialize, Serialize};
 
+use crate::cost::Cost;
 use crate::manifest::Reference;
-use crate::plan::Tolerance;
+use crate::plan::{Tolerance, ulps};
 
 /// The element that is furthest outside, or nearest to, its allowance.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,15 +47,6 @@ pub struct Comparison {
     pub planet_error: Option<f64>,
     /// Largest distance of ours from the planet's f64 result, if there is one.
     pub our_error: Option<f64>,
-}
-
-/// The distance of two floats in representable numbers between them.
-fn ulps(a: f32, b: f32) -> u64 {
-    let ordered = |v: f32| {
-        let bits = i64::from(v.to_bits() as i32);
-        if bits < 0 { i64::from(i32::MIN) - bits } else { bits }
-    };
-    ordered(a).abs_diff(ordered(b))
 }
 
 /// Compares `ours` with `planet`, both of `shape`; `exact` is the planet's f64 result, which
@@ -103,20 +95,20 @@ pub fn compare(
             c.outliers += 1;
             continue;
         }
+        let excess = tolerance.excess(a, e);
+        c.max_ulp = c.max_ulp.max(ulps(a, e));
         let (a, e) = (f64::from(a), f64::from(e));
-        let (delta, allowed) = ((a - e).abs(), tolerance.allowed(e));
+        let delta = (a - e).abs();
         squares += e * e;
         errors += delta * delta;
         c.max_abs = c.max_abs.max(delta);
         if e != 0.0 {
             c.max_rel = c.max_rel.max(delta / e.abs());
         }
-        c.max_ulp = c.max_ulp.max(ulps(a as f32, e as f32));
         c.needed_atol = c.needed_atol.max(delta - tolerance.rtol * e.abs());
-        if delta > allowed {
+        if excess > 1.0 || excess.is_nan() {
             c.outliers += 1;
         }
-        let excess = if allowed > 0.0 { delta / allowed } else { f64::INFINITY };
         if c.worst.is_none() || excess > c.excess || (excess == c.excess && delta >= c.max_abs) {
             c.excess = excess;
             c.worst = Some(point);
@@ -129,12 +121,16 @@ pub fn compare(
 /// How faithfully a dtype keeps a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fidelity {
-    /// The output beside that of the same network in f32.
+    /// The output beside that of the same network with its decoded weights in f32: is it computed right?
+    pub decoded: Comparison,
+    /// The output beside that of the same network in f32: what does the type cost?
     pub output: Comparison,
     /// Cosine of the angle between the two outputs.
     pub cosine: f64,
-    /// How much the network amplifies noise in its weights.
-    pub gain: f64,
+    /// What seeds of this model in this dtype cost.
+    pub cost: Cost,
+    /// A scale, zero point or type that is not what the weights ask for, in words.
+    pub scale: Option<String>,
     /// The stored weight that is furthest from the original one, of what its codec allows.
     pub weight: Option<WorstWeight>,
     /// Bits of packed codes for each weight of the network; absent where it has none.
@@ -201,8 +197,14 @@ mod tests {
     use super::*;
     use crate::plan::BandSource;
 
-    const BAND: Tolerance =
-        Tolerance { atol: 0.1, rtol: 0.0, nmse: None, reference: Reference::Float32, source: BandSource::Bedrock };
+    const BAND: Tolerance = Tolerance {
+        atol: 0.1,
+        rtol: 0.0,
+        nmse: None,
+        ulps: None,
+        reference: Reference::Float32,
+        source: BandSource::Bedrock,
+    };
 
     #[test]
     fn ulps_cross_zero() {

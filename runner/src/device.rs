@@ -113,7 +113,7 @@ impl Lane {
                     done(1);
                 });
                 let red = |(case, seen): (&Case, &Option<Observation>)| {
-                    seen.as_ref().is_some_and(|seen| !judge(case, seen).label.is_green())
+                    seen.as_ref().is_some_and(|seen| judge(case, seen).label.is_red())
                 };
                 if config.fail_fast && part.iter().zip(&observations[first..]).any(red) {
                     break;

@@ -13,6 +13,7 @@ use loom_bedrocks::planets;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::cost::{self, Cost, Costs};
 use crate::plan::{Case, Check};
 
 /// What the index knows of one array.
@@ -116,6 +117,7 @@ impl FileId {
 pub struct Goldens {
     files: BTreeMap<FileId, Arc<Arrays>>,
     cores: BTreeMap<String, Core>,
+    costs: BTreeMap<String, Costs>,
 }
 
 impl Goldens {
@@ -129,6 +131,13 @@ impl Goldens {
     #[must_use]
     pub fn digest(&self, bedrock: &str, model: &str, stored: &str) -> Option<&str> {
         self.cores.get(bedrock)?.digests.get(model)?.get(stored).map(String::as_str)
+    }
+
+    /// What a case's dtype was measured to cost its model.
+    #[must_use]
+    pub fn cost(&self, case: &Case) -> Option<&Cost> {
+        let costs = self.costs.get(&case.manifest.bedrock)?.models.get(case.model().id())?;
+        costs.costs.get(&case.stored.to_string())
     }
 
     /// The same goldens with one file replaced, for tests that plant faults.
@@ -163,7 +172,8 @@ pub fn load(folder: &Path, cases: &[Case]) -> Result<Goldens, Vec<String>> {
     let files = needed(cases);
     let mut bedrocks: Vec<&str> = files.iter().map(|file| file.bedrock.as_str()).collect();
     bedrocks.dedup();
-    let (mut indexes, mut cores, mut problems) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    let (mut indexes, mut cores, mut costs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut problems = Vec::new();
     for bedrock in bedrocks {
         match read_index(folder, bedrock) {
             Ok(index) => {
@@ -171,30 +181,47 @@ pub fn load(folder: &Path, cases: &[Case]) -> Result<Goldens, Vec<String>> {
             }
             Err(what) => problems.push(what),
         }
-        let snapshots: Vec<&Case> =
-            cases.iter().filter(|case| case.check() == Check::Snapshot && case.manifest.bedrock == bedrock).collect();
-        if snapshots.is_empty() {
+        let own = |check| cases.iter().filter(move |case| case.check() == check && case.manifest.bedrock == bedrock);
+        let (snapshots, fidelity) = (own(Check::Snapshot), own(Check::Fidelity));
+        if snapshots.clone().chain(fidelity.clone()).next().is_none() {
             continue;
         }
+        let bless = |model: &str| format!("bedrock bless {bedrock} --core --model '{model}' --accept \"<why>\"");
         let path = core_path(folder, bedrock);
-        match yaml::<Core>(&path) {
-            Ok(core) => {
-                let known = |case: &Case| {
-                    core.digests.get(case.model().id()).is_some_and(|of| of.contains_key(&case.stored.to_string()))
-                };
-                let mut missing: Vec<String> = snapshots
-                    .iter()
-                    .filter(|case| !known(case))
-                    .map(|case| {
-                        let (path, model, stored) = (path.display(), case.model().id(), case.stored);
-                        format!("{path}: no digest of {model} in {stored}; bless it: bedrock bless {bedrock} --core --accept \"<why>\"")
-                    })
-                    .collect();
-                problems.append(&mut missing);
-                cores.insert(bedrock.to_string(), core);
+        let core = match yaml::<Core>(&path) {
+            Ok(core) => core,
+            Err(what) => {
+                problems.push(format!("{what}; make it: {}", bless("*")));
+                continue;
             }
-            Err(what) => problems.push(format!("{what}; make it: bedrock bless {bedrock} --core --accept \"<why>\"")),
+        };
+        let known = |case: &&Case| {
+            core.digests.get(case.model().id()).is_some_and(|of| of.contains_key(&case.stored.to_string()))
+        };
+        problems.extend(snapshots.filter(|case| !known(case)).map(|case| {
+            let (path, model, stored) = (path.display(), case.model().id(), case.stored);
+            format!("{path}: no digest of {model} in {stored}; bless it: {}", bless(model))
+        }));
+        if fidelity.clone().next().is_some() {
+            let path = cost::path(folder, bedrock);
+            match yaml::<Costs>(&path) {
+                Ok(found) => {
+                    let stale = |case: &&Case| !found.knows(case, &core);
+                    let mut models: Vec<&str> = fidelity.filter(stale).map(|case| case.model().id()).collect();
+                    models.dedup();
+                    problems.extend(models.into_iter().map(|model| {
+                        let path = path.display();
+                        format!(
+                            "{path}: {model} was not measured, or before its digests changed; do it: {}",
+                            bless(model)
+                        )
+                    }));
+                    costs.insert(bedrock.to_string(), found);
+                }
+                Err(what) => problems.push(format!("{what}; make it: {}", bless("*"))),
+            }
         }
+        cores.insert(bedrock.to_string(), core);
     }
     let read: Vec<Result<(FileId, Arrays), Vec<String>>> = files
         .par_iter()
@@ -203,7 +230,7 @@ pub fn load(folder: &Path, cases: &[Case]) -> Result<Goldens, Vec<String>> {
             Some(verified(folder, id, index).map(|arrays| (id.clone(), arrays)))
         })
         .collect();
-    let mut goldens = Goldens { files: BTreeMap::new(), cores };
+    let mut goldens = Goldens { files: BTreeMap::new(), cores, costs };
     for result in read {
         match result {
             Ok((id, arrays)) => {
@@ -295,7 +322,7 @@ pub fn strays(folder: &Path, bedrocks: &[&str], needed: &[FileId]) -> Vec<String
         for path in files_below(&root) {
             let name =
                 path.strip_prefix(&root).map(|name| name.to_string_lossy().replace('\\', "/")).unwrap_or_default();
-            if name != "index.yaml" && name != "core.yaml" && !index.files.contains_key(&name) {
+            if !["index.yaml", "core.yaml", "cost.yaml"].contains(&name.as_str()) && !index.files.contains_key(&name) {
                 found.push(format!("{}: no index lists it; remove it", path.display()));
             }
         }

@@ -4,8 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::{Comparison, Fidelity, WorstWeight};
 use crate::manifest::{Expect, Outcome, Reference};
-use crate::plan::{Case, Kind, MARGIN, MOST_GAIN, Tolerance};
+use crate::plan::{Case, Kind, Tolerance};
 use crate::roundtrip::Roundtrip;
+
+/// The largest NMSE between a run from packed codes and the f32 run of the same decoded weights. Both sum
+/// in f64 and round at the same stages, so that a few roundings of f32 are all that differs.
+pub const DECODED: f64 = 1e-10;
 
 /// What running a case showed.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +46,9 @@ pub enum Label {
     Xfail,
     /// Not run, for a stated reason.
     Skip,
+    /// Computed right, but nothing can be said of what it costs: neither green nor red.
+    #[serde(rename = "NOT JUDGED")]
+    Unjudged,
     /// Outside the band.
     Diff,
     /// Passed although a rule says it fails.
@@ -59,10 +66,10 @@ pub enum Label {
 }
 
 impl Label {
-    /// Whether the run stays green.
+    /// Whether it turns the run red.
     #[must_use]
-    pub fn is_green(self) -> bool {
-        matches!(self, Label::Exact | Label::Pass | Label::Xfail | Label::Skip)
+    pub fn is_red(self) -> bool {
+        !matches!(self, Label::Exact | Label::Pass | Label::Xfail | Label::Skip | Label::Unjudged)
     }
 
     /// The name shown.
@@ -73,6 +80,7 @@ impl Label {
             Label::Pass => "PASS",
             Label::Xfail => "XFAIL",
             Label::Skip => "SKIP",
+            Label::Unjudged => "NOT JUDGED",
             Label::Diff => "DIFF",
             Label::Xpass => "XPASS",
             Label::Unstable => "UNSTABLE",
@@ -97,7 +105,7 @@ pub struct Verdict {
 #[must_use]
 pub fn judge(case: &Case, observation: &Observation) -> Verdict {
     let (label, reason) = match (observation, case.kind) {
-        (Observation::Fidelity(seen), Kind::Fidelity(noise)) => fidelity(seen.bound(noise), seen),
+        (Observation::Fidelity(seen), Kind::Fidelity) => fidelity(seen),
         _ => plain(&case.tolerance(), observation),
     };
     match &case.expect {
@@ -124,7 +132,7 @@ fn plain(tolerance: &Tolerance, observation: &Observation) -> (Label, Option<Str
         Observation::Roundtrip(Roundtrip { broken: None, .. }) => (Label::Exact, None),
         Observation::Fidelity(_) => (Label::Error, Some("a fidelity observation of another check".into())),
         Observation::Path(path, c) => match plain(tolerance, &Observation::Compared(c.clone())) {
-            (label, reason) if label.is_green() => (label, reason),
+            (label, reason) if !label.is_red() => (label, reason),
             (label, reason) => {
                 let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
                 (label, Some(format!("{path} differs from the CPU's reference{reason}")))
@@ -152,37 +160,45 @@ impl Fidelity {
         self.weight.as_ref().is_none_or(|worst| matches!(worst.excess, 0.0..=1.0))
     }
 
-    /// The largest NMSE that passes, given the noise of the dtype, unless the output is all noise. Errors that shrink every
-    /// weight, as truncation and rounding to 0 do, are a share of the signal: their gain is 1.
-    #[must_use]
-    pub fn bound(&self, noise: Option<f64>) -> Option<f64> {
-        noise.filter(|_| self.gain <= MOST_GAIN).map(|noise| MARGIN * noise * self.gain.max(1.0))
+    /// Whether every weight is stored as its type's rule says.
+    fn is_stored_right(&self) -> bool {
+        self.scale.is_none() && self.weights_are_bounded()
     }
 }
 
-/// Judges a dtype: every stored weight within its codec's bound, and the output's NMSE within
-/// `bound`, if there is one.
-fn fidelity(bound: Option<f64>, seen: &Fidelity) -> (Label, Option<String>) {
-    let output = &seen.output;
-    match plain(&Tolerance::EXACT, &Observation::Compared(output.clone())) {
-        (Label::Exact | Label::Diff, _) => {}
-        other => return other,
+/// Judges a dtype: stored by its rule, computed as its decoded weights compute, and within what it costs.
+fn fidelity(seen: &Fidelity) -> (Label, Option<String>) {
+    for compared in [&seen.decoded, &seen.output] {
+        match plain(&Tolerance::EXACT, &Observation::Compared(compared.clone())) {
+            (Label::Exact | Label::Diff, _) => {}
+            other => return other,
+        }
+    }
+    if let Some(what) = &seen.scale {
+        return (Label::Diff, Some(what.clone()));
     }
     if let Some(worst) = seen.weight.as_ref().filter(|_| !seen.weights_are_bounded()) {
         let WorstWeight { place, index, weight, stored, excess } = worst;
         let why = format!("{place}[{index}] is {weight:e}, stored as {stored:e}: {excess:.3} times its codec's bound");
         return (Label::Diff, Some(why));
     }
-    match bound {
+    let (output, decoded) = (&seen.output, &seen.decoded);
+    // Written so that a NaN fails, here and below.
+    if !(decoded.nmse <= DECODED) {
+        let why = format!("computed wrong: NMSE {:.3e} beside its own decoded weights in f32", decoded.nmse);
+        return (Label::Diff, Some(why));
+    }
+    match seen.cost.bound() {
         _ if output.exact => (Label::Exact, None),
-        None if seen.gain > MOST_GAIN => {
-            let why =
-                format!("noise in the weights drowns the output (gain {:.1e}): only weights are judged", seen.gain);
-            (Label::Pass, Some(why))
+        None => {
+            let met: Vec<&str> = seen.cost.met.iter().map(|wrong| wrong.name()).collect();
+            (Label::Unjudged, Some(format!("weights changed to {} would cost no more", met.join(", "))))
         }
-        None => (Label::Pass, None),
-        Some(bound) if bound.is_finite() && output.nmse <= bound => (Label::Pass, None),
-        Some(_) => (Label::Diff, None),
+        Some(bound) if output.nmse <= bound => (Label::Pass, None),
+        Some(bound) => {
+            let why = format!("costs NMSE {:.3e}; seeds of this model allow {bound:.3e}", output.nmse);
+            (Label::Diff, Some(why))
+        }
     }
 }
 
@@ -196,14 +212,16 @@ fn expected(rule: &Expect, observation: &Observation, label: Label, reason: Opti
     let outside = |what: String| Verdict { label, reason: Some(what) };
     match (rule.outcome, label) {
         (_, Label::Skip) => Verdict { label, reason },
-        (Outcome::Flaky, Label::Exact | Label::Pass) => Verdict { label, reason },
-        (_, Label::Exact | Label::Pass) => Verdict {
+        (Outcome::Flaky, Label::Exact | Label::Pass | Label::Unjudged) => Verdict { label, reason },
+        (_, Label::Exact | Label::Pass | Label::Unjudged) => Verdict {
             label: Label::Xpass,
             reason: Some(format!("expected to fail ({}); remove the rule", rule.because)),
         },
         (Outcome::Diff | Outcome::Flaky, Label::Diff) => match (rule.pin, observation) {
-            // A weight that its codec does not explain is no known difference.
-            (_, Observation::Fidelity(seen)) if !seen.weights_are_bounded() => Verdict { label, reason },
+            // A weight that its codec does not explain is no known difference, nor is a wrong product.
+            (_, Observation::Fidelity(seen)) if !seen.is_stored_right() || !(seen.decoded.nmse <= DECODED) => {
+                Verdict { label, reason }
+            }
             (
                 Some(pin),
                 Observation::Compared(c) | Observation::Path(_, c) | Observation::Fidelity(Fidelity { output: c, .. }),
@@ -230,8 +248,14 @@ mod tests {
     use crate::manifest::{Match, Pin};
     use crate::plan::BandSource;
 
-    const BAND: Tolerance =
-        Tolerance { atol: 0.1, rtol: 0.0, nmse: None, reference: Reference::Float32, source: BandSource::Bedrock };
+    const BAND: Tolerance = Tolerance {
+        atol: 0.1,
+        rtol: 0.0,
+        nmse: None,
+        ulps: None,
+        reference: Reference::Float32,
+        source: BandSource::Bedrock,
+    };
 
     fn seen(ours: f32) -> Observation {
         Observation::Compared(compare(&[2], &[1.0, ours], &[1.0, 2.0], None, &BAND))

@@ -167,7 +167,7 @@ pub fn judge_all(args: &RunArgs) -> anyhow::Result<End> {
     }
     let failures: Vec<&String> = lanes.failures.iter().chain(runs.iter().flat_map(|run| &run.failures)).collect();
     let stopped = runs.iter().any(|run| run.rows.len() < run.cases.len());
-    let is_red = |row: &Row| !row.label.is_green();
+    let is_red = |row: &Row| row.label.is_red();
     let red = stopped || !failures.is_empty() || runs.iter().any(|run| run.rows.iter().any(is_red));
     let all = || runs.iter().flat_map(|run| run.rows.iter().cloned()).collect::<Vec<Row>>();
     match args.format {
@@ -197,8 +197,8 @@ impl LaneRun<'_> {
 fn exact_to(cases: &mut [Case], ulp: u32) {
     for case in cases {
         if let Kind::Parity(tolerance) = &mut case.kind {
-            let rtol = f64::from(ulp) * f64::from(f32::EPSILON);
-            *tolerance = Tolerance { atol: 0.0, rtol, nmse: None, source: BandSource::CommandLine, ..*tolerance };
+            let (ulps, source) = (Some(ulp.into()), BandSource::CommandLine);
+            *tolerance = Tolerance { atol: 0.0, rtol: 0.0, nmse: None, ulps, source, ..*tolerance };
         }
     }
 }
@@ -221,7 +221,7 @@ fn run_lanes(places: &Places, args: &RunArgs, runs: &mut [LaneRun<'_>]) -> anyho
         for (case, observation) in run.cases.iter().zip(observations) {
             let Some(observation) = observation else { continue };
             let verdict = judge(case, &observation);
-            stopped |= args.fail_fast && !verdict.label.is_green();
+            stopped |= args.fail_fast && verdict.label.is_red();
             run.rows.push(Row::new(case, &observation, &verdict));
             run.judged.push((observation, verdict));
         }
@@ -256,7 +256,7 @@ fn show(args: &RunArgs, runs: &[LaneRun<'_>], lanes: &Lanes, failures: usize) ->
         text.push('\n');
     }
     let all = || runs.iter().flat_map(|run| run.cases.iter().zip(&run.judged));
-    let red: Vec<_> = all().filter(|(_, (_, verdict))| !verdict.label.is_green()).collect();
+    let red: Vec<_> = all().filter(|(_, (_, verdict))| verdict.label.is_red()).collect();
     for (case, (observation, verdict)) in red.iter().take(SHOWN_IN_FULL) {
         text.push('\n');
         text.push_str(&terminal::detail(case, observation, verdict, &rerun(args, case)));
@@ -287,7 +287,7 @@ fn explained(args: &RunArgs, runs: &[LaneRun<'_>]) -> anyhow::Result<End> {
         for (case, (observation, verdict)) in run.cases.iter().zip(&run.judged) {
             let detail = terminal::detail(case, observation, verdict, &rerun(args, case));
             print(&format!("{}\n{detail}", terminal::explain(case)))?;
-            if !verdict.label.is_green() {
+            if verdict.label.is_red() {
                 end = End::Red;
             }
         }
@@ -307,6 +307,17 @@ fn too_few(manifests: &Manifests, on_device: bool, rows: &[Row]) -> Vec<String> 
             (Check::Snapshot, least.snapshot),
             (Check::Roundtrip, least.roundtrip),
         ];
+        // Version 2 has to hold every network: that is part of the roundtrip case.
+        let held = [("json", least.json), ("v1", least.v1)];
+        for (format, least) in held.into_iter().filter(|_| !on_device) {
+            let bedrock = &manifest.bedrock;
+            let holds = rows.iter().filter(|row| row.parts()[0] == *bedrock && row.holds(format)).count();
+            if holds < least {
+                found.push(format!(
+                    "{bedrock}: {format} holds {holds} networks; min_cases of manifests/{bedrock}.yaml asks for {least}"
+                ));
+            }
+        }
         let gpu = [(Check::Kernel, least.gpu)];
         for &(check, least) in if on_device { &gpu[..] } else { &cpu[..] } {
             // What a device cannot do counts: it is explained.

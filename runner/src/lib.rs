@@ -9,14 +9,16 @@ pub mod bench;
 pub mod bless;
 pub mod cli;
 pub mod compare;
+pub mod controls;
+pub mod cost;
 #[cfg(feature = "gpu")]
 pub mod device;
 pub mod entity;
-pub mod gain;
 pub mod golden;
 pub mod judge;
 pub mod judging;
 pub mod manifest;
+pub mod oracle;
 pub mod places;
 pub mod plan;
 pub mod render;

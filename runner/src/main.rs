@@ -13,7 +13,7 @@ use loom_runner::manifest::{self, Manifest, Manifests, unknown};
 use loom_runner::places::{End, Mistake, Places, first_of, print, print_lines};
 use loom_runner::plan::{self, Case, Check};
 use loom_runner::sizes::{self, Lucy};
-use loom_runner::{bench, bless, entity, golden, stream, terminal, write_atomically};
+use loom_runner::{bench, bless, cost, entity, golden, stream, terminal, write_atomically};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -256,12 +256,21 @@ fn bless_core(places: &Places, manifests: &Manifests, why: &str) -> anyhow::Resu
     // those of the first planet of each model, as the kernel check uses.
     let arrays: Vec<Case> = cases.iter().filter(|case| case.check() == Check::Kernel).cloned().collect();
     let goldens = golden::load(&places.golden, &arrays).map_err(|problems| anyhow::anyhow!(first_of(&problems)))?;
-    let mut changed = 0;
+    let (mut changed, mut recosted) = (0, 0);
     for manifest in &manifests.bedrocks {
-        let lines = bless::core(&places.golden, &cases, &goldens, &manifest.bedrock, why)?;
+        let mut lines = bless::core(&places.golden, &cases, &goldens, &manifest.bedrock, why)?;
         changed += lines.len();
+        let fidelity: Vec<&Case> = cases
+            .iter()
+            .filter(|case| case.check() == Check::Fidelity && case.manifest.bedrock == manifest.bedrock)
+            .collect();
+        let bar = terminal::bar(fidelity.len());
+        let costs = cost::bless(&places.golden, &manifest.bedrock, &fidelity, &goldens, &|| bar.inc(1))?;
+        bar.finish_and_clear();
+        recosted += costs.len();
+        lines.extend(costs);
         print_lines(&lines)?;
     }
-    print(&format!("{changed} digests changed"))?;
+    print(&format!("{changed} digests changed, {recosted} costs"))?;
     Ok(End::Green)
 }

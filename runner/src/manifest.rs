@@ -216,8 +216,12 @@ pub struct MinCases {
     pub kernel: usize,
     /// Snapshot cases.
     pub snapshot: usize,
-    /// Roundtrip cases.
+    /// Roundtrip cases; version 2 of `.entity` must hold the network of each.
     pub roundtrip: usize,
+    /// Networks that JSON checkpoints must hold; they must refuse the others.
+    pub json: usize,
+    /// Networks that version 1 of `.entity` must hold; it must refuse the others.
+    pub v1: usize,
     /// Cells of every GPU lane.
     pub gpu: usize,
 }

@@ -8,14 +8,9 @@ use loom_bedrocks::planets::{PLANETS, Planet};
 use loom_core::{Dtype, Numerics, Storage};
 use serde::{Deserialize, Serialize};
 
+use crate::cost::{MARGIN, SEEDS};
+use crate::judge::DECODED;
 use crate::manifest::{Band, Expect, Manifest, Manifests, Match, Model, Origin, ParityBands, Reference, unknown};
-
-/// How far the output of a dtype may be beyond its codec's noise times the network's gain.
-/// Rounding errors are no random noise: a few of them may agree in sign.
-pub const MARGIN: f64 = 4.0;
-
-/// Beyond this gain the output says nothing of a dtype: what is left of sums that cancel.
-pub const MOST_GAIN: f64 = 1000.0;
 
 /// The f32 epsilon.
 const EPSILON: f64 = f32::EPSILON as f64;
@@ -83,8 +78,8 @@ impl fmt::Display for Stored {
 pub enum Kind {
     /// With what the planet computed.
     Parity(Tolerance),
-    /// With the same network in f32; the noise of the dtype, unless its codec bounds none.
-    Fidelity(Option<f64>),
+    /// With its own decoded weights in f32, and with the same network in f32.
+    Fidelity,
     /// With the scalar single core, exactly.
     Kernel,
     /// A GPU with the CPU: exactly where its arithmetic allows it, otherwise within a band.
@@ -104,6 +99,8 @@ pub struct Tolerance {
     pub rtol: f64,
     /// Bound of the normalised mean squared error, if any.
     pub nmse: Option<f64>,
+    /// A distance in units in the last place of f32, in place of both parts.
+    pub ulps: Option<u64>,
     /// Which of the planet's results is meant.
     pub reference: Reference,
     /// Where the band stands.
@@ -127,20 +124,43 @@ pub enum BandSource {
 
 impl Tolerance {
     /// No tolerance at all.
-    pub const EXACT: Tolerance =
-        Tolerance { atol: 0.0, rtol: 0.0, nmse: None, reference: Reference::Float32, source: BandSource::Exact };
+    pub const EXACT: Tolerance = Tolerance {
+        atol: 0.0,
+        rtol: 0.0,
+        nmse: None,
+        ulps: None,
+        reference: Reference::Float32,
+        source: BandSource::Exact,
+    };
 
     fn resolve(band: Band, terms: usize, source: BandSource) -> Self {
         let floor = |rtol: f64| rtol.max(4.0 * EPSILON);
         let rtol = band.rtol.map_or(0.0, floor) + band.ulps_per_term.map_or(0.0, |n| n * terms as f64 * EPSILON);
-        Self { atol: band.atol, rtol, nmse: band.nmse, reference: Reference::Float32, source }
+        Self { atol: band.atol, rtol, nmse: band.nmse, ulps: None, reference: Reference::Float32, source }
     }
 
-    /// The largest `|a - e|` that passes.
+    /// `|a - e|` over the largest that passes, or the distance in units in the last place over theirs; at
+    /// most 1 passes, and it is infinite where nothing is allowed. The two differ and are finite.
     #[must_use]
-    pub fn allowed(&self, expected: f64) -> f64 {
-        self.atol + self.rtol * expected.abs()
+    pub fn excess(&self, ours: f32, expected: f32) -> f64 {
+        let (a, e) = (f64::from(ours), f64::from(expected));
+        let (distance, allowed) = match self.ulps {
+            Some(most) => (ulps(ours, expected) as f64, most as f64),
+            None => ((a - e).abs(), self.atol + self.rtol * e.abs()),
+        };
+        // Written so that a NaN fails.
+        if allowed > 0.0 { distance / allowed } else { f64::INFINITY }
     }
+}
+
+/// The distance of two floats in representable numbers between them.
+#[must_use]
+pub fn ulps(a: f32, b: f32) -> u64 {
+    let ordered = |v: f32| {
+        let bits = i64::from(v.to_bits() as i32);
+        if bits < 0 { i64::from(i32::MIN) - bits } else { bits }
+    };
+    ordered(a).abs_diff(ordered(b))
 }
 
 impl fmt::Display for Tolerance {
@@ -149,6 +169,7 @@ impl fmt::Display for Tolerance {
             return write!(f, "exact");
         }
         match (self.atol, self.rtol) {
+            _ if self.ulps.is_some() => write!(f, "{} ULP", self.ulps.unwrap_or(0))?,
             (atol, 0.0) => write!(f, "|Δ| ≤ {atol:e}")?,
             (0.0, rtol) => write!(f, "|Δ| ≤ {rtol:e}·|e|")?,
             (atol, rtol) => write!(f, "|Δ| ≤ {atol:e} + {rtol:e}·|e|")?,
@@ -225,7 +246,7 @@ impl Case {
     pub fn check(&self) -> Check {
         match self.kind {
             Kind::Parity(_) => Check::Parity,
-            Kind::Fidelity(_) => Check::Fidelity,
+            Kind::Fidelity => Check::Fidelity,
             Kind::Kernel | Kind::Device(_) => Check::Kernel,
             Kind::Snapshot => Check::Snapshot,
             Kind::Roundtrip => Check::Roundtrip,
@@ -252,8 +273,9 @@ impl Case {
     #[must_use]
     pub fn band(&self) -> String {
         match self.kind {
-            Kind::Fidelity(Some(noise)) => format!("NMSE ≤ {MARGIN} · {noise:.2e} · gain of the network, at least 1"),
-            Kind::Fidelity(None) => "none on the output: the type gives up signs".into(),
+            Kind::Fidelity => format!(
+                "NMSE ≤ {DECODED:e} of its decoded weights in f32; of the weights in f32 ≤ {MARGIN} times the worst of {SEEDS} seeds"
+            ),
             _ => self.tolerance().to_string(),
         }
     }
@@ -270,7 +292,7 @@ impl Case {
     pub fn tolerance(&self) -> Tolerance {
         match self.kind {
             Kind::Parity(tolerance) | Kind::Device(tolerance) => tolerance,
-            Kind::Fidelity(_) | Kind::Kernel | Kind::Snapshot | Kind::Roundtrip => Tolerance::EXACT,
+            Kind::Fidelity | Kind::Kernel | Kind::Snapshot | Kind::Roundtrip => Tolerance::EXACT,
         }
     }
 }
@@ -357,7 +379,7 @@ fn of_model(
     // The rest is about our own numbers, on the arrays of the first planet that has the model.
     let Some(planet) = planets.first() else { return Ok(()) };
     for stored in Stored::all() {
-        add("fidelity", &stored, planet, stored, Kind::Fidelity(stored.dtype.noise(stored.numerics)));
+        add("fidelity", &stored, planet, stored, Kind::Fidelity);
         add("kernel", &stored, planet, stored, Kind::Kernel);
         add("snapshot", &stored, planet, stored, Kind::Snapshot);
         add("roundtrip", &stored, planet, stored, Kind::Roundtrip);

@@ -2,7 +2,7 @@
 
 mod gpus;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use loom_bedrocks::BEDROCKS;
@@ -10,9 +10,10 @@ use loom_bedrocks::planets::PLANETS;
 use loom_core::format::FORMATS;
 use loom_core::{Dtype, Numerics};
 
-use crate::judge::Label;
+use crate::cost::{MARGIN, SEEDS};
+use crate::judge::{DECODED, Label};
 use crate::manifest::Manifest;
-use crate::plan::{MOST_GAIN, Stored};
+use crate::plan::Stored;
 use crate::report::{LaneReport, Row};
 
 /// The labels of one cell of the scoreboard.
@@ -26,16 +27,20 @@ pub struct Tally {
     pub pass_f64: usize,
     /// XFAIL and SKIP.
     pub excused: usize,
+    /// Computed right, the cost not judged.
+    pub unjudged: usize,
     /// Everything red.
     pub red: usize,
     /// Largest `|Δ|`.
     pub worst: f64,
     /// Smallest headroom.
     pub headroom: f64,
-    /// Largest NMSE.
+    /// Largest NMSE of what was judged.
     pub nmse: f64,
-    /// Smallest cosine.
+    /// Smallest cosine of what was judged.
     pub cosine: f64,
+    /// Largest NMSE beside the run of the decoded weights.
+    pub decoded: f64,
 }
 
 impl Tally {
@@ -49,7 +54,12 @@ impl Tally {
                 Label::Pass if row.float64 => tally.pass_f64 += 1,
                 Label::Pass => tally.pass += 1,
                 Label::Xfail | Label::Skip => tally.excused += 1,
+                Label::Unjudged => tally.unjudged += 1,
                 _ => tally.red += 1,
+            }
+            tally.decoded = tally.decoded.max(row.decoded.unwrap_or(0.0));
+            if row.label == Label::Unjudged {
+                return tally;
             }
             tally.worst = tally.worst.max(row.max_abs.unwrap_or(0.0));
             tally.headroom = tally.headroom.min(row.headroom.unwrap_or(f64::INFINITY));
@@ -62,7 +72,7 @@ impl Tally {
     /// How many rows there were.
     #[must_use]
     pub fn total(&self) -> usize {
-        self.exact + self.pass + self.pass_f64 + self.excused + self.red
+        self.exact + self.pass + self.pass_f64 + self.excused + self.unjudged + self.red
     }
 
     /// `3 EXACT 9 PASS`, or a dash for nothing.
@@ -73,6 +83,7 @@ impl Tally {
             (self.pass, "PASS"),
             (self.pass_f64, "PASS(f64)"),
             (self.excused, "excused"),
+            (self.unjudged, "not judged"),
             (self.red, "**red**"),
         ];
         let parts: Vec<String> = counts.iter().filter(|(n, _)| *n > 0).map(|(n, name)| format!("{n} {name}")).collect();
@@ -88,7 +99,7 @@ impl Tally {
 
 fn room(headroom: Option<f64>) -> String {
     headroom.map_or("—".into(), |h| match h {
-        h if h >= 100.0 => format!("{h:.0}×"),
+        h if h >= 100.0 => "> 100×".into(),
         h if h >= 1.0 => format!("{h:.1}×"),
         h => format!("{h:.2}×"),
     })
@@ -114,15 +125,12 @@ pub fn progress(report: &LaneReport, devices: &[LaneReport], manifests: &[Manife
     let total = Tally::of(report.rows.iter());
     let _ = writeln!(
         text,
-        "Rendered by `bedrock` from `{}.json` and `gpu-*.json`; do not edit. On the processor {} cases: {} EXACT, {} PASS, {} PASS (f64), {} excused, {} red.\n",
+        "Rendered by `bedrock` from `{}.json` and `gpu-*.json`; do not edit.\n\nOn the processor {} cases: {}.",
         report.lane,
         total.total(),
-        total.exact,
-        total.pass,
-        total.pass_f64,
-        total.excused,
-        total.red
+        total.labels()
     );
+    let _ = writeln!(text, "{}\n", distinct(&report.rows).unwrap_or_default());
     text.push_str(LEGEND);
     scoreboard(&mut text, report);
     dtypes(&mut text, report);
@@ -135,26 +143,50 @@ pub fn progress(report: &LaneReport, devices: &[LaneReport], manifests: &[Manife
     text
 }
 
+/// How many different outputs the snapshot check has seen.
+#[must_use]
+pub fn distinct(rows: &[Row]) -> Option<String> {
+    let digests = rows.iter().filter_map(|row| row.digest.as_deref());
+    let (count, distinct) = (digests.clone().count(), digests.collect::<BTreeSet<&str>>().len());
+    (count > 0).then(|| {
+        format!("snapshot: {count} outputs, {distinct} of them different: types that hold a model's weights alike compute alike.")
+    })
+}
+
 const LEGEND: &str = "\
-**parity** compares what a planet computed in float32 with our CPU. EXACT: every number equal. PASS: within the band.
-PASS (f64): within the same band of what the planet computed in float64 from the same numbers, for models on which its
-float32 result misses the band by its own error; the list under the table says why. |planet − f64| and |ours − f64| are
-the distances from the planet's float64 result: they say whose error it is. Max ULP is large where an output is near 0.
-Headroom is what the band allows over what was measured. **fidelity** compares a model whose weights are stored in a
-dtype with the same model in f32; **kernel** the vector and the multi-core paths with the scalar single core, bit for
-bit, and in lanes of their own GPUs with the CPU; **snapshot** our bits with the last blessed digest; **roundtrip** a checkpoint, written in every format and read, with
-the network it was made of. The last four run in 21 dtypes and two profiles.
+- **parity**: what a planet computed in float32 against our CPU. EXACT: every number equal. PASS: within the band of the
+  manifest. PASS (f64): within the same band of what the planet computed in float64, for models on which its float32 result
+  misses the band by its own error; the list under the table says why. |planet − f64| and |ours − f64| say whose error it is.
+- **computed right**: a model with its weights stored in a dtype, run from the packed codes, against the f32 run of the
+  same decoded weights, in every case; and each stored weight, scale and zero point against the rule of its type.
+- **cost**: the same run against the model in f32. EXACT: the type keeps every output. PASS: within what seeds of this model
+  show. Not judged: weights set to zero, turned in sign, halved or moved would cost no more, so a bound says nothing.
+- **kernel**: AVX2, AVX-512 and several cores against the scalar single core, every bit; on a GPU against the CPU.
+- **snapshot**: our bits against the last blessed digest. **roundtrip**: written in every checkpoint format, read, written
+  again (the same bytes) and run (the same bits).
+- Headroom: what is allowed over what was measured. Max ULP is large where an output is near 0.
 
 ";
+
+/// `336 of 336`: how many rows are EXACT; or what else there is.
+fn exact(tally: &Tally) -> String {
+    match tally.total() {
+        0 => "—".into(),
+        total if tally.exact == total => format!("{total} of {total}"),
+        _ => tally.labels(),
+    }
+}
 
 fn scoreboard(text: &mut String, report: &LaneReport) {
     text.push_str("## Scoreboard\n\n| bedrock |");
     for planet in PLANETS {
         let _ = write!(text, " {} |", planet.title);
     }
-    text.push_str(" worst \\|Δ\\| | least headroom | fidelity | kernel | snapshot | roundtrip |\n|---|");
+    text.push_str(
+        " worst \\|Δ\\| | least headroom | computed right | cost | kernel EXACT | snapshot EXACT | roundtrip EXACT |\n|---|",
+    );
     text.push_str(&"---|".repeat(PLANETS.len()));
-    text.push_str("--:|--:|---|---|---|---|\n");
+    text.push_str("--:|--:|--:|---|--:|--:|--:|\n");
     for bedrock in BEDROCKS {
         let parity = of(report, bedrock, "parity");
         let all = Tally::of(parity.clone());
@@ -163,12 +195,23 @@ fn scoreboard(text: &mut String, report: &LaneReport) {
             let tally = Tally::of(parity.clone().filter(|row| row.parts()[3] == planet.id));
             let _ = write!(text, " {} |", tally.labels());
         }
-        let [fidelity, kernel, snapshot, roundtrip] =
-            ["fidelity", "kernel", "snapshot", "roundtrip"].map(|check| Tally::of(of(report, bedrock, check)).labels());
+        let fidelity = of(report, bedrock, "fidelity");
+        let right = match fidelity.clone().count() {
+            0 => "—".into(),
+            total => format!("{} of {total}", fidelity.clone().filter(|row| computed_right(row)).count()),
+        };
+        let cost = Tally::of(fidelity).labels();
+        let [kernel, snapshot, roundtrip] =
+            ["kernel", "snapshot", "roundtrip"].map(|check| exact(&Tally::of(of(report, bedrock, check))));
         let worst = if all.total() == 0 { "—".into() } else { small(all.worst) };
-        let _ = writeln!(text, " {worst} | {} | {fidelity} | {kernel} | {snapshot} | {roundtrip} |", all.room());
+        let _ = writeln!(text, " {worst} | {} | {right} | {cost} | {kernel} | {snapshot} | {roundtrip} |", all.room());
     }
     text.push('\n');
+}
+
+/// Whether a fidelity row's output is that of its decoded weights.
+fn computed_right(row: &Row) -> bool {
+    row.decoded.is_some_and(|nmse| nmse <= DECODED)
 }
 
 fn bedrock(text: &mut String, report: &LaneReport, manifest: &Manifest) {
@@ -182,7 +225,7 @@ fn bedrock(text: &mut String, report: &LaneReport, manifest: &Manifest) {
     for row in &rows {
         let [_, model, _, planet] = row.parts();
         let ulp = row.max_ulp.map_or("—".into(), |ulp| ulp.to_string());
-        let label = if row.label.is_green() { row.shown() } else { format!("**{}**", row.shown()) };
+        let label = if !row.label.is_red() { row.shown() } else { format!("**{}**", row.shown()) };
         let _ = writeln!(
             text,
             "| {model} | {planet} | {label} | {} | {ulp} | {} | {} | {} |",
@@ -205,18 +248,12 @@ fn bedrock(text: &mut String, report: &LaneReport, manifest: &Manifest) {
         }
     }
     let mine = report.rows.iter().filter(|row| row.parts()[0] == manifest.bedrock && row.reason.is_some());
-    let (drowned, reasons): (Vec<&Row>, Vec<&Row>) =
-        mine.partition(|row| row.parts()[2] == "fidelity" && row.label == Label::Pass);
-    let drowned: std::collections::BTreeSet<String> = drowned
-        .iter()
-        .map(|row| format!("`{}` in {}", row.parts()[1], row.parts()[3].rsplit('/').next().unwrap_or_default()))
-        .collect();
-    if !drowned.is_empty() {
-        let models = drowned.into_iter().collect::<Vec<_>>().join(", ");
-        let _ = writeln!(
-            notes,
-            "- fidelity of {models}: noise in the weights drowns the output (gain beyond {MOST_GAIN}) at least for some dtypes; there only the stored weights are judged."
-        );
+    let (unjudged, reasons): (Vec<&Row>, Vec<&Row>) = mine.partition(|row| row.label == Label::Unjudged);
+    if !unjudged.is_empty() {
+        let mut by: BTreeMap<&str, usize> = BTreeMap::new();
+        unjudged.iter().for_each(|row| *by.entry(row.parts()[1]).or_default() += 1);
+        let models: Vec<String> = by.iter().map(|(model, n)| format!("`{model}` in {n}")).collect();
+        let _ = writeln!(notes, "- Cost not judged, of 42 dtypes and profiles: {}.", models.join(", "));
     }
     for row in reasons {
         let _ = writeln!(notes, "- `{}` {}: {}", row.id, row.label.name(), row.reason.as_deref().unwrap_or_default());
@@ -247,24 +284,20 @@ impl<'a> ByStored<'a> {
     }
 }
 
-const DTYPES: &str = "\
-Every model with its weights stored in every dtype, computed from the packed codes, beside the same model in f32: the
-largest NMSE among a bedrock's models (mean squared error of the output over its mean square), or EXACT where every
-output is equal. **noise** is the NMSE that one pass through weights of that type may add, derived beside each codec
-(`core/src/dtype`); a model passes when its NMSE is at most 4 times that noise times the gain that the model itself
-shows for random noise of the same strength (at least 1), and when each stored weight is within its codec's bound of the
-original. A dash: the type gives up signs, so only the stored weights are judged; likewise where a model's gain is beyond
-1000, which the notes under its bedrock say. Headroom is the bound over what was
-measured, cosine the angle between the two outputs, each the worst of all bedrocks. kernel: AVX2, AVX-512 and several
-cores against the scalar core, every bit; snapshot: the blessed digest.
-
-";
-
 /// The matrix of bedrocks and dtypes, for each profile.
 fn dtypes(text: &mut String, report: &LaneReport) {
     let by = &ByStored::new(&report.rows);
-    text.push_str("## Dtypes\n\n");
-    text.push_str(DTYPES);
+    let _ = writeln!(
+        text,
+        "## Dtypes\n\n\
+Every model with its weights stored in every dtype, computed from the packed codes. **computed**: the largest NMSE (mean squared\n\
+error of the output over its mean square) beside the f32 run of the decoded weights; at most {DECODED:e} passes, in every case.\n\
+Under each bedrock what the type costs: the largest NMSE beside the model in f32 among the models that are judged, or EXACT.\n\
+It may be at most {MARGIN} times the worst of {SEEDS} seeds of the same model: networks with the same rounding errors, their\n\
+signs drawn (`runner/src/cost.rs`, `golden/*/cost.yaml`). **not judged**: models on which the type costs so much that zeros,\n\
+opposite signs, halved or moved weights would pass as well. Headroom and cosine (the angle between the two outputs) are the\n\
+worst of what is judged.\n"
+    );
     for numerics in Numerics::ALL.into_iter().rev() {
         let what = match numerics {
             Numerics::Standard => {
@@ -273,23 +306,25 @@ fn dtypes(text: &mut String, report: &LaneReport) {
             Numerics::Loom => "what the original runtime stores, one scale for a whole layer",
         };
         let _ = writeln!(text, "### {numerics}: {what}\n");
-        text.push_str("| dtype | noise |");
+        text.push_str("| dtype | computed |");
         BEDROCKS.iter().for_each(|bedrock| text.push_str(&format!(" {bedrock} |")));
-        text.push_str(" least headroom | least cosine | kernel | snapshot |\n|---|--:|");
-        text.push_str(&"--:|".repeat(BEDROCKS.len() + 2));
-        text.push_str("---|---|\n");
+        text.push_str(" not judged | least headroom | least cosine |\n|---|--:|");
+        text.push_str(&"--:|".repeat(BEDROCKS.len() + 3));
+        text.push('\n');
         for &dtype in Dtype::ALL {
-            let key = Stored { dtype, numerics };
-            let all = Tally::of(by.rows("fidelity", key).iter().copied());
-            let noise = dtype.noise(numerics).map_or("—".into(), ratio);
-            let _ = write!(text, "| {dtype} | {noise} |");
+            let rows = by.rows("fidelity", Stored { dtype, numerics });
+            let all = Tally::of(rows.iter().copied());
+            let computed = if all.total() == 0 { "—".into() } else { small(all.decoded) };
+            let _ = write!(text, "| {dtype} | {computed} |");
             for bedrock in BEDROCKS {
-                let mine = by.rows("fidelity", key).iter().copied().filter(|row| row.parts()[0] == bedrock);
+                let mine = rows.iter().copied().filter(|row| row.parts()[0] == bedrock);
                 let _ = write!(text, " {} |", fidelity(&Tally::of(mine)));
             }
-            let check = |check| Tally::of(by.rows(check, key).iter().copied()).labels();
-            let cosine = if all.total() == 0 { "—".into() } else { format!("{:.4}", all.cosine) };
-            let _ = writeln!(text, " {} | {cosine} | {} | {} |", all.room(), check("kernel"), check("snapshot"));
+            let judged = all.total() > all.unjudged;
+            let cosine = if judged { format!("{:.4}", all.cosine) } else { "—".into() };
+            let unjudged =
+                if all.unjudged == 0 { "—".into() } else { format!("{} of {}", all.unjudged, all.total()) };
+            let _ = writeln!(text, " {unjudged} | {} | {cosine} |", all.room());
         }
         text.push('\n');
     }
@@ -301,7 +336,8 @@ pub(crate) fn fidelity(tally: &Tally) -> String {
     match tally {
         _ if tally.total() == 0 => "—".into(),
         Tally { red: 1.., .. } => format!("**{} red**", tally.red),
-        Tally { excused: 1.., exact: 0, pass: 0, .. } => "SKIP".into(),
+        Tally { excused: 1.., exact: 0, pass: 0, unjudged: 0, .. } => "SKIP".into(),
+        Tally { unjudged: 1.., exact: 0, pass: 0, .. } => "not judged".into(),
         Tally { pass: 0, .. } => "EXACT".into(),
         _ => ratio(tally.nmse),
     }
@@ -344,9 +380,10 @@ fn bits(text: &mut String, by: &ByStored<'_>) {
 
 const CHECKPOINTS: &str = "\
 Every model in every dtype and profile, written in each format, read, written again (the same bytes) and run (the same
-bits): how many of its networks a format holds. Version 2 must hold all of them. Version 1 and JSON hold what the
-original runtime can: one dtype and scale for a layer, stored as it stores them. Where they cannot hold a network they must
-refuse to write it and say why, which the lists under the table summarise; `bedrock entity convert --drop` leaves it out.
+bits): how many of its networks a format holds. Version 2 must hold all of them, the others at least as many as
+`min_cases` of the manifest says. Version 1 and JSON hold what the original runtime can: one dtype and scale for a layer,
+stored as it stores them. Where they cannot hold a network they must refuse to write it and say why, which the list under
+the table summarises; `bedrock entity convert --drop` leaves it out.
 
 ";
 
@@ -354,25 +391,31 @@ refuse to write it and say why, which the lists under the table summarise; `bedr
 fn checkpoints(text: &mut String, report: &LaneReport) {
     text.push_str("## Checkpoints\n\n");
     text.push_str(CHECKPOINTS);
-    text.push_str("| bedrock | profile |");
-    FORMATS.iter().for_each(|format| text.push_str(&format!(" {format} |")));
-    text.push_str("\n|---|---|");
-    text.push_str(&"--:|".repeat(FORMATS.len()));
+    text.push_str("| bedrock | networks |");
+    let columns =
+        || Numerics::ALL.into_iter().flat_map(|numerics| FORMATS.iter().map(move |format| (numerics, format)));
+    let partial = || columns().filter(|(_, format)| !format.is_whole());
+    partial().for_each(|(numerics, format)| text.push_str(&format!(" {format}, {numerics} |")));
+    text.push_str(" version 2 |\n|---|--:|");
+    text.push_str(&"--:|".repeat(partial().count() + 1));
     text.push('\n');
     for bedrock in BEDROCKS {
-        for numerics in Numerics::ALL {
-            let rows = of(report, bedrock, "roundtrip").filter(|row| row.id.ends_with(numerics.name()));
-            let total = rows.clone().count();
-            let _ = write!(text, "| {bedrock} | {numerics} |");
-            for format in FORMATS {
-                let holds = |row: &&Row| row.held.as_deref().is_some_and(|h| h.split(' ').any(|f| f == format.name()));
-                let _ = write!(text, " {} of {total} |", rows.clone().filter(holds).count());
-            }
-            text.push('\n');
+        let rows = of(report, bedrock, "roundtrip");
+        let _ = write!(text, "| {bedrock} | {} |", rows.clone().count());
+        let held = |numerics: Numerics, format: &str| {
+            rows.clone().filter(|row| row.id.ends_with(numerics.name()) && row.holds(format)).count()
+        };
+        for (numerics, format) in partial() {
+            let _ = write!(text, " {} |", held(numerics, format.name()));
         }
+        let whole = FORMATS
+            .iter()
+            .filter(|format| format.is_whole())
+            .map(|format| Numerics::ALL.into_iter().map(|numerics| held(numerics, format.name())).sum::<usize>());
+        let _ = writeln!(text, " {} |", whole.min().unwrap_or(0));
     }
     text.push('\n');
-    let mut lacks: BTreeMap<String, std::collections::BTreeSet<&str>> = BTreeMap::new();
+    let mut lacks: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for row in report.rows.iter().filter(|row| row.id.ends_with(Numerics::Loom.name())) {
         let Some(what) = &row.lacks else { continue };
         lacks.entry(lacking(what)).or_default().insert(row.parts()[1]);
@@ -416,7 +459,6 @@ fn not_covered(report: &LaneReport, manifests: &[Manifest]) -> String {
             let _ = writeln!(text, "- {} cannot express: {}.", planet.title, partly.join(", "));
         }
     }
-    text.push_str("- Live streaming: not built yet.\n");
     text.push_str("- Layer kinds without a bedrock (transposed convolutions, kmeans, softmax, parallel, metacognition) are held to\n  the vectors recorded from Loom 0.80 instead (`cargo test -p loom-core --test vectors`).\n");
     text
 }

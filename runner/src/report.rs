@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use crate::cost;
 use crate::judge::{Label, Observation, Verdict};
 use crate::plan::{Case, Device, Kind};
 
@@ -35,12 +36,15 @@ pub struct Row {
     /// Cosine of the angle between a dtype's output and that of f32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cosine: Option<f64>,
-    /// How much the network amplifies noise in its weights.
+    /// NMSE beside the f32 run of the same decoded weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gain: Option<f64>,
+    pub decoded: Option<f64>,
     /// Bits of packed codes for each weight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bits: Option<f64>,
+    /// The first digits of our output's digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// The checkpoint formats that hold the network, all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
@@ -78,6 +82,12 @@ fn is_exact(band: &String) -> bool {
 }
 
 impl Row {
+    /// Whether a checkpoint format of that name holds the network, in roundtrip rows.
+    #[must_use]
+    pub fn holds(&self, format: &str) -> bool {
+        self.held.as_deref().is_some_and(|held| held.split(' ').any(|name| name == format))
+    }
+
     /// The label shown to people.
     #[must_use]
     pub fn shown(&self) -> String {
@@ -97,7 +107,8 @@ impl Row {
             max_ulp: None,
             nmse: None,
             cosine: None,
-            gain: None,
+            decoded: None,
+            digest: None,
             bits: None,
             held: None,
             lacks: None,
@@ -118,12 +129,17 @@ impl Row {
                 (row.max_abs, row.max_ulp, row.nmse) = (Some(c.max_abs), Some(c.max_ulp), Some(c.nmse));
             }
         }
-        if let (Observation::Fidelity(seen), Kind::Fidelity(noise)) = (observation, case.kind) {
+        if let Observation::Digest(ours, _) = observation {
+            row.digest = Some(ours.chars().take(16).collect());
+        }
+        if let Observation::Fidelity(seen) = observation {
             let output = &seen.output;
             row.elements = Some(output.shape.iter().product());
             (row.max_abs, row.nmse, row.cosine) = (Some(output.max_abs), Some(output.nmse), Some(seen.cosine));
-            (row.bits, row.gain) = (seen.bits, Some(seen.gain));
-            row.headroom = seen.bound(noise).filter(|_| output.nmse > 0.0).map(|bound| bound / output.nmse);
+            (row.bits, row.decoded) = (seen.bits, Some(seen.decoded.nmse));
+            // What differs by the last digits of f32 alone has room that says nothing.
+            let bound = seen.cost.bound().filter(|bound| *bound > cost::FLOOR && output.nmse > 0.0);
+            row.headroom = bound.map(|bound| bound / output.nmse);
         }
         if let Observation::Compared(c) = observation {
             row.elements = Some(c.shape.iter().product());

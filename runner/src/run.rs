@@ -9,13 +9,14 @@ use loom_bedrocks::build;
 use loom_bedrocks::npz::{Arrays, Data, sha256_f32};
 use loom_bedrocks::relayout::output_order;
 use loom_core::format::Format;
-use loom_core::{Cpu, Isa, Network, NetworkSpec, Numerics, State, Tensor, Threads};
+use loom_core::{Cpu, Isa, Network, NetworkSpec, Role, State, Tensor, Threads, WeightStore};
 
 use crate::compare::{self, Fidelity, compare};
-use crate::gain;
+use crate::cost::{self, Cost};
 use crate::golden::{FileId, Goldens};
 use crate::judge::{Observation, judge};
 use crate::manifest::Outcome;
+use crate::oracle;
 use crate::plan::{Case, Check, Kind, Tolerance};
 use crate::roundtrip::roundtrip;
 
@@ -43,12 +44,16 @@ pub trait Fault: Sync {
     /// Changes the weights, in Loom's layout.
     fn weights(&self, _weights: &mut loom_core::WeightTable) {}
     /// Changes a network whose weights are in a dtype.
-    fn stored(&self, network: Network) -> Network {
+    fn stored(&self, _case: &Case, network: Network) -> Network {
         network
     }
     /// Changes the bytes of a checkpoint between writing and reading.
     fn file(&self, _format: Format, _bytes: &mut Vec<u8>) {}
-    /// Runs the network in another way.
+    /// Runs the network of a case whose weights are in a dtype in another way.
+    fn packed(&self, _case: &Case, network: &Network, inputs: &[Tensor], cpu: &Cpu) -> loom_core::Result<Tensor> {
+        self.run(network, inputs, cpu)
+    }
+    /// Runs any network in another way.
     fn run(&self, network: &Network, inputs: &[Tensor], cpu: &Cpu) -> loom_core::Result<Tensor> {
         network.run(inputs, &mut State::default(), cpu)
     }
@@ -104,7 +109,7 @@ pub fn run(
                 break;
             }
             let observation = fenced(|| model.observe(&cases[i], &mut stored)).unwrap_or_else(Observation::Failed);
-            if config.fail_fast && !judge(&cases[i], &observation).label.is_green() {
+            if config.fail_fast && judge(&cases[i], &observation).label.is_red() {
                 stop.store(true, Ordering::Relaxed);
             }
             found.push((i, observation));
@@ -209,8 +214,6 @@ struct Model<'a> {
 struct Plain {
     inputs: Vec<Tensor>,
     built: Built,
-    /// How much the network amplifies noise in its weights, by profile and level.
-    gains: BTreeMap<(Numerics, usize), Result<f64, String>>,
 }
 
 struct Built {
@@ -228,17 +231,11 @@ impl Model<'_> {
         if !self.plain.contains_key(case.planet.id) {
             let plain = fenced(|| {
                 let (network, inputs) = (network(case, self.goldens, self.fault)?, inputs(case, self.goldens)?);
-                let built = self.run(network, &inputs)?;
-                Ok(Plain { inputs, built, gains: BTreeMap::new() })
+                let output = self.fault.run(&network, &inputs, &self.config.cpu).map_err(|e| e.to_string())?;
+                let built = Built { network, output };
+                Ok(Plain { inputs, built })
             });
             self.plain.insert(case.planet.id, plain);
-        }
-        if let (Kind::Fidelity(Some(noise)), Some(Ok(plain))) = (case.kind, self.plain.get_mut(case.planet.id)) {
-            let (level, cpu) = (gain::level(noise), self.config.cpu);
-            if !plain.gains.contains_key(&(case.stored.numerics, level)) {
-                let gain = fenced(|| plain.gain(case, level, &cpu));
-                plain.gains.insert((case.stored.numerics, level), gain);
-            }
         }
     }
 
@@ -255,16 +252,15 @@ impl Model<'_> {
             Some(built) => built,
             None => {
                 let network = plain.built.network.morph(&case.storage()).map_err(|e| e.to_string())?;
-                stored.insert(self.run(self.fault.stored(network), &plain.inputs)?)
+                let network = self.fault.stored(case, network);
+                let output =
+                    self.fault.packed(case, &network, &plain.inputs, &self.config.cpu).map_err(|e| e.to_string())?;
+                stored.insert(Built { network, output })
             }
         };
         match case.kind {
             Kind::Parity(_) => Err("parity takes no dtype".into()),
-            Kind::Fidelity(noise) => {
-                let gain = noise.and_then(|noise| plain.gains.get(&(case.stored.numerics, gain::level(noise))));
-                let gain = gain.cloned().transpose()?.unwrap_or(0.0);
-                Ok(fidelity(&plain.built, built, gain))
-            }
+            Kind::Fidelity => self.fidelity(case, plain, built),
             Kind::Snapshot => {
                 let (bedrock, model, key) = (&case.manifest.bedrock, case.model().id(), case.stored.to_string());
                 let blessed = self.goldens.digest(bedrock, model, &key);
@@ -302,38 +298,48 @@ impl Model<'_> {
         Err("this processor has no path beside the scalar core".into())
     }
 
-    fn run(&self, network: Network, inputs: &[Tensor]) -> Result<Built, String> {
-        let output = self.fault.run(&network, inputs, &self.config.cpu).map_err(|e| e.to_string())?;
-        Ok(Built { network, output })
-    }
-}
-
-impl Plain {
-    /// How much the network amplifies noise of a level in the weights that the case stores.
-    fn gain(&self, case: &Case, level: usize, cpu: &Cpu) -> Result<f64, String> {
-        let mut worst: f64 = 0.0;
-        for draw in 0..gain::DRAWS {
-            let noisy = gain::noisy(&self.built.network, &case.storage(), level, draw).map_err(|e| e.to_string())?;
-            let y = noisy.run(&self.inputs, &mut State::default(), cpu).map_err(|e| e.to_string())?;
-            let c = compare(y.shape(), y.data(), self.built.output.data(), None, &Tolerance::EXACT);
-            if c.nonfinite.is_some() || !c.nmse.is_finite() {
-                return Err("noise in the weights makes the output infinite, or the output is 0 without it".into());
-            }
-            worst = worst.max(c.nmse);
+    /// Both questions of a dtype: beside its own decoded weights, and beside the model in f32.
+    fn fidelity(&self, case: &Case, plain: &Plain, stored: &Built) -> Result<Observation, String> {
+        let (ours, expected) = (&stored.output, &plain.built.output);
+        if ours.shape() != expected.shape() {
+            return Ok(Observation::Shape(ours.shape().to_vec(), expected.shape().to_vec()));
         }
-        Ok(worst / gain::power(level))
+        let network = decoded(&stored.network).map_err(|e| e.to_string())?;
+        let right = self.fault.run(&network, &plain.inputs, &self.config.cpu).map_err(|e| e.to_string())?;
+        let exactly = |other: &Tensor| compare(ours.shape(), ours.data(), other.data(), None, &Tolerance::EXACT);
+        let (weight, bits) = compare::weights(&plain.built.network, &stored.network);
+        Ok(Observation::Fidelity(Fidelity {
+            decoded: exactly(&right),
+            output: exactly(expected),
+            cosine: compare::cosine(ours.data(), expected.data()),
+            cost: self.goldens.cost(case).ok_or("what it costs was never measured")?.clone(),
+            scale: oracle::mismatch(&plain.built.network, &stored.network, &case.storage()),
+            weight,
+            bits,
+        }))
     }
 }
 
-fn fidelity(plain: &Built, stored: &Built, gain: f64) -> Observation {
-    let (ours, expected) = (&stored.output, &plain.output);
-    if ours.shape() != expected.shape() {
-        return Observation::Shape(ours.shape().to_vec(), expected.shape().to_vec());
-    }
-    let output = compare(ours.shape(), ours.data(), expected.data(), None, &Tolerance::EXACT);
-    let (weight, bits) = compare::weights(&plain.network, &stored.network);
-    let cosine = compare::cosine(ours.data(), expected.data());
-    Observation::Fidelity(Fidelity { output, cosine, gain, weight, bits })
+/// The network with its weights decoded to f32.
+fn decoded(network: &Network) -> loom_core::Result<Network> {
+    network.with_weights(&mut |layer| {
+        let decode = |(role, store): (&Role, &WeightStore)| {
+            Ok((*role, WeightStore::f32(store.shape().to_vec(), store.to_f32())?))
+        };
+        layer.weights().iter().map(decode).collect()
+    })
+}
+
+/// What a case's dtype costs its model, for `bless --core`.
+///
+/// # Errors
+/// The sentence that an ERROR case would show.
+pub fn cost(case: &Case, goldens: &Goldens, cpu: &Cpu) -> Result<Cost, String> {
+    let plain = network(case, goldens, &Faithful)?;
+    let stored = plain.morph(&case.storage()).map_err(|e| e.to_string())?;
+    let inputs = inputs(case, goldens)?;
+    let expected = plain.run(&inputs, &mut State::default(), cpu).map_err(|e| e.to_string())?;
+    cost::measure(&plain, &stored, &inputs, &expected, cpu).map_err(|e| e.to_string())
 }
 
 fn file<'a>(goldens: &'a Goldens, id: &FileId) -> Result<&'a Arrays, String> {

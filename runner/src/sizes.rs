@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::gain::Random;
+use crate::cost::Random;
 use crate::manifest;
 
 /// Layers of a cell.

@@ -62,8 +62,8 @@ fn check(case: &Case, seen: &HashMap<String, Observation>) -> Result<Completion,
     let observation = seen.get(&case.id).ok_or("the case did not run")?;
     let verdict = judge(case, observation);
     match verdict.label {
-        Label::Skip => Ok(Completion::ignored_with(verdict.reason.unwrap_or_default())),
-        label if label.is_green() => Ok(Completion::Completed),
+        Label::Skip | Label::Unjudged => Ok(Completion::ignored_with(verdict.reason.unwrap_or_default())),
+        label if !label.is_red() => Ok(Completion::Completed),
         _ => Err(terminal::detail(case, observation, &verdict, &format!("bedrock --explain {}", case.id)).into()),
     }
 }

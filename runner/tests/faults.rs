@@ -34,7 +34,7 @@ fn label(case: &Case, goldens: &Goldens, fault: &dyn Fault) -> Label {
 /// The case is green as it is and has label `red` with the fault.
 fn turns_red(id: &str, fault: &dyn Fault, red: Label) {
     let (case, goldens) = case(id);
-    assert!(label(&case, &goldens, &Faithful).is_green(), "{id} is red without a fault");
+    assert!(!label(&case, &goldens, &Faithful).is_red(), "{id} is red without a fault");
     assert_eq!(label(&case, &goldens, fault), red, "{id}");
 }
 

@@ -41,9 +41,9 @@ fn labels(filter: &str, edit: Option<Edit>) -> Option<Vec<(Label, String)>> {
 /// Every case is green without the fault, and red with it.
 fn turns_red(filter: &str, edit: Edit) -> Vec<(Label, String)> {
     let Some(faithful) = labels(filter, None) else { return Vec::new() };
-    assert!(faithful.iter().all(|(label, _)| label.is_green()), "{filter} without a fault: {faithful:?}");
+    assert!(faithful.iter().all(|(label, _)| !label.is_red()), "{filter} without a fault: {faithful:?}");
     let faulty = labels(filter, Some(edit)).expect("the same adapter");
-    assert!(faulty.iter().all(|(label, _)| !label.is_green()), "{filter} with the fault: {faulty:?}");
+    assert!(faulty.iter().all(|(label, _)| label.is_red()), "{filter} with the fault: {faulty:?}");
     faulty
 }
 

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use loom_bedrocks::BEDROCKS;
-use loom_core::Dtype;
 
 use super::{Tally, small};
 use crate::judge::Label;
@@ -18,7 +17,7 @@ device is; llvmpipe is Mesa's Vulkan on the processor.
 
 ";
 
-/// One table of bedrocks and dtypes for each lane.
+/// A row for each lane, and what in it is not EXACT.
 pub(super) fn lanes(text: &mut String, devices: &[LaneReport]) {
     text.push_str("## GPUs\n\n");
     text.push_str(LEGEND);
@@ -47,7 +46,7 @@ pub(super) fn lanes(text: &mut String, devices: &[LaneReport]) {
     }
     text.push('\n');
     for lane in devices {
-        table(text, lane);
+        exceptions(text, lane);
     }
 }
 
@@ -56,23 +55,13 @@ fn worst<'a>(rows: impl Iterator<Item = &'a Row>) -> u64 {
     rows.filter_map(|row| row.max_ulp).max().unwrap_or(0)
 }
 
-fn table(text: &mut String, lane: &LaneReport) {
-    let _ = writeln!(text, "### {}\n", lane.lane);
-    text.push_str("| dtype |");
-    BEDROCKS.iter().for_each(|bedrock| text.push_str(&format!(" {bedrock} |")));
-    text.push_str(" worst ULP |\n|---|");
-    text.push_str(&"---|".repeat(BEDROCKS.len()));
-    text.push_str("--:|\n");
-    for &dtype in Dtype::ALL {
-        let of = || lane.rows.iter().filter(|row| row.parts()[3].split('/').next() == Some(dtype.name()));
-        let _ = write!(text, "| {dtype} |");
-        for bedrock in BEDROCKS {
-            let _ = write!(text, " {} |", Tally::of(of().filter(|row| row.parts()[0] == bedrock)).labels());
-        }
-        let _ = writeln!(text, " {} |", worst(of()));
-    }
-    text.push('\n');
-    // A cell that is not exact says why.
+/// What is not EXACT, and how many cells each bedrock has.
+fn exceptions(text: &mut String, lane: &LaneReport) {
+    let counted = BEDROCKS.map(|bedrock| {
+        let mine = Tally::of(lane.rows.iter().filter(|row| row.parts()[0] == bedrock));
+        format!("{bedrock} {}", if mine.exact == mine.total() { mine.exact.to_string() } else { mine.labels() })
+    });
+    let _ = writeln!(text, "{}, EXACT cells by bedrock: {}.\n", lane.lane, counted.join(", "));
     for row in lane.rows.iter().filter(|row| row.label != Label::Exact) {
         let far = row.max_abs.map_or_else(String::new, |d| format!(" largest |Δ| {}", small(d)));
         let _ =
