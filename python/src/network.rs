@@ -236,6 +236,9 @@ fn file_format(version: u8) -> PyResult<Format> {
     }
 }
 
+/// The function that makes the network again, and its arguments.
+type Pickled<'py> = (Bound<'py, PyAny>, (Bound<'py, PyBytes>, Option<&'static str>));
+
 /// What a pickle calls: the bytes of a checkpoint, and the format of the file that it came from.
 #[pyfunction(name = "_unpickle")]
 pub(crate) fn unpickle(py: Python<'_>, data: Vec<u8>, format: Option<&str>) -> PyResult<PyNetwork> {
@@ -274,9 +277,7 @@ impl PyNetwork {
         Ok(PyBytes::new(py, &bytes))
     }
 
-    fn __reduce__<'py>(
-        slf: &Bound<'py, Self>,
-    ) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyBytes>, Option<&'static str>))> {
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Pickled<'py>> {
         let py = slf.py();
         let this = slf.get();
         let restore = py.import("planetbridging._loom")?.getattr("_unpickle")?;

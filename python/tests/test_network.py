@@ -279,11 +279,17 @@ def test_inputs_that_nothing_reads_are_refused() -> None:
         mixer.forward(volume, ids, mixer=True, reads={0: 0})
 
 
-def test_closed_or_full_outputs_bring_no_traceback() -> None:
-    """The console scripts leave such things to the programs, which have one line for them."""
-    if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full here")
-    start = "import sys; sys.argv[1:] = ['--help']; from planetbridging import _binary; _binary._exec('loom-stream')"
-    for end in ("", ">&-", "2>&-", ">/dev/full", "2>/dev/full"):
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_console_scripts_have_one_line_and_no_traceback(tmp_path: Path) -> None:
+    """Whatever their outputs are, and where the program cannot be started."""
+    (tmp_path / "_bin").mkdir()
+    program = tmp_path / "_bin" / "loom-stream"
+    program.write_text("no program\n")
+    program.chmod(0o755)
+    start = ("import sys; from pathlib import Path; from planetbridging import _binary; sys.argv[1:] = ['--help']; "
+             f"_binary.PACKAGE = Path({str(tmp_path)!r}); _binary.loom_stream()")
+    for end in ("", ">&-", "2>&-", ">/dev/full", "2>/dev/full", ">&- 2>&-"):
         ran = subprocess.run(["sh", "-c", f'"$0" -c "$1" {end}', sys.executable, start], capture_output=True, text=True)
-        assert "Traceback" not in ran.stderr and ran.returncode >= 0, (end, ran.stderr)
+        assert ran.returncode > 0 and "Traceback" not in ran.stderr and len(ran.stderr.splitlines()) <= 1, (end, ran)
+    assert "cannot be started: Exec format error" in subprocess.run(
+        [sys.executable, "-c", start], capture_output=True, text=True).stderr
