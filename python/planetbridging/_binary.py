@@ -129,10 +129,13 @@ def _exec(name: str) -> None:
     program = PACKAGE / "_bin" / _program(name)
     if not program.is_file():
         sys.exit(f"{program}: no such file; `pip install ./python` builds it into the package")
-    _executable(program)
-    if sys.platform == "win32":
-        sys.exit(subprocess.call([str(program), *sys.argv[1:]]))
-    os.execv(program, [name, *sys.argv[1:]])
+    try:
+        _executable(program)
+        if sys.platform == "win32":
+            sys.exit(subprocess.call([str(program), *sys.argv[1:]]))
+        os.execv(program, [name, *sys.argv[1:]])
+    except OSError as error:
+        sys.exit(f"{program}: cannot be started: {error.strerror}")
 
 
 def loom_stream() -> None:

@@ -12,14 +12,26 @@ def dtypes() -> list[str]:
     """The names of the 21 dtypes."""
 
 class Network:
-    """A network with its weights. It never changes; `morph` makes another."""
+    """A network with its weights, and the whole checkpoint that it comes from. It never changes; `morph` makes
+    another.
+
+    Long calls can be interrupted: KeyboardInterrupt, or what another signal's handler raises, comes within a
+    fraction of a second. The work then ends by itself on a thread of its own and its result is dropped; a file that
+    was being written is still written, as a whole.
+
+    A child made by fork has the network too. Copies and pickles hold the whole checkpoint; a copy goes on from
+    where `decode` is, a pickle starts afresh."""
 
     @staticmethod
     def load(path: str | Path) -> Network:
-        """Reads an `.entity` of either version, or a JSON checkpoint."""
+        """Reads an `.entity` of either version, or a JSON checkpoint: all of it, digests checked."""
     @staticmethod
     def deserialize_entity(data: bytes) -> Network:
-        """Reads the bytes of such a file."""
+        """Reads the bytes of such a file; `serialize_entity` is the way back."""
+    def serialize_entity(self, version: int = 2) -> bytes:
+        """The bytes of an `.entity`: what `save` writes."""
+    def __copy__(self) -> Network: ...
+    def __deepcopy__(self, memo: dict[int, Any], /) -> Network: ...
     @property
     def format(self) -> str | None:
         """The format it was read from: v1, v2, v2-zstd or json; None of a network that was made."""
@@ -41,12 +53,21 @@ class Network:
         skips: Mapping[int, int] | None = None,
         mixer: bool = False,
     ) -> NDArray[np.float32]:
-        """Runs the network from a fresh start. Inputs are rounded to float32, batch first."""
+        """Runs the network from a fresh start. Inputs are rounded to float32, batch first; what float32 cannot hold,
+        masked, complex and other arrays that are not real numbers, and more inputs than the network reads are refused.
+
+        `reads` and `skips` say which layers read or add an input of the network, as manifests do; `mixer` runs a flat
+        mixer as the original bridge does.
+
+        The file of a model says what its layers read, not how tensors were reshaped between them: the leading axes
+        of the result may be others than the model's own."""
     def decode(self, *inputs: ArrayLike) -> NDArray[np.float32]:
-        """Runs one more position of a sequence: key/value caches go on from the call before."""
+        """Runs one more position of a sequence: key/value caches go on from the call before. One call at a time; after
+        one that was interrupted they are lost, and `decode` says so until `reset`."""
     def reset(self) -> None:
         """Forgets what `decode` has kept."""
     def morph(self, dtype: str, numerics: str = "standard") -> Network:
-        """The same network with its weights stored in another dtype."""
+        """The same network with its weights stored in another dtype. The tables of a transformer stay."""
     def save(self, path: str | Path, version: int = 2) -> None:
-        """Writes an `.entity`, replaced as a whole."""
+        """Writes an `.entity`, replaced as a whole, with all that the network was read with: the tables and sizes of
+        a transformer, and weights as they were packed. Version 1 is refused where it has no field for something."""

@@ -50,7 +50,7 @@ def run_bedrock_smoke(
     """Streams one model and compares it with the NumPy reference in float64."""
     wanted, _, result = smoke(bedrock, root=root, model_id=model_id, binary=binary, out_dir=out_dir)
     return SmokeResult(wanted.bedrock, wanted.id, result.layer_count, result.compare_label or "PENDING",
-                       result.max_abs_diff, result.entity_path)
+                       result.max_abs_diff, result.entity_path, result.original_label, result.nmse)
 
 
 def run_all_bedrock_smokes(**options: Any) -> list[SmokeResult]:

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import bedrocks
 from ._binary import StrPath
-from .compare import compare_outputs, diff_label, rows
+from .arrays import float32
+from .compare import judge, rows
 
 WELVET_RELOAD_BEDROCKS: frozenset[str] = frozenset(bedrocks.BEDROCK_IDS)
 """Bedrocks whose entities can be reloaded: all."""
@@ -52,11 +53,12 @@ def infer_bedrock_entity(
 
     `more`: the skip of a residual, the token ids of a mixer with an embedding."""
     bedrock = bedrocks.info(bedrock).id
-    x = np.asarray(inputs, dtype=np.float32)
+    x = float32("inputs", inputs)
     if bedrock == "dense" and input_dim is not None:
         x = x.reshape(-1, x.shape[-1])[:, :input_dim]
-    network, fed = load(entity_path), [x, *(np.asarray(a, dtype=np.float32) for a in more)]
-    if bedrock == "mixer":
+    network, fed = load(entity_path), [x, *(float32(f"more[{i}]", a) for i, a in enumerate(more))]
+    kinds = {kind for cell in network.topology["cells"] for kind in cell["layer"]}
+    if bedrock == "mixer" and kinds & {"embedding", "residual"}:
         y = network.forward(*fed, mixer=True)
     elif bedrock == "residual" and more:
         last = len(network.topology["cells"]) - 1
@@ -80,13 +82,13 @@ def infer_dense_entity(
     entity_path: StrPath, inputs: ArrayLike, *, input_dim: int | None = None
 ) -> NDArray[np.float64]:
     """Runs a dense entity, biases included."""
-    x = np.asarray(inputs, dtype=np.float32)
+    x = float32("inputs", inputs)
     return infer_bedrock_entity("dense", entity_path, x.reshape(1, -1) if x.ndim == 1 else x, input_dim=input_dim)
 
 
 def infer_mixer_v1_entity(entity_path: StrPath, volumes: ArrayLike, *, output_dim: int = 8) -> NDArray[np.float64]:
     """Runs a mixer without an embedding. `volumes`: `[N, C, D, H, W]`."""
-    x = np.asarray(volumes, dtype=np.float32)
+    x = float32("volumes", volumes)
     return infer_bedrock_entity("mixer", entity_path, x[None] if x.ndim == 4 else x, output_dim=output_dim)
 
 
@@ -100,11 +102,12 @@ def import_welvet() -> Any:
 def print_compare_ladder(
     *, title: str, native: ArrayLike, loom_stream: ArrayLike, welvet_out: ArrayLike | None = None
 ) -> None:
-    """Prints the label and the differences of each pair of rungs."""
+    """Prints the label of each pair of rungs, their differences, and the original bridge's label."""
     pairs = [("native → loom-stream", native, loom_stream)]
     if welvet_out is not None:
         pairs += [("native → reload", native, welvet_out), ("loom-stream → reload", loom_stream, welvet_out)]
     print(f"\n=== {title} ===")
     for name, a, b in pairs:
-        largest, mean, exact = compare_outputs(a, b)
-        print(f"  {name:<22} {diff_label(largest, exact=exact):<5}  max {largest:.3e}  mean {mean:.3e}")
+        apart = judge(a, b)
+        print(f"  {name:<22} {apart.label:<5}  max {apart.max_abs_diff:.3e}  mean {apart.mean_abs_diff:.3e}  "
+              f"NMSE {apart.nmse:.1e}  (the original's rule: {apart.original_label})")

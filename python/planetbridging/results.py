@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import bedrocks
-from .compare import compare_outputs, diff_label, rows
+from .compare import Comparison, judge, rows
 
 _Row = TypeVar("_Row", bound="EngineStreamResult")
 
@@ -40,6 +40,8 @@ class StreamResult:
     mean_abs_diff: float | None = None
     exact_match: bool | None = None
     compare_label: str | None = None
+    original_label: str | None = None
+    nmse: float | None = None
     native_reference: NDArray[np.float64] | None = None
     entity_version: int = 1
     notes: tuple[str, ...] = ()
@@ -60,17 +62,18 @@ class StreamResult:
         reference = rows(native)
         if outputs.size == 0:
             return cls(**{**found.__dict__, "native_reference": reference})
-        largest, mean, exact = compare_outputs(reference, outputs)
+        apart = judge(reference, outputs)
         return cls(**{
-            **found.__dict__, "max_abs_diff": largest, "mean_abs_diff": mean, "exact_match": exact,
-            "compare_label": diff_label(largest, exact=exact), "native_reference": reference,
+            **found.__dict__, "max_abs_diff": apart.max_abs_diff, "mean_abs_diff": apart.mean_abs_diff,
+            "exact_match": apart.exact, "compare_label": apart.label, "original_label": apart.original_label,
+            "nmse": apart.nmse, "native_reference": reference,
         })
 
     def _repr_html_(self) -> str:
-        head = ("entity", "layers", "weight bytes", "outputs", "label", "max |Δ|")
+        head = ("entity", "layers", "weight bytes", "outputs", "label", "max |Δ|", "NMSE", "the original's rule")
         shape = "×".join(map(str, self.outputs.shape))
         return table(head, [(self.entity_path, self.layer_count, self.weight_bytes, shape,
-                             self.compare_label, self.max_abs_diff)])
+                             self.compare_label, self.max_abs_diff, self.nmse, self.original_label)])
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,13 @@ class SmokeResult:
     compare_label: str
     max_abs_diff: float | None
     entity_path: str
+    original_label: str | None = None
+    nmse: float | None = None
 
     def _repr_html_(self) -> str:
-        return table(("bedrock", "model", "layers", "label", "max |Δ|"),
-                     [(self.bedrock, self.model_id, self.layer_count, self.compare_label, self.max_abs_diff)])
+        return table(("bedrock", "model", "layers", "label", "max |Δ|", "NMSE", "the original's rule"),
+                     [(self.bedrock, self.model_id, self.layer_count, self.compare_label, self.max_abs_diff, self.nmse,
+                       self.original_label)])
 
 
 @dataclass(frozen=True)
@@ -115,13 +121,22 @@ class EngineStreamResult:
                    welvet_note=f"{type(error).__name__}: {error}")
 
     @property
+    def comparison(self) -> Comparison | None:
+        """`native` beside `loom_stream`; None where there is nothing."""
+        return judge(self.native, self.loom_stream) if self.native.size else None
+
+    @property
     def max_abs_diff(self) -> float | None:
         """The largest |native - loom_stream|; None where there is nothing."""
-        return compare_outputs(self.native, self.loom_stream)[0] if self.native.size else None
+        apart = self.comparison
+        return apart.max_abs_diff if apart else None
 
     def _repr_html_(self) -> str:
-        head = ("bedrock", "planet", "model", "native → loom", "max |Δ|", "native → reload", "loom → reload", "note")
-        return table(head, [(self.bedrock, self.planet, self.model_id, self.native_vs_loom, self.max_abs_diff,
+        head = ("bedrock", "planet", "model", "native → loom", "max |Δ|", "NMSE", "the original's rule", "native → reload",
+                "loom → reload", "note")
+        apart = self.comparison
+        return table(head, [(self.bedrock, self.planet, self.model_id, self.native_vs_loom,
+                             apart and apart.max_abs_diff, apart and apart.nmse, apart and apart.original_label,
                              self.native_vs_welvet, self.loom_vs_welvet, self.native_note or self.welvet_note)])
 
 

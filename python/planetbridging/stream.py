@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from . import bedrocks, fixture_cache
 from ._binary import StrPath, repo_root, run_loom_stream
+from .arrays import real
 from .layers import DenseLayer
 from .results import StreamResult
 
@@ -55,7 +56,7 @@ def stream_bedrock(
     if skip_infer:
         envelope["skip_infer"] = True
     if inputs is not None:
-        x = np.asarray(inputs, dtype=np.float64)
+        x = real("inputs", inputs).astype(np.float64)
         envelope["inputs"] = x.reshape(1 if x.ndim == 1 else len(x), -1).tolist()
     body = {"bedrock": bedrock, **({"fixture_version": version} if version else {}), **payload}
     if output_path is None or bedrock == "dense":

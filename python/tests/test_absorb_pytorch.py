@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
 
 from absorbing import refused, same  # noqa: E402
-from planetbridging import absorb  # noqa: E402
+from planetbridging import absorb, load  # noqa: E402
 from planetbridging.layers import LayerSpec  # noqa: E402
 
 
@@ -486,3 +486,16 @@ REFUSED: dict[str, tuple[Any, np.ndarray, tuple[str, ...]]] = {
 def test_refusals(name: str, tmp_path: Path) -> None:
     make, x, places = REFUSED[name]
     refused(absorb.pytorch, make(), x, tmp_path, *places)
+
+
+def test_a_file_that_gives_other_axes_says_so(tmp_path: Path) -> None:
+    """A file has no flattening: where the widths agree without it, the model's axes are not Loom's."""
+    x = np.random.default_rng(0).normal(size=(5, 1, 8)).astype(np.float32)
+    flat = same(absorb.pytorch, nn.Sequential(nn.Flatten(), nn.Linear(8, 10)), x, tmp_path)
+    assert flat.outputs.shape == (5, 10) and load(flat.entity_path).forward(x).shape == (5, 1, 10)
+    assert flat.notes == ("run by itself, the file gives outputs [batch, 1, 10] where the model gives [batch, 10]: "
+                          "the same numbers in the same order; reshape them",)
+    straight = same(absorb.pytorch, nn.Linear(8, 10), x, tmp_path)
+    picture = np.random.default_rng(0).normal(size=(5, 2, 4)).astype(np.float32)
+    wide = same(absorb.pytorch, nn.Sequential(nn.Flatten(), nn.Linear(8, 10)), picture, tmp_path)
+    assert straight.notes == wide.notes == () and load(wide.entity_path).forward(picture).shape == (5, 10)

@@ -73,3 +73,26 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="fit it first"):
         absorb.sklearn(MLPRegressor(), output_path=tmp_path / "m")
     assert not (tmp_path / "m").exists()
+
+
+def test_labels_go_with_the_size_of_the_outputs(tmp_path: Path) -> None:
+    """Prices of 1e5 are PASS although float32 rounds them by more than 1e-5; zeros for outputs of 1e-6 are not."""
+    net, x = FAMILIES["identity"](), 255 * normal(60, 8)
+    net.coefs_[-1] = net.coefs_[-1] * 1e3
+    large = absorb.sklearn(net, inputs=x, output_path=tmp_path / "m")
+    assert np.abs(large.outputs).max() > 1e4 and (large.compare_label, large.original_label) == ("PASS", "DIFF")
+    net.coefs_[-1], net.intercepts_[-1] = net.coefs_[-1] * 1e-12, net.intercepts_[-1] * 0
+    small = absorb.sklearn(net, inputs=x, output_path=tmp_path / "m", native_outputs=np.zeros((60, 2)))
+    assert np.abs(small.outputs).max() < 1e-5 and (small.compare_label, small.original_label) == ("DIFF", "PASS")
+
+
+def test_inputs_that_are_no_real_numbers_are_refused(tmp_path: Path) -> None:
+    net, x = FAMILIES["identity"](), normal(4, 8)
+    masked = np.ma.array(x, mask=np.eye(4, 8))
+    for wrong, kind, said in ((x * 1j, TypeError, "complex64"), (masked, ValueError, "4 of its numbers are masked"),
+                              (x.astype(object), TypeError, "object"), (x.astype(float) * 1e300, ValueError, "float32 ends at")):
+        with pytest.raises(kind, match=f"inputs.*{said}"):
+            absorb.sklearn(net, inputs=wrong, output_path=tmp_path / "m")
+        assert not (tmp_path / "m").exists()
+    with pytest.raises(ValueError, match="native_outputs: 4 of its numbers are masked"):
+        absorb.sklearn(net, inputs=x, native_outputs=masked, output_path=tmp_path / "m")

@@ -105,11 +105,63 @@ def test_one_position_at_a_time() -> None:
 def test_compare() -> None:
     assert pb.compare_outputs([[1.0, 2.0]], [[1.0, 2.5]]) == (0.5, 0.25, False)
     assert [pb.diff_label(v) for v in (0.0, 9e-6, 1e-5, float("nan"))] == ["EXACT", "PASS", "DIFF", "DIFF"]
+    # A largest difference alone is judged by the original's rule; `judge` looks at the outputs' size too.
     with pytest.raises(ValueError, match="shape mismatch"):
         pb.compare_outputs([1.0], [[1.0]])
     with pytest.raises(ValueError, match="nothing to compare"):
         pb.compare_outputs([], [])
 
 
+def loose(x: np.ndarray, factor: float) -> np.ndarray:
+    """`x` with one number beside itself by a share of the largest."""
+    y = x.copy()
+    y[0, 0] += factor * np.abs(x).max()
+    return y
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-38, 1e-17, 1e-6, 1e-3, 1.0, 255.0, 1e4, 1e30, 1e300])
+def test_labels_go_with_the_size_of_the_outputs(size: float) -> None:
+    x = np.random.default_rng(0).normal(size=(100, 8)) * size
+    wrong = {"zeros": 0 * x, "opposite": -x, "halves": x / 2, "doubled": 2 * x, "reversed": x[::-1], "columns": x[:, ::-1],
+             "one sample": np.where(np.arange(100)[:, None] == 7, 0, x), "a thousandth": x * 1.001, "1e-4": x * 1.0001,
+             "one number": loose(x, 1.1e-5), "NaN": np.where(x == x.max(), np.nan, x), "inf": np.where(x == x.max(), np.inf, x)}
+    assert {name: pb.judge(x, y).label for name, y in wrong.items()} == dict.fromkeys(wrong, "DIFF")
+    right = {"float32's rounding": x * (1 + 6e-8), "a hundred roundings": x * (1 - 6e-6), "one number": loose(x, 4e-6)}
+    assert {name: pb.judge(x, y).label for name, y in right.items()} == dict.fromkeys(right, "PASS")
+    assert pb.judge(x, x).label == "EXACT" and pb.judge(x, x).nmse == 0
+    # The original's rule, beside it: whatever is small passes, and nothing large does.
+    assert pb.judge(x, 0 * x).original_label == ("PASS" if size < 1e-5 / 4 else "DIFF")
+    assert pb.judge(x, x * (1 + 6e-8)).original_label == ("PASS" if size < 30 else "DIFF")
+
+
+def test_labels_at_the_edges() -> None:
+    nan, inf = float("nan"), float("inf")
+    for native, loom, expected in [([0.0, 0.0], [0.0, -0.0], "EXACT"), ([0.0, 0.0], [0.0, 1e-30], "DIFF"),
+                                   ([1e-30, 0.0], [0.0, 0.0], "DIFF"), ([nan, 1.0], [nan, 1.0], "DIFF"), ([inf, 1.0], [inf, 1.0], "EXACT"),
+                                   ([inf, 1.0], [inf, 2.0], "DIFF"), ([inf, 1.0], [0.0, 1.0], "DIFF"), ([1.0], [inf], "DIFF")]:
+        assert pb.judge(native, loom).label == expected, (native, loom)
+    with pytest.raises(TypeError, match=r"loom \(complex128\)"):
+        pb.judge([1.0], [1.0 + 1j])
+    with pytest.raises(ValueError, match="native: 1 of its numbers are masked"):
+        pb.judge(np.ma.array([1.0, 2.0], mask=[0, 1]), [1.0, 2.0])
+
+
+def test_one_rule_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    """Streams, engines, ladders: outputs of 1e-6 that are zeros are DIFF, 1e4 rounded is PASS."""
+    layers = [{"index": 0, "dim": 2, "weights": [1e-6, 1e-6]}]
+    document = {"planet": "p", "model_id": "m", "dim": 2, "seq_len": 1, "layers": layers}
+    r = stream_bedrock("rmsnorm", document, inputs=[[3.0, 4.0]], native_outputs=[[0.0, 1e-9]], output_path="r.entity")
+    assert (r.compare_label, r.original_label) == ("DIFF", "PASS") and r.nmse is not None and r.nmse > 1
+    layers[0]["weights"] = [1e4, 1e4]
+    native = 1e4 * np.array([[3.0, 4.0]]) / np.sqrt(12.5 + 1e-6)
+    r = stream_bedrock("rmsnorm", document, inputs=[[3.0, 4.0]], native_outputs=native * (1 + 2e-7), output_path="r.entity")
+    assert (r.compare_label, r.original_label) == ("PASS", "DIFF") and "DIFF" in r._repr_html_()
+    row = pb.EngineStreamResult("rmsnorm", "p", "m", 1, "", np.full((1, 2), 1e-6), np.zeros((1, 2)), "DIFF")
+    assert row.comparison is not None and row.comparison.label == "DIFF" and row.comparison.original_label == "PASS"
+    pb.print_compare_ladder(title="t", native=[1e-6], loom_stream=[0.0])
+    assert "DIFF " in (said := capsys.readouterr().out) and "(the original's rule: PASS)" in said
+
+
 def test_results_show_themselves() -> None:
-    assert "PASS" in pb.run_bedrock_smoke("rnn")._repr_html_()
+    shown = pb.run_bedrock_smoke("rnn")._repr_html_()
+    assert shown.count("PASS") == 2 and "s rule" in shown

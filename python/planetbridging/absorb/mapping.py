@@ -163,6 +163,11 @@ def lower(graph: Graph, output: int, layout: Layout) -> Mapped:
         arrays.update(found)
     if value.order is not None:
         lowering.note("outputs are compared channels first, as Loom writes them")
+    if value.loom is not None and value.loom != (1, *graph.shape(output)):
+        own, wanted = (f"[{lead}batch{''.join(f', {n}' for n in rest)}]" for lead, rest in (
+            (f"{value.loom[0]} × " if value.loom[0] != 1 else "", value.loom[1:]), ("", graph.shape(output))))
+        lowering.note(f"run by itself, the file gives outputs {own} where the model gives {wanted}: the same numbers "
+                      "in the same order; reshape them")
     return Mapped(
         layout.planet,
         layers,

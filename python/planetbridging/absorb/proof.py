@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._binary import run_npz
+from ..arrays import float32, real
 from ..results import StreamResult
 from .mapping import Mapped
 
@@ -21,7 +22,7 @@ UNHELD = "has no field for"
 def fixture_inputs(inputs: Any, fixture_version: str, root: PathLike | None) -> NDArray[Any] | None:
     """`inputs`, or the test rows of a dense fixture, or None."""
     if inputs is not None:
-        return np.asarray(inputs)
+        return real("inputs", inputs)
     if not fixture_version:
         return None
     if root is None:
@@ -72,9 +73,9 @@ def stream(
     native: NDArray[Any] | None = None
     rows: NDArray[Any] | None = None
     if inputs is not None and not skip_infer:
-        rows = mapped.fed(inputs)
+        rows = mapped.fed(float32("inputs", inputs))
         if native_outputs is not None:
-            native = mapped.as_loom(np.asarray(native_outputs))
+            native = mapped.as_loom(real("native_outputs", native_outputs))
         elif forward is not None:
             native = mapped.as_loom(np.asarray(forward(inputs)))
     model = {
