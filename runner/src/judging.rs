@@ -254,6 +254,7 @@ fn show(args: &RunArgs, runs: &[LaneRun<'_>], lanes: &Lanes, failures: usize) ->
         }
         text.push_str(&terminal::summary(&run.rows, terminal::colour()));
         text.push('\n');
+        text.extend(render::distinct(&run.rows).map(|line| line + "\n"));
     }
     let all = || runs.iter().flat_map(|run| run.cases.iter().zip(&run.judged));
     let red: Vec<_> = all().filter(|(_, (_, verdict))| verdict.label.is_red()).collect();

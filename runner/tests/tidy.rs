@@ -65,6 +65,7 @@ fn goldens_are_exactly_what_the_indexes_list() {
         let _: Core = yaml(&core_path(&golden, bedrock)).expect("digests");
         expected.insert(index_path(&golden, bedrock));
         expected.insert(core_path(&golden, bedrock));
+        expected.insert(loom_runner::cost::path(&golden, bedrock));
         expected.extend(index.files.keys().map(|file| golden.join(bedrock).join(file)));
     }
     let found: BTreeSet<PathBuf> =
@@ -128,6 +129,7 @@ fn min_cases_are_what_the_manifests_plan() {
         };
         let planned = [
             count(plan::Check::Parity),
+            count(plan::Check::Fidelity),
             count(plan::Check::Kernel),
             count(plan::Check::Snapshot),
             count(plan::Check::Roundtrip),
@@ -135,7 +137,7 @@ fn min_cases_are_what_the_manifests_plan() {
         ];
         let least = manifest.min_cases;
         assert_eq!(
-            [least.parity, least.kernel, least.snapshot, least.roundtrip, least.gpu],
+            [least.parity, least.fidelity, least.kernel, least.snapshot, least.roundtrip, least.gpu],
             planned,
             "min_cases of {}",
             manifest.bedrock

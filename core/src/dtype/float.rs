@@ -49,11 +49,6 @@ impl Codec for Float64 {
     fn bound(&self, _: Numerics, _: f64, _: f32) -> f64 {
         0.0
     }
-
-    /// Nothing is lost of weights that came as f32.
-    fn noise(&self, _: Numerics) -> Option<f64> {
-        Some(0.0)
-    }
 }
 
 pub(super) struct Float32;
@@ -78,11 +73,6 @@ impl Codec for Float32 {
     /// Half a step of 24 bits; nothing for weights that came as f32.
     fn bound(&self, _: Numerics, weight: f64, _: f32) -> f64 {
         (weight.abs() * 2f64.powi(-24)).max(2f64.powi(-150))
-    }
-
-    /// Nothing is lost of weights that came as f32.
-    fn noise(&self, _: Numerics) -> Option<f64> {
-        Some(0.0)
     }
 }
 
@@ -117,11 +107,6 @@ impl Codec for Float16 {
             Numerics::Loom => (w / 1024.0).max(f64::from(2f32.powi(-14))),
         }
     }
-
-    /// The square of the largest relative error.
-    fn noise(&self, numerics: Numerics) -> Option<f64> {
-        Some(2f64.powi(if numerics == Numerics::Loom { -20 } else { -22 }))
-    }
 }
 
 pub(super) struct BFloat16;
@@ -154,10 +139,5 @@ impl Codec for BFloat16 {
             Numerics::Standard => (w / 256.0).max(2f64.powi(-134)),
             Numerics::Loom => (w / 128.0).max(2f64.powi(-133)),
         }
-    }
-
-    /// The square of the largest relative error.
-    fn noise(&self, numerics: Numerics) -> Option<f64> {
-        Some(2f64.powi(if numerics == Numerics::Loom { -14 } else { -16 }))
     }
 }

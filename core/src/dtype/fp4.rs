@@ -7,7 +7,7 @@
 //! `standard`: OCP E2M1: 0, 0.5, 1, 1.5, 2, 3, 4, 6; scale max/6, round to nearest even
 //! code, saturating; the type has no NaN, so NaN gives code 0.
 
-use super::{Affine, CREST, Codec, Magnitudes, Numerics, quotient, scaled};
+use super::{Affine, Codec, Magnitudes, Numerics, quotient, scaled};
 
 const LOOM: [f32; 8] = [0.0, 0.75, 1.0, 1.5, 2.0, 3.0, f32::INFINITY, f32::NAN];
 const OCP: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
@@ -63,15 +63,5 @@ impl Codec for Fp4 {
             Numerics::Standard if w < 4.0 * s => 0.5,
             Numerics::Standard => 1.0,
         }
-    }
-
-    /// Half of the gap beside 0 on small weights (in units of the maximum), uniformly
-    /// distributed, and the largest relative error on the others.
-    fn noise(&self, numerics: Numerics) -> Option<f64> {
-        let (gap, relative): (f64, f64) = match numerics {
-            Numerics::Loom => (0.375 / 3.0, 0.2),
-            Numerics::Standard => (0.25 / 6.0, 0.2),
-        };
-        Some((CREST * gap).powi(2) / 3.0 + relative.powi(2))
     }
 }

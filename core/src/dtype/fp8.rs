@@ -75,12 +75,6 @@ fn bound(numerics: Numerics, weight: f64, scale: f32, exponent: u32, mantissa: u
     }
 }
 
-/// The square of the largest relative error: half a step of the mantissa, or a whole one
-/// where it truncates.
-fn noise(numerics: Numerics, mantissa: i32) -> f64 {
-    4f64.powi(if numerics == Numerics::Loom { -mantissa } else { -mantissa - 1 })
-}
-
 /// The code nearest to `value`, ties to the even code, saturating at `largest`.
 fn nearest(value: f64, exponent: u32, mantissa: u32, largest: u64) -> u64 {
     let sign = u64::from(value.is_sign_negative()) << (exponent + mantissa);
@@ -128,10 +122,6 @@ impl Codec for E4M3 {
     fn bound(&self, numerics: Numerics, weight: f64, scale: f32) -> f64 {
         bound(numerics, weight, scale, 4, 3)
     }
-
-    fn noise(&self, numerics: Numerics) -> Option<f64> {
-        Some(noise(numerics, 3))
-    }
 }
 
 pub(super) struct E5M2;
@@ -171,9 +161,5 @@ impl Codec for E5M2 {
 
     fn bound(&self, numerics: Numerics, weight: f64, scale: f32) -> f64 {
         bound(numerics, weight, scale, 5, 2)
-    }
-
-    fn noise(&self, numerics: Numerics) -> Option<f64> {
-        Some(noise(numerics, 2))
     }
 }

@@ -10,7 +10,7 @@
 //! (a mid-range zero point), so that sign survives. NaN gives the code of 0. Codes of 32 and
 //! 64 bits are multiplied by the scale exactly and rounded once to f64.
 
-use super::{Affine, CREST, Codec, Magnitudes, Numerics, Rule, Sign, power_of_two, quotient, scaled};
+use super::{Affine, Codec, Magnitudes, Numerics, Rule, Sign, power_of_two, quotient, scaled};
 
 /// `value` cut to `low..=high` (NaN becomes 0), as a number that is exact at both ends.
 fn clamped(value: f64, low: i128, high: i128) -> i128 {
@@ -78,16 +78,6 @@ pub(crate) fn product(number: i128, scale: f32) -> f64 {
     (number * m) as f64 * power_of_two(e)
 }
 
-/// A step of the type, uniformly distributed errors; a weight is never further from its value
-/// than from 0. Outputs are f32, which puts a floor under everything.
-fn noise(bits: u32, numerics: Numerics) -> f64 {
-    let steps = match (numerics, bits) {
-        (Numerics::Standard, _) | (_, 2 | 4) => steps(bits),
-        (Numerics::Loom, _) => 127.0,
-    };
-    (CREST.powi(2) / (12.0 * steps * steps)).clamp(f64::from(f32::EPSILON).powi(2), 1.0)
-}
-
 /// A two's complement type of the given width.
 pub(super) struct Signed(pub(super) u32);
 
@@ -113,10 +103,6 @@ impl Codec for Signed {
 
     fn bound(&self, numerics: Numerics, weight: f64, scale: f32) -> f64 {
         half_step(numerics, weight, scale)
-    }
-
-    fn noise(&self, numerics: Numerics) -> Option<f64> {
-        Some(noise(self.0, numerics))
     }
 }
 
@@ -156,10 +142,5 @@ impl Codec for Unsigned {
             Numerics::Loom if weight < 0.0 => -weight,
             _ => half_step(numerics, weight, scale),
         }
-    }
-
-    /// Without signs nothing bounds a sum of weights.
-    fn noise(&self, numerics: Numerics) -> Option<f64> {
-        (numerics == Numerics::Standard).then(|| noise(self.0, numerics))
     }
 }

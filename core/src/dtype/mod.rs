@@ -179,10 +179,6 @@ trait Codec: Sync {
 
     /// The largest `|decode(encode(w)) - w|` for a finite weight of a tensor that chose `scale`.
     fn bound(&self, numerics: Numerics, weight: f64, scale: f32) -> f64;
-
-    /// The NMSE that one pass of a signal through weights of this type may add, as a share of
-    /// the signal's power; `None` where the type gives up signs, so that nothing bounds it.
-    fn noise(&self, numerics: Numerics) -> Option<f64>;
 }
 
 macro_rules! dtypes {
@@ -351,13 +347,6 @@ impl Dtype {
         self.codec().bound(numerics, weight, scale) + (weight.abs() * rounding).max(f64::from(f32::from_bits(1)))
     }
 
-    /// The NMSE that one pass of a signal through weights of this type may add: what fidelity
-    /// is judged by. Each codec derives its own; `None` where the type gives up signs.
-    #[must_use]
-    pub fn noise(self, numerics: Numerics) -> Option<f64> {
-        self.codec().noise(numerics)
-    }
-
     /// Bytes of `n` packed codes, unless the number overflows.
     #[must_use]
     pub fn packed_len(self, n: usize) -> Option<usize> {
@@ -434,10 +423,6 @@ fn quotient(numerics: Numerics, weight: f64, scale: f32) -> f64 {
         Numerics::Standard => weight / f64::from(scale),
     }
 }
-
-/// The largest magnitude over the root mean square that the bounds of [`Dtype::noise`] allow:
-/// what a hundred million normal weights show.
-const CREST: f64 = 6.0;
 
 /// A code's value times the scale, rounded to f32 as a kernel uses it.
 fn scaled(value: f64, scale: f32) -> f64 {

@@ -40,11 +40,6 @@ impl Codec for Ternary {
         let (w, s) = (weight.abs(), f64::from(scale));
         (0.5 * s).max(w - s)
     }
-
-    /// A weight is never further from its value than from 0.
-    fn noise(&self, _: Numerics) -> Option<f64> {
-        Some(1.0)
-    }
 }
 
 pub(super) struct Binary;
@@ -73,10 +68,5 @@ impl Codec for Binary {
     /// The distance of the magnitude from the mean.
     fn bound(&self, _: Numerics, weight: f64, scale: f32) -> f64 {
         (weight.abs() - f64::from(scale)).abs()
-    }
-
-    /// `1 - mean|w|^2 / mean(w^2)`, which is at most 1.
-    fn noise(&self, _: Numerics) -> Option<f64> {
-        Some(1.0)
     }
 }

@@ -12,43 +12,8 @@ use naga::back::spv;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use rayon::prelude::*;
 
+use super::tape::Room;
 use super::{Precision, prune};
-
-/// A kernel. The name is its entry point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Kernel {
-    Probe,
-    #[cfg(test)]
-    Twin,
-    Decode,
-    Dense,
-    Gemv,
-    GemvNarrow,
-    Gemm,
-    Conv,
-    ConvTransposed,
-    Embedding,
-    Rnn,
-    Lstm,
-    RmsNorm,
-    LayerNorm,
-    MhaPlace,
-    MhaScores,
-    MhaSoftmax,
-    MhaMix,
-    SwiGlu,
-    Residual,
-    Softmax,
-    ParallelPlace,
-    ParallelGate,
-    ParallelSum,
-    KMeansLogits,
-    KMeansAssign,
-    KMeansMix,
-    PlainGemv,
-    PlainGemm,
-    PlainCopy,
-}
 
 macro_rules! shader {
     ($path:literal) => {
@@ -59,116 +24,124 @@ macro_rules! shader {
 const ROW: &str = shader!("layers/softmax/row.wgsl");
 const NORM_ROW: &str = shader!("layers/norm/row.wgsl");
 const SCAN: &str = shader!("layers/rnn/scan.wgsl");
+const MHA: &[&str] = &[NORM_ROW, ROW, shader!("layers/mha/gpu.wgsl")];
+const PARALLEL: &[&str] = &[ROW, shader!("layers/parallel/gpu.wgsl")];
+const KMEANS: &[&str] = &[ROW, shader!("layers/kmeans/gpu.wgsl")];
+const NORM: &[&str] = &[NORM_ROW, shader!("layers/norm/gpu.wgsl")];
+const PLAIN: &[&str] = &[shader!("backend/gpu/plain.wgsl")];
+
+/// What dispatches a kernel, and with which ways to decode weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Caller {
+    /// Networks, with weights of any kind.
+    Weighted,
+    /// Networks, without weights.
+    Weightless,
+    /// Networks, for a lone row of long float weights: f64 and subgroups are needed.
+    LoneRow,
+    /// Networks, for a lone row of whole numbers: f64 is needed.
+    LoneNarrowRow,
+    /// Networks, for products of many rows, of weights that are not summed exactly.
+    ManyRows,
+    /// The probe, benchmarks and tests.
+    Tools,
+    /// Tests of f64 alone.
+    #[cfg(test)]
+    DoubleTools,
+}
+
+/// One row for each kernel: its entry point, who dispatches it, the items that one workgroup makes, the
+/// invocations of a workgroup, and what stands beside its family, after the common text.
+macro_rules! kernels {
+    ($($(#[$only:meta])? $kernel:ident $name:literal $caller:ident $per_group:literal $invocations:literal $texts:expr;)*) => {
+        /// A kernel. The name is its entry point.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub(crate) enum Kernel { $($(#[$only])? $kernel,)* }
+
+        impl Kernel {
+            /// Every kernel.
+            pub(super) const ALL: &'static [Kernel] = &[$($(#[$only])? Kernel::$kernel,)*];
+
+            /// The entry point.
+            pub(crate) fn name(self) -> &'static str {
+                match self { $($(#[$only])? Kernel::$kernel => $name,)* }
+            }
+
+            fn caller(self) -> Caller {
+                match self { $($(#[$only])? Kernel::$kernel => Caller::$caller,)* }
+            }
+
+            /// Items that one workgroup makes.
+            pub(super) fn per_group(self) -> u32 {
+                match self { $($(#[$only])? Kernel::$kernel => $per_group,)* }
+            }
+
+            /// Invocations of a workgroup.
+            fn invocations(self) -> u32 {
+                match self { $($(#[$only])? Kernel::$kernel => $invocations,)* }
+            }
+
+            fn texts(self) -> &'static [&'static str] {
+                match self { $($(#[$only])? Kernel::$kernel => $texts,)* }
+            }
+        }
+    };
+}
+
+kernels! {
+    Probe "probe" Tools 64 64 &[shader!("backend/gpu/probe.wgsl")];
+    #[cfg(test)] Twin "twin" DoubleTools 64 64 &[shader!("math/twin.wgsl")];
+    Decode "decode" Weighted 64 64 &[shader!("dtype/decode.wgsl")];
+    Dense "dense" Weighted 64 64 &[shader!("layers/dense/gpu.wgsl")];
+    Gemv "gemv" LoneRow 32 256 &[shader!("layers/dense/gemv.wgsl")];
+    GemvNarrow "gemv_narrow" LoneNarrowRow 64 512 &[shader!("layers/dense/gemv_narrow.wgsl")];
+    Gemm "gemm" ManyRows 1 256 &[shader!("layers/dense/gemm.wgsl")];
+    Conv "conv" Weighted 64 64 &[shader!("layers/conv/gpu.wgsl")];
+    ConvTransposed "conv_transposed" Weighted 64 64 &[shader!("layers/conv_transposed/gpu.wgsl")];
+    Embedding "embedding" Weighted 64 64 &[shader!("layers/embedding/gpu.wgsl")];
+    Rnn "rnn" Weighted 1 128 &[SCAN, shader!("layers/rnn/gpu.wgsl")];
+    Lstm "lstm" Weighted 1 128 &[SCAN, shader!("layers/lstm/gpu.wgsl")];
+    RmsNorm "rmsnorm" Weightless 64 64 NORM;
+    LayerNorm "layernorm" Weightless 64 64 NORM;
+    MhaPlace "mha_place" Weightless 64 64 MHA;
+    MhaScores "mha_scores" Weightless 64 64 MHA;
+    MhaSoftmax "mha_softmax" Weightless 64 64 MHA;
+    MhaMix "mha_mix" Weightless 64 64 MHA;
+    SwiGlu "swiglu" Weightless 64 64 &[shader!("layers/swiglu/gpu.wgsl")];
+    Residual "residual" Weightless 64 64 &[shader!("layers/residual/gpu.wgsl")];
+    Softmax "softmax" Weightless 64 64 &[ROW, shader!("layers/softmax/gpu.wgsl")];
+    ParallelPlace "parallel_place" Weightless 64 64 PARALLEL;
+    ParallelGate "parallel_gate" Weightless 64 64 PARALLEL;
+    ParallelSum "parallel_sum" Weightless 64 64 PARALLEL;
+    KMeansLogits "kmeans_logits" Weighted 64 64 KMEANS;
+    KMeansAssign "kmeans_assign" Weightless 64 64 KMEANS;
+    KMeansMix "kmeans_mix" Weighted 64 64 KMEANS;
+    PlainGemv "plain_gemv" Tools 1 64 PLAIN;
+    PlainGemm "plain_gemm" Tools 1 256 PLAIN;
+    PlainCopy "plain_copy" Tools 1 256 PLAIN;
+}
 
 impl Kernel {
-    /// The entry point.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Kernel::Probe => "probe",
-            #[cfg(test)]
-            Kernel::Twin => "twin",
-            Kernel::Decode => "decode",
-            Kernel::Dense => "dense",
-            Kernel::Gemv => "gemv",
-            Kernel::GemvNarrow => "gemv_narrow",
-            Kernel::Gemm => "gemm",
-            Kernel::Conv => "conv",
-            Kernel::ConvTransposed => "conv_transposed",
-            Kernel::Embedding => "embedding",
-            Kernel::Rnn => "rnn",
-            Kernel::Lstm => "lstm",
-            Kernel::RmsNorm => "rmsnorm",
-            Kernel::LayerNorm => "layernorm",
-            Kernel::MhaPlace => "mha_place",
-            Kernel::MhaScores => "mha_scores",
-            Kernel::MhaSoftmax => "mha_softmax",
-            Kernel::MhaMix => "mha_mix",
-            Kernel::SwiGlu => "swiglu",
-            Kernel::Residual => "residual",
-            Kernel::Softmax => "softmax",
-            Kernel::ParallelPlace => "parallel_place",
-            Kernel::ParallelGate => "parallel_gate",
-            Kernel::ParallelSum => "parallel_sum",
-            Kernel::KMeansLogits => "kmeans_logits",
-            Kernel::KMeansAssign => "kmeans_assign",
-            Kernel::KMeansMix => "kmeans_mix",
-            Kernel::PlainGemv => "plain_gemv",
-            Kernel::PlainGemm => "plain_gemm",
-            Kernel::PlainCopy => "plain_copy",
+    /// The ways to decode weights that networks ask of it on a device; none where only tools dispatch it.
+    pub(super) fn rules(self, room: &Room) -> Vec<Ruled> {
+        let double = room.precision == Precision::Double;
+        let all_but = |left_out: Ruled| Ruled::ALL.into_iter().filter(move |rule| *rule != left_out).collect();
+        match self.caller() {
+            Caller::Weighted => Ruled::ALL.to_vec(),
+            Caller::Weightless => vec![Ruled::Plain],
+            Caller::LoneRow if double && room.large_groups && room.subgroups => {
+                vec![Ruled::Single, Ruled::Half, Ruled::Bfloat]
+            }
+            Caller::LoneNarrowRow if double && room.large_groups => vec![Ruled::Narrow],
+            Caller::ManyRows if room.large_groups => all_but(Ruled::Narrow),
+            _ => Vec::new(),
         }
     }
 
-    /// Those that decode weights.
-    pub(super) const WEIGHTED: &'static [Kernel] = &[
-        Kernel::Decode,
-        Kernel::Dense,
-        Kernel::Conv,
-        Kernel::ConvTransposed,
-        Kernel::Embedding,
-        Kernel::Rnn,
-        Kernel::Lstm,
-        Kernel::KMeansLogits,
-        Kernel::KMeansMix,
-    ];
-
-    /// The others that networks use.
-    pub(super) const OTHERS: &'static [Kernel] = &[
-        Kernel::RmsNorm,
-        Kernel::LayerNorm,
-        Kernel::MhaPlace,
-        Kernel::MhaScores,
-        Kernel::MhaSoftmax,
-        Kernel::MhaMix,
-        Kernel::SwiGlu,
-        Kernel::Residual,
-        Kernel::Softmax,
-        Kernel::ParallelPlace,
-        Kernel::ParallelGate,
-        Kernel::ParallelSum,
-        Kernel::KMeansAssign,
-    ];
-
-    /// What stands beside its family, after the common part.
-    fn texts(self) -> &'static [&'static str] {
-        match self {
-            Kernel::Probe => &[shader!("backend/gpu/probe.wgsl")],
-            #[cfg(test)]
-            Kernel::Twin => &[shader!("math/twin.wgsl")],
-            Kernel::Decode => &[shader!("dtype/decode.wgsl")],
-            Kernel::Dense => &[shader!("layers/dense/gpu.wgsl")],
-            Kernel::Gemv => &[shader!("layers/dense/gemv.wgsl")],
-            Kernel::GemvNarrow => &[shader!("layers/dense/gemv_narrow.wgsl")],
-            Kernel::Gemm => &[shader!("layers/dense/gemm.wgsl")],
-            Kernel::Conv => &[shader!("layers/conv/gpu.wgsl")],
-            Kernel::ConvTransposed => &[shader!("layers/conv_transposed/gpu.wgsl")],
-            Kernel::Embedding => &[shader!("layers/embedding/gpu.wgsl")],
-            Kernel::Rnn => &[SCAN, shader!("layers/rnn/gpu.wgsl")],
-            Kernel::Lstm => &[SCAN, shader!("layers/lstm/gpu.wgsl")],
-            Kernel::RmsNorm | Kernel::LayerNorm => &[NORM_ROW, shader!("layers/norm/gpu.wgsl")],
-            Kernel::MhaPlace | Kernel::MhaScores | Kernel::MhaSoftmax | Kernel::MhaMix => {
-                &[NORM_ROW, ROW, shader!("layers/mha/gpu.wgsl")]
-            }
-            Kernel::PlainGemv | Kernel::PlainGemm | Kernel::PlainCopy => &[shader!("backend/gpu/plain.wgsl")],
-            Kernel::SwiGlu => &[shader!("layers/swiglu/gpu.wgsl")],
-            Kernel::Residual => &[shader!("layers/residual/gpu.wgsl")],
-            Kernel::Softmax => &[ROW, shader!("layers/softmax/gpu.wgsl")],
-            Kernel::ParallelPlace | Kernel::ParallelGate | Kernel::ParallelSum => {
-                &[ROW, shader!("layers/parallel/gpu.wgsl")]
-            }
-            Kernel::KMeansLogits | Kernel::KMeansAssign | Kernel::KMeansMix => {
-                &[ROW, shader!("layers/kmeans/gpu.wgsl")]
-            }
-        }
-    }
-
-    /// Items that one workgroup makes.
-    pub(super) fn per_group(self) -> u32 {
-        match self {
-            Kernel::Rnn | Kernel::Lstm | Kernel::Gemm => 1,
-            Kernel::PlainGemv | Kernel::PlainGemm | Kernel::PlainCopy => 1,
-            Kernel::Gemv => 32,
-            _ => 64,
-        }
+    /// Whether its text is written for f64 alone.
+    #[cfg(test)]
+    fn is_double_only(self) -> bool {
+        matches!(self.caller(), Caller::LoneRow | Caller::LoneNarrowRow | Caller::DoubleTools)
     }
 
     /// The whole text in one precision.
@@ -384,28 +357,15 @@ pub(super) fn pipeline_cache(device: &wgpu::Device, data: Option<&[u8]>) -> wgpu
     unsafe { device.create_pipeline_cache(&descriptor) }
 }
 
-impl Kernel {
-    /// Invocations of a workgroup.
-    fn invocations(self) -> u32 {
-        match self {
-            Kernel::Rnn | Kernel::Lstm => 128,
-            Kernel::GemvNarrow => 512,
-            Kernel::Gemv | Kernel::Gemm | Kernel::PlainGemm | Kernel::PlainCopy => 256,
-            _ => 64,
-        }
-    }
-}
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_kernel_translates() {
-        let doubles = [Kernel::Twin, Kernel::Gemv, Kernel::GemvNarrow];
-        let rest = [Kernel::Probe, Kernel::Gemm, Kernel::PlainGemv, Kernel::PlainGemm, Kernel::PlainCopy];
-        for &kernel in Kernel::WEIGHTED.iter().chain(Kernel::OTHERS).chain(&doubles).chain(&rest) {
+        for &kernel in Kernel::ALL {
             for precision in [Precision::Double, Precision::Single] {
-                if doubles.contains(&kernel) && precision == Precision::Single {
+                if kernel.is_double_only() && precision == Precision::Single {
                     continue;
                 }
                 let text = kernel.source(precision);

@@ -125,8 +125,8 @@ impl Gpu {
     /// # Errors
     /// [`crate::Error::Device`] when one cannot be made.
     pub fn compile_all(&self) -> Result<usize> {
-        let weighted = Kernel::WEIGHTED.iter().flat_map(|&kernel| Ruled::ALL.map(|rule| (kernel, rule)));
-        let keys = weighted.chain(Kernel::OTHERS.iter().map(|&kernel| (kernel, Ruled::Plain))).collect();
+        let of = |&kernel: &Kernel| kernel.rules(&self.room).into_iter().map(move |rule| (kernel, rule));
+        let keys = Kernel::ALL.iter().flat_map(of).collect();
         let mut pipelines = self.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         pipelines.prepare(&self.maker(), &keys).map_err(|what| self.fault(what))?;
         drop(pipelines);

@@ -272,6 +272,7 @@ impl<'n> Tape<'n> {
     }
 
     fn push(&mut self, kernel: Kernel, rule: Ruled, items: usize, segment: usize, args: Vec<u32>) {
+        debug_assert!(kernel.rules(&self.room).contains(&rule), "{kernel:?} is not compiled ahead for {rule:?}");
         debug_assert!(args.len() + 3 <= RECORD);
         if items > 0 {
             let items = u32::try_from(items).unwrap_or(u32::MAX);
