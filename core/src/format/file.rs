@@ -110,7 +110,8 @@ impl Checkpoint {
         let len = usize::try_from(source.len()).unwrap_or(usize::MAX);
         let start = source.read(0, len.min(64))?;
         let text = start.iter().find(|byte| !byte.is_ascii_whitespace());
-        if matches!(text, Some(b'{' | b'[' | b'n' | 0xef)) {
+        let wide = crate::file::is_utf16(&start);
+        if !wide && matches!(text, Some(b'{' | b'[' | b'n' | 0xef)) {
             let text = source.read(0, len)?;
             return Ok((json::read(text.strip_prefix(BOM).unwrap_or(&text), reading)?, Format::Json));
         }
@@ -119,7 +120,7 @@ impl Checkpoint {
         })?;
         ensure(start.starts_with(v1::MAGIC), || {
             let what = "neither an .entity, which begins with \"ENTITY\", nor a JSON checkpoint";
-            let cure = if crate::file::is_utf16(&start) { " in UTF-8; save UTF-16 text as UTF-8" } else { "" };
+            let cure = if wide { " in UTF-8; save UTF-16 text as UTF-8" } else { "" };
             Fault::Magic.at("byte 0", format!("{what}{cure}"))
         })?;
         match u16::from_le_bytes([start[8], start[9]]) {
