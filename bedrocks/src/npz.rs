@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -128,7 +127,7 @@ pub fn read(path: &Path) -> Result<Arrays, Error> {
 /// [`Error`], when the file is missing, truncated, not a zip archive, or holds anything but
 /// little-endian float32 or float64 arrays in C order.
 pub fn read_known(path: &Path, size: impl Fn(&str) -> Option<u64>) -> Result<Arrays, Error> {
-    let file = File::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
+    let file = loom_core::file::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
     let broken = |what: String| Error::Archive { path: path.into(), what };
     let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file)).map_err(|e| broken(e.to_string()))?;
     if archive.len() > MEMBERS_CAP {
@@ -158,7 +157,7 @@ pub fn read_known(path: &Path, size: impl Fn(&str) -> Option<u64>) -> Result<Arr
 /// # Errors
 /// As [`read_known`], for what is read.
 pub fn read_some(path: &Path, names: &[&str]) -> Result<Arrays, Error> {
-    let file = File::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
+    let file = loom_core::file::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
     let broken = |what: String| Error::Archive { path: path.into(), what };
     let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file)).map_err(|e| broken(e.to_string()))?;
     let (mut arrays, mut room) = (Arrays::new(), ARCHIVE_CAP);
@@ -190,7 +189,7 @@ fn member(path: &Path, name: &str, entry: impl Read, known: u64, room: &mut u64,
 /// [`Error`], when the file is missing or truncated, or holds anything but a little-endian
 /// float32 or float64 array in C order.
 pub fn read_npy(path: &Path) -> Result<Array, Error> {
-    let file = File::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
+    let file = loom_core::file::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
     let parsed = parse(file, MEMBER_CAP, true).map(|(array, _)| array);
     parsed.map_err(|what| Error::Array { path: path.into(), what })
 }

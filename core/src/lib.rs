@@ -27,6 +27,7 @@
 pub mod backend;
 pub mod dtype;
 mod error;
+pub mod file;
 pub mod format;
 mod grid;
 pub mod layers;

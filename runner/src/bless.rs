@@ -48,8 +48,7 @@ pub fn dump(
         command.args(["--bedrock", &bedrock.bedrock]);
     }
     command.env("PYTHONPATH", package).stdin(Stdio::null()).stdout(Stdio::null());
-    let status = command
-        .status()
+    let status = crate::ending::status(&mut command)
         .with_context(|| format!("cannot start {}; give --python or BEDROCK_PYTHON", python.display()))?;
     // The fixtures need NumPy and scikit-learn's digits.
     let needs = if planet == "fixture" { "sklearn" } else { planet };

@@ -375,6 +375,12 @@ impl RunArgs {
         self.lane.contains(&LaneArg::Gpu) || !self.adapter.is_empty()
     }
 
+    /// `1 of 2` where a share of the selected cases is run.
+    #[must_use]
+    pub fn share(&self) -> Option<String> {
+        self.shard.map(|(share, of)| format!("{share} of {of}"))
+    }
+
     /// What was asked for.
     #[must_use]
     pub fn selection(&self) -> Selection {

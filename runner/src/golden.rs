@@ -331,19 +331,22 @@ pub fn strays(folder: &Path, bedrocks: &[&str], needed: &[FileId]) -> Vec<String
     found
 }
 
+/// Everything below a folder that is no folder. Links are not followed: they may lead in circles.
 fn files_below(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .flat_map(|entry| if entry.path().is_dir() { files_below(&entry.path()) } else { vec![entry.path()] })
-        .collect()
+    let is_folder = |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    entries.flat_map(|entry| if is_folder(&entry) { files_below(&entry.path()) } else { vec![entry.path()] }).collect()
 }
+
+/// The most that is read of a YAML file.
+const YAML_CAP: u64 = 16 << 20;
 
 /// Reads a YAML file of the golden folder.
 ///
 /// # Errors
 /// A sentence with the path.
 pub fn yaml<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let text = loom_core::file::read_text(path, YAML_CAP).map_err(|e| format!("{}: {e}", path.display()))?;
     let options = serde_yaml::options! { budget: serde_yaml::budget! { max_nodes: 1_000_000, max_depth: 16 } };
     serde_yaml::from_str_with_options(&text, options).map_err(|e| format!("{}: {e}", path.display()))
 }

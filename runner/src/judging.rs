@@ -7,8 +7,9 @@ use loom_core::{Cpu, Isa, Threads};
 use crate::cli::{Format, LaneArg, RunArgs};
 use crate::golden::{self, Goldens};
 use crate::judge::{Label, Observation, Verdict, judge};
+use crate::lock::Lock;
 use crate::manifest::{Manifests, unknown};
-use crate::places::{End, Mistake, Places, first_of, print};
+use crate::places::{End, Mistake, Places, complain, first_of, print};
 use crate::plan::{self, BandSource, Case, Check, Device, Kind, Selection, Tolerance};
 use crate::report::{self, LaneReport, Row};
 use crate::run::{Config, Faithful};
@@ -170,26 +171,31 @@ pub fn judge_all(args: &RunArgs) -> anyhow::Result<End> {
     let is_red = |row: &Row| row.label.is_red();
     let red = stopped || !failures.is_empty() || runs.iter().any(|run| run.rows.iter().any(is_red));
     let all = || runs.iter().flat_map(|run| run.rows.iter().cloned()).collect::<Vec<Row>>();
+    // Before anything is printed: whoever closes standard output loses no row.
+    let written = write_reports(&places, args, &runs, selection.is_whole() && args.bedrock.is_empty(), red);
     match args.format {
         Format::Json => {
             for run in &runs {
-                print(&run.report().to_json())?;
+                print(&LaneReport { share: args.share(), ..run.report() }.to_json())?;
             }
         }
         Format::Junit => {
             let failures: Vec<String> = failures.iter().map(|what| what.to_string()).collect();
-            print(&terminal::junit(&all(), &failures)?)?;
+            print(&terminal::junit(&all(), &failures, args.share().as_deref())?)?;
         }
         Format::Table => show(args, &runs, &lanes, failures.len())?,
     }
-    failures.iter().for_each(|what| eprintln!("error: {what}"));
-    write_reports(&places, args, &runs, selection.is_whole() && args.bedrock.is_empty(), red)?;
+    failures.iter().for_each(|what| complain(&format!("error: {what}")));
+    if let Some(why) = written? {
+        complain(&format!("no report was written: {why}"));
+    }
     Ok(if red { End::Red } else { End::Green })
 }
 
 impl LaneRun<'_> {
     fn report(&self) -> LaneReport {
-        LaneReport { lane: self.place.name(), device: self.place.device().cloned(), rows: self.rows.clone() }
+        let (lane, device) = (self.place.name(), self.place.device().cloned());
+        LaneReport { lane, share: None, device, rows: self.rows.clone() }
     }
 }
 
@@ -272,6 +278,9 @@ fn show(args: &RunArgs, runs: &[LaneRun<'_>], lanes: &Lanes, failures: usize) ->
     if let Some(why) = &lanes.absent {
         text.push_str(&format!("SKIP lane gpu: {why}\n"));
     }
+    if let Some(share) = args.share() {
+        text.push_str(&format!("share {share}: "));
+    }
     text.push_str(&terminal::total(&rows, failures));
     print(&text)
 }
@@ -335,15 +344,16 @@ fn too_few(manifests: &Manifests, on_device: bool, rows: &[Row]) -> Vec<String> 
     found
 }
 
-/// Writes the reports, unless a case could not be judged. A run of everything starts afresh;
-/// another one keeps earlier rows of the cases that it did not run.
+/// Writes the reports, or says why not: a case could not be judged, or others than those of the
+/// manifests were. A run of everything starts afresh; another one keeps earlier rows of the cases
+/// that it did not run. Of several runs at once each waits for the one before.
 fn write_reports(
     places: &Places,
     args: &RunArgs,
     runs: &[LaneRun<'_>],
     everything: bool,
     red: bool,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<&'static str>> {
     let unjudged = runs.iter().flat_map(|run| &run.rows).any(|row| row.label == Label::Error);
     let why_not = match () {
         () if unjudged => Some("a case could not be judged"),
@@ -352,31 +362,30 @@ fn write_reports(
         () if args.isa.is_some() => Some("--isa was given"),
         () => None,
     };
-    if let Some(why) = why_not.filter(|_| !args.no_report) {
-        eprintln!("no report was written: {why}");
-    }
     if args.no_report || why_not.is_some() {
-        return Ok(());
+        return Ok(why_not.filter(|_| !args.no_report));
     }
     let manifests = places.load(&[])?;
     let planned = plan::all(&manifests).map_err(Mistake)?;
-    let mut written = false;
+    let _lock = Lock::take(&places.reports)?;
+    if let Some(what) = report::stale(&places.reports)? {
+        complain(&format!("{what}; this run renders it"));
+    }
     for run in runs {
         let lane = run.place.name();
         let planned = run.place.plan(&manifests, &planned).map_err(Mistake)?;
         let earlier = if everything { None } else { report::read(&places.reports, &lane)? };
         let report = run.report().merged(earlier, &planned);
         write_atomically(&report::path(&places.reports, &lane), report.to_json().as_bytes())?;
-        written = true;
     }
     // A machine that runs a GPU lane alone has no report of the CPU to render beside it.
-    match written && report::path(&places.reports, CPU).is_file() {
-        true => write_progress(&places.reports, &manifests),
-        false => Ok(()),
+    if !runs.is_empty() && report::path(&places.reports, CPU).is_file() {
+        write_progress(&places.reports, &manifests)?;
     }
+    Ok(None)
 }
 
-/// Renders PROGRESS.md from the reports that are there.
+/// Renders PROGRESS.md from the reports that are there. The caller holds the folder's [`Lock`].
 ///
 /// # Errors
 /// A [`Mistake`] when the CPU's is not there; reports that cannot be read or written.
@@ -387,11 +396,11 @@ pub fn write_progress(reports: &Path, manifests: &Manifests) -> anyhow::Result<(
     let planned = plan::all(manifests).map_err(Mistake)?;
     let current = |lane: LaneReport| -> anyhow::Result<Option<LaneReport>> {
         let Some(device) = &lane.device else { return Ok(None) };
-        let slug = lane.lane.trim_start_matches("gpu-").to_string();
-        let device = std::sync::Arc::new(Device { slug, ..device.clone() });
+        let device = std::sync::Arc::new(device.clone());
         Ok(Some(lane.merged(None, &plan::on_device(manifests, &planned, &device).map_err(Mistake)?)))
     };
     let devices = report::devices(reports)?.into_iter().filter_map(|lane| current(lane).transpose());
     let text = render::progress(&cpu, &devices.collect::<anyhow::Result<Vec<_>>>()?, &manifests.bedrocks);
+    let text = format!("{}\n{text}", report::stamp(reports)?);
     write_atomically(&reports.join("PROGRESS.md"), text.as_bytes())
 }

@@ -13,10 +13,12 @@ pub mod controls;
 pub mod cost;
 #[cfg(feature = "gpu")]
 pub mod device;
+pub mod ending;
 pub mod entity;
 pub mod golden;
 pub mod judge;
 pub mod judging;
+pub mod lock;
 pub mod manifest;
 pub mod oracle;
 pub mod places;
@@ -29,29 +31,18 @@ pub mod sizes;
 pub mod stream;
 pub mod terminal;
 
-use std::io::Write as _;
 use std::path::Path;
 
-/// Replaces a file as a whole: a temporary file beside it, synced, then renamed. Readers
-/// see the old content or the new one, never a part.
+use anyhow::Context as _;
+
+/// Replaces a file as a whole, as [`loom_core::file`] does, and makes its folder where that is not
+/// there.
 ///
 /// # Errors
 /// Whatever the file system says, with the path.
 pub fn write_atomically(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    use anyhow::Context as _;
-    let write = || -> std::io::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        }
-        file.persist(path)?;
-        Ok(())
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let made = folder.map_or(Ok(()), std::fs::create_dir_all);
+    made.and_then(|()| loom_core::file::replace(path, content))
+        .with_context(|| format!("cannot write {}", path.display()))
 }

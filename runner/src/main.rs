@@ -9,14 +9,19 @@ use loom_bedrocks::BEDROCKS;
 use loom_bedrocks::planets::PLANETS;
 use loom_runner::cli::{Bench, Cli, Command, Folders, PythonArgs};
 use loom_runner::judging::{self, write_progress};
+use loom_runner::lock::Lock;
 use loom_runner::manifest::{self, Manifest, Manifests, unknown};
-use loom_runner::places::{End, Mistake, Places, first_of, print, print_lines};
+use loom_runner::places::{End, Mistake, Places, complain, first_of, print, print_lines};
 use loom_runner::plan::{self, Case, Check};
 use loom_runner::sizes::{self, Lucy};
-use loom_runner::{bench, bless, cost, entity, golden, stream, terminal, write_atomically};
+use loom_runner::{bench, bless, cost, ending, entity, golden, report, stream, terminal, write_atomically};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    ending::prepare();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => return told(&usage),
+    };
     let end = match cli.command {
         None => judging::judge_all(&cli.run),
         Some(command) => dispatch(command),
@@ -25,9 +30,18 @@ fn main() -> ExitCode {
         Ok(End::Green) => ExitCode::SUCCESS,
         Ok(End::Red) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            complain(&format!("error: {error:#}"));
             ExitCode::from(if error.is::<Mistake>() { 2 } else { 1 })
         }
+    }
+}
+
+/// Prints help, or what is wrong with a call.
+fn told(usage: &clap::Error) -> ExitCode {
+    match usage.print() {
+        _ if usage.use_stderr() => ExitCode::from(2),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
     }
 }
 
@@ -39,6 +53,7 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
             let needed = golden::needed(&cases);
             let mut problems = golden::load(&places.golden, &cases).err().unwrap_or_default();
             problems.extend(golden::strays(&places.golden, &BEDROCKS, &needed));
+            problems.extend(report::stale(&places.reports)?.map(|what| format!("{what}; render it: bedrock render")));
             if !problems.is_empty() {
                 bail!("{}", problems.join("\n"));
             }
@@ -55,6 +70,7 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
                 return bless_core(&places, &manifests, &accept);
             }
             each_dump(&places, &manifests, &planet, &python, |manifest, planet, dumped| {
+                let _lock = Lock::take(&places.golden)?;
                 print_lines(&bless::drift(&places.golden, manifest, planet, &python.model, dumped)?)?;
                 bless::accept(&places.golden, manifest, planet, &python.model, dumped, &accept)
             })?;
@@ -172,6 +188,7 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
         Command::Render { folders } => {
             let places = Places::find(&folders)?;
             let manifests = places.load(&[])?;
+            let _lock = Lock::take(&places.reports)?;
             write_progress(&places.reports, &manifests)?;
             Ok(End::Green)
         }
@@ -227,7 +244,7 @@ fn each_dump(
         if let Some(from) = python.from.as_ref().filter(|from| !from.is_dir()) {
             bail!(Mistake(format!("--from {}: no such folder", from.display())));
         }
-        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let folder = ending::Scratch::new().context("cannot make a temporary folder")?;
         let dumped = match &python.from {
             Some(from) => from,
             None => {
@@ -258,6 +275,7 @@ fn bless_core(places: &Places, manifests: &Manifests, why: &str) -> anyhow::Resu
     let goldens = golden::load(&places.golden, &arrays).map_err(|problems| anyhow::anyhow!(first_of(&problems)))?;
     let (mut changed, mut recosted) = (0, 0);
     for manifest in &manifests.bedrocks {
+        let _lock = Lock::take(&places.golden)?;
         let mut lines = bless::core(&places.golden, &cases, &goldens, &manifest.bedrock, why)?;
         changed += lines.len();
         let fidelity: Vec<&Case> = cases

@@ -305,11 +305,7 @@ impl Model {
 /// Reads one YAML document strictly.
 pub(crate) fn parse<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, String> {
     let name = path.display();
-    let size = std::fs::metadata(path).map_err(|e| format!("{name}: {e}"))?.len();
-    if size > SIZE_CAP {
-        return Err(format!("{name}: {size} bytes; a manifest has at most {SIZE_CAP}"));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{name}: {e}"))?;
+    let text = loom_core::file::read_text(path, SIZE_CAP).map_err(|e| format!("{name}: {e}"))?;
     let options = serde_yaml::options! {
         strict_booleans: true,
         budget: serde_yaml::budget! { max_nodes: 100_000, max_depth: 64 },

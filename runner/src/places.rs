@@ -36,6 +36,12 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
+/// Prints to standard error. That it is closed or full changes nothing.
+pub fn complain(text: &str) {
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let _ = std::io::stderr().lock().write_all(format!("{text}{end}").as_bytes());
+}
+
 /// The folders of a call, found.
 #[derive(Debug)]
 pub struct Places {

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use loom_bedrocks::npz;
+use loom_core::file;
 use serde::{Deserialize, Serialize};
 
 use crate::cost;
@@ -167,6 +169,9 @@ impl Row {
 pub struct LaneReport {
     /// Where the cases ran.
     pub lane: String,
+    /// Which part of the selected cases this is, where it is a share of them: printed, and in no file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<String>,
     /// The GPU, in its lanes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<Device>,
@@ -180,7 +185,8 @@ impl LaneReport {
     pub fn to_json(&self) -> String {
         let device = self.device.as_ref().and_then(|device| serde_json::to_string(device).ok());
         let device = device.map_or_else(String::new, |device| format!("\"device\": {device}, "));
-        let mut text = format!("{{\"lane\": {}, {device}\"rows\": [\n", serde_json::json!(self.lane));
+        let share = self.share.as_ref().map_or_else(String::new, |share| format!("\"share\": \"{share}\", "));
+        let mut text = format!("{{\"lane\": {}, {share}{device}\"rows\": [\n", serde_json::json!(self.lane));
         for (i, row) in self.rows.iter().enumerate() {
             let comma = if i + 1 < self.rows.len() { "," } else { "" };
             let row = serde_json::to_string(row).unwrap_or_default();
@@ -205,8 +211,48 @@ impl LaneReport {
         let rows =
             plan.iter().filter_map(|case| rows.remove(&case.id).filter(|row| row.fingerprint == case.fingerprint()));
         let rows = rows.collect();
-        LaneReport { lane: self.lane, device: self.device, rows }
+        LaneReport { lane: self.lane, share: None, device: self.device, rows }
     }
+}
+
+/// The most that is read of a report.
+const SIZE_CAP: u64 = 1 << 28;
+
+/// The first line of PROGRESS.md, by which it can be told whether it was rendered from the reports
+/// that lie beside it.
+///
+/// # Errors
+/// When a report is unreadable.
+pub fn stamp(folder: &Path) -> anyhow::Result<String> {
+    let mut seen = Vec::new();
+    for lane in std::iter::once("cpu".to_string()).chain(gpu_lanes(folder)?) {
+        let path = path(folder, &lane);
+        match file::read(&path, SIZE_CAP) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            bytes => {
+                let digest = npz::sha256(&bytes.with_context(|| path.display().to_string())?);
+                seen.extend_from_slice(format!("{lane} {digest}\n").as_bytes());
+            }
+        }
+    }
+    let digest = npz::sha256(&seen);
+    Ok(format!("<!-- of reports with SHA-256 {} -->", digest.get(..16).unwrap_or(&digest)))
+}
+
+/// What is wrong with PROGRESS.md, where it is not that of the reports beside it: a run was ended
+/// between the two, or someone has changed one of them.
+///
+/// # Errors
+/// When one of them is unreadable.
+pub fn stale(folder: &Path) -> anyhow::Result<Option<String>> {
+    let progress = folder.join("PROGRESS.md");
+    let text = match file::read(&progress, SIZE_CAP) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !path(folder, "cpu").exists() => return Ok(None),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        text => text.with_context(|| progress.display().to_string())?,
+    };
+    let fits = text.starts_with(format!("{}\n", stamp(folder)?).as_bytes());
+    Ok((!fits).then(|| format!("{} was not rendered from the reports beside it", progress.display())))
 }
 
 /// Where a lane's report lies.
@@ -220,13 +266,18 @@ pub fn path(folder: &Path, lane: &str) -> PathBuf {
 /// # Errors
 /// When one is unreadable.
 pub fn devices(folder: &Path) -> anyhow::Result<Vec<LaneReport>> {
+    gpu_lanes(folder)?.iter().filter_map(|lane| read(folder, lane).transpose()).collect()
+}
+
+/// The GPU lanes that have a report, in order.
+fn gpu_lanes(folder: &Path) -> anyhow::Result<Vec<String>> {
     let mut lanes: Vec<String> = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten() {
         let name = entry?.file_name().to_string_lossy().into_owned();
         lanes.extend(name.strip_suffix(".json").filter(|lane| lane.starts_with("gpu-")).map(String::from));
     }
     lanes.sort();
-    lanes.iter().filter_map(|lane| read(folder, lane).transpose()).collect()
+    Ok(lanes)
 }
 
 /// Reads a lane's report, if there is one.
@@ -236,8 +287,62 @@ pub fn devices(folder: &Path) -> anyhow::Result<Vec<LaneReport>> {
 pub fn read(folder: &Path, lane: &str) -> anyhow::Result<Option<LaneReport>> {
     let path = path(folder, lane);
     let name = || format!("{} cannot be read; run all bedrocks to write it anew", path.display());
-    match std::fs::read_to_string(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        text => Ok(Some(serde_json::from_str(&text.with_context(name)?).with_context(name)?)),
+    let text = match file::read_text(&path, SIZE_CAP) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        text => text.with_context(name)?,
+    };
+    let mut report: LaneReport = serde_json::from_str(&text).with_context(name)?;
+    if report.lane != lane {
+        return Err(anyhow::anyhow!("it is the report of lane {}", report.lane)).with_context(name);
+    }
+    // The lane's name says it; without it the device is another one than that which runs.
+    if let (Some(device), Some(slug)) = (&mut report.device, lane.strip_prefix("gpu-")) {
+        device.slug = slug.into();
+    }
+    Ok(Some(report))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rows_of_a_device_survive_a_run_of_some_cases() {
+        let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");
+        let manifests = crate::manifest::load(&manifests, &["dense".into()]).expect("manifests");
+        let text = |text: &str| text.to_string();
+        let device = std::sync::Arc::new(Device {
+            slug: text("an-adapter"),
+            adapter: text("An Adapter"),
+            driver: text("1.0"),
+            backend: text("Vulkan"),
+            precision: text("f64"),
+            exact: true,
+        });
+        let planned = crate::plan::all(&manifests).expect("a plan");
+        let plan = crate::plan::on_device(&manifests, &planned, &device).expect("a plan");
+        let row = |case: &Case| {
+            Row::new(
+                case,
+                &Observation::Skipped(text("a test")),
+                &crate::judge::judge(case, &Observation::Skipped(text("a test"))),
+            )
+        };
+        let of = |cases: &[Case]| LaneReport {
+            lane: device.lane(),
+            share: None,
+            device: Some((*device).clone()),
+            rows: cases.iter().map(row).collect(),
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let all = of(&plan);
+        std::fs::write(path(folder.path(), &device.lane()), all.to_json()).expect("written");
+        let earlier = read(folder.path(), &device.lane()).expect("readable");
+        assert_eq!(earlier.as_ref(), Some(&all));
+        assert_eq!(of(&plan[..3]).merged(earlier, &plan), all);
+        // A file under another lane's name is not that lane's.
+        std::fs::copy(path(folder.path(), &device.lane()), path(folder.path(), "gpu-other")).expect("copied");
+        let error = read(folder.path(), "gpu-other").expect_err("refused");
+        assert!(format!("{error:#}").contains("it is the report of lane gpu-an-adapter"), "{error:#}");
     }
 }

@@ -18,6 +18,7 @@ use loom_bedrocks::model::{InputSpec, network_spec};
 use loom_bedrocks::planets::{self, PLANETS};
 use loom_bedrocks::stream::{Model, Refusal, Request, model, read};
 use loom_bedrocks::{BEDROCKS, build, npz};
+use loom_core::file;
 use loom_core::format::{BlobId, Checkpoint, Format, Key, LayerPath, Open, Part, Unheld};
 use loom_core::{Cpu, Isa, LayerKind, LayerSpec, Network, Numerics, Role, State, Storage, Tensor, Threads, Vectors};
 use serde::Deserialize;
@@ -25,6 +26,7 @@ use serde::Deserialize;
 use self::answer::Answer;
 use crate::cli::{DtypeArg, dtype, numerics};
 use crate::manifest::{self, Manifest, unknown};
+use crate::places::complain;
 
 /// Makes an `.entity` of a live model, runs it, and answers with JSON.
 ///
@@ -118,6 +120,9 @@ enum Backend {
     Gpu,
 }
 
+/// The most that is read of one.
+const SINGLE_CAP: u64 = 1 << 26;
+
 /// One model in JSON: what a manifest says of it, without fixtures and bands.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -142,7 +147,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         _ => arg,
     };
     // An internal fault is told in one line and ends as the original's do.
-    std::panic::set_hook(Box::new(|info| eprintln!("loom-stream: internal error, please report it: {info}")));
+    std::panic::set_hook(Box::new(|info| {
+        complain(&format!("loom-stream: internal error, please report it: {info}"));
+    }));
     let args: Vec<OsString> =
         args.into_iter().enumerate().map(|(i, arg)| if i == 0 { arg } else { long(arg) }).collect();
     let call = match args.len() {
@@ -160,7 +167,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Err(_) => ExitCode::from(2),
         },
         Err(error) => {
-            eprint!("{}", error.render());
+            complain(&error.render().to_string());
             ExitCode::from(if error.use_stderr() { 2 } else { 0 })
         }
     }
@@ -171,13 +178,19 @@ fn handed_over(args: &[OsString]) -> ExitCode {
     let bedrock =
         std::env::current_exe().map(|own| own.with_file_name(format!("bedrock{}", std::env::consts::EXE_SUFFIX)));
     let ended = bedrock.as_ref().map_err(ToString::to_string).and_then(|bedrock| {
-        let ended = std::process::Command::new(bedrock).arg("stream").args(args).status();
+        let mut command = std::process::Command::new(bedrock);
+        command.arg("stream").args(args);
+        // Where a program can become another one, signals and the exit status are that one's.
+        #[cfg(unix)]
+        let ended = Err::<std::process::ExitStatus, _>(std::os::unix::process::CommandExt::exec(&mut command));
+        #[cfg(not(unix))]
+        let ended = command.status();
         ended.map_err(|error| format!("{}: {error}", bedrock.display()))
     });
     match ended {
         Ok(ended) => ended.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::from(2), ExitCode::from),
         Err(what) => {
-            eprintln!("loom-stream: --backend gpu is served by the program bedrock beside this one: {what}");
+            complain(&format!("loom-stream: --backend gpu is served by the program bedrock beside this one: {what}"));
             ExitCode::FAILURE
         }
     }
@@ -194,23 +207,30 @@ pub fn run(args: &StreamArgs, open: Opener) -> bool {
     let answer = match &served {
         Ok(answer) => answer,
         Err(Refusal::Document(what)) => {
-            eprintln!("loom-stream: {what}");
+            complain(&format!("loom-stream: {what}"));
             return false;
         }
         Err(Refusal::Stream(what)) => &Answer { status: "error", message: what.clone(), ..Answer::default() },
     };
     let mut out = BufWriter::with_capacity(1 << 14, std::io::stdout().lock());
     if let Err(error) = answer.write(&mut out).and_then(|()| out.flush()) {
-        eprintln!("loom-stream: cannot write the answer: {error}");
+        complain(&format!("loom-stream: cannot write the answer: {error}"));
         return false;
     }
     served.is_ok()
 }
 
 /// Serves a document as the original does, in its order: the file is written before the model is run.
-fn from_document(args: &StreamArgs, input: impl Read, open: Opener) -> Result<Answer, Refusal> {
+fn from_document(args: &StreamArgs, mut input: impl Read, open: Opener) -> Result<Answer, Refusal> {
     let stream = Refusal::Stream;
-    let mut request = read(BufReader::with_capacity(1 << 14, input))?;
+    // An error is met again, and told, by the reader of the document.
+    let mut start = Vec::with_capacity(4);
+    let _ = input.by_ref().take(3).read_to_end(&mut start);
+    if file::is_utf16(&start) {
+        return Err(Refusal::Document("the document is UTF-16 text; send UTF-8".into()));
+    }
+    let start = start.strip_prefix(file::BOM).unwrap_or(&start);
+    let mut request = read(BufReader::with_capacity(1 << 14, start.chain(input)))?;
     for (name, value) in [
         ("bedrock", &args.bedrock),
         ("root", &args.root),
@@ -309,8 +329,8 @@ fn from_arrays(args: &StreamArgs, arrays: &Path, open: Opener) -> Result<Answer,
 fn single(args: &StreamArgs) -> Result<Single, String> {
     let path = args.manifest.as_deref().unwrap_or(Path::new(""));
     if path.extension().is_some_and(|extension| extension == "json") {
-        let text = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
-        return serde_json::from_slice(&text).map_err(|e| format!("{}: {e}", path.display()));
+        let text = file::read_text(path, SINGLE_CAP).map_err(|e| format!("{}: {e}", path.display()))?;
+        return serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()));
     }
     let manifest: Manifest = manifest::parse(path)?;
     let ids = || manifest.models.iter().map(manifest::Model::id);

@@ -363,9 +363,10 @@ pub fn explain(case: &Case) -> String {
 ///
 /// # Errors
 /// When the document cannot be written as XML.
-pub fn junit(rows: &[Row], failures: &[String]) -> anyhow::Result<String> {
+pub fn junit(rows: &[Row], failures: &[String], share: Option<&str>) -> anyhow::Result<String> {
     use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
-    let mut report = Report::new("bedrock");
+    let name = share.map_or("bedrock".into(), |share| format!("bedrock, share {share}"));
+    let mut report = Report::new(name);
     for bedrock in BEDROCKS {
         let mut suite = TestSuite::new(bedrock);
         for row in rows.iter().filter(|row| row.parts()[0] == bedrock) {

@@ -155,6 +155,22 @@ fn layer_kinds_are_one_list_with_unique_names_and_codes() {
     assert_eq!(codes, (0..20).collect::<Vec<u8>>());
 }
 
+/// `eprintln!` and the like panic where nobody reads, which changes the exit status.
+#[test]
+fn the_runner_prints_in_one_place() {
+    for path in files(&root().join("runner/src")) {
+        let text = fs::read_to_string(&path).expect("a file");
+        let macros = [concat!("print", "!("), concat!("println", "!("), concat!("dbg", "!(")];
+        let used = macros.iter().find(|name| text.contains(*name));
+        assert!(used.is_none(), "{} uses {used:?}: see print and complain in places.rs", path.display());
+    }
+}
+
+#[test]
+fn progress_is_rendered_from_the_reports_that_are_here() {
+    assert_eq!(loom_runner::report::stale(&root().join("reports")).expect("readable"), None, "run bedrock render");
+}
+
 #[test]
 fn no_test_is_ignored_and_no_file_has_outgrown_itself() {
     for folder in ["core", "bedrocks", "runner"] {

@@ -15,7 +15,8 @@ use super::parse::Reading;
 use super::source::{Access, Source};
 use super::topology::{LayerPath, Topology};
 use super::{json, v1, v2};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::file::{BOM, Replacement};
 use crate::grid::{Network, NetworkSpec, WeightTable};
 
 /// A format that checkpoints are written in.
@@ -109,14 +110,18 @@ impl Checkpoint {
         let len = usize::try_from(source.len()).unwrap_or(usize::MAX);
         let start = source.read(0, len.min(64))?;
         let text = start.iter().find(|byte| !byte.is_ascii_whitespace());
-        if matches!(text, Some(b'{' | b'[' | b'n' | 0xef)) {
-            return Ok((json::read(&source.read(0, len)?, reading)?, Format::Json));
+        let wide = crate::file::is_utf16(&start);
+        if !wide && matches!(text, Some(b'{' | b'[' | b'n' | 0xef)) {
+            let text = source.read(0, len)?;
+            return Ok((json::read(text.strip_prefix(BOM).unwrap_or(&text), reading)?, Format::Json));
         }
         ensure(len >= 10 || !v1::MAGIC.starts_with(&start[..len.min(8)]), || {
             Fault::Truncated.at(format!("byte {len}"), "the file ends within the fixed header")
         })?;
         ensure(start.starts_with(v1::MAGIC), || {
-            Fault::Magic.at("byte 0", "neither an .entity, which begins with \"ENTITY\", nor a JSON checkpoint")
+            let what = "neither an .entity, which begins with \"ENTITY\", nor a JSON checkpoint";
+            let cure = if wide { " in UTF-8; save UTF-16 text as UTF-8" } else { "" };
+            Fault::Magic.at("byte 0", format!("{what}{cure}"))
         })?;
         match u16::from_le_bytes([start[8], start[9]]) {
             1 => Ok((v1::read(source, reading)?, Format::V1)),
@@ -154,13 +159,15 @@ impl Checkpoint {
         Ok(out.into_inner())
     }
 
-    /// Writes a file: a temporary one beside it, synced, then renamed, so that readers see the
-    /// old content or the new.
+    /// Writes a file, as [`crate::file`] does: readers see the old content or the new.
     ///
     /// # Errors
     /// As [`Checkpoint::write`].
     pub fn save(&self, path: &Path, format: Format, unheld: Unheld) -> Result<()> {
-        replace(path, |out| self.write(format, unheld, out))
+        let io = |e: &std::io::Error| named(path, e);
+        let mut out = BufWriter::with_capacity(BUFFER, Replacement::create(path).map_err(|e| io(&e))?);
+        self.write(format, unheld, &mut out)?;
+        out.into_inner().map_err(|e| io(e.error()))?.finish().map_err(|e| io(&e))
     }
 
     /// What of the checkpoint a format has no field for, in words; empty when it holds all.
@@ -212,7 +219,7 @@ pub fn load(path: &Path) -> Result<Network> {
 /// ```
 pub struct Stream {
     path: PathBuf,
-    output: v2::Output<BufWriter<tempfile::NamedTempFile>>,
+    output: v2::Output<BufWriter<Replacement>>,
     /// The topology, and the weights of the layer that is being written.
     checkpoint: Checkpoint,
     nodes: Vec<(u32, LayerPath)>,
@@ -228,7 +235,7 @@ impl Stream {
     pub fn create(path: &Path, spec: &NetworkSpec, compress: bool) -> Result<Self> {
         let topology = Topology::of_spec(spec)?;
         let nodes = v2::nodes(&topology).into_iter().map(|(node, path, _)| (node, path)).collect();
-        let file = temporary(path)?;
+        let file = Replacement::create(path).map_err(|e| named(path, &e))?;
         let output = v2::Output::new(BufWriter::with_capacity(BUFFER, file), compress)?;
         let checkpoint = Checkpoint { topology, decoder: None, blobs: BTreeMap::new() };
         Ok(Self { path: path.into(), output, checkpoint, nodes, next: 0 })
@@ -271,37 +278,14 @@ impl Stream {
             return Err(Fault::Missing.at(path, "the file is finished before this layer was written"));
         }
         let out = self.output.finish(&self.checkpoint.topology, &self.checkpoint, self.nodes.len() as u32)?;
-        let file = out.into_inner().map_err(|e| Fault::io("writing", e.error()))?;
-        persist(file, &self.path)
+        let file = out.into_inner().map_err(|e| named(&self.path, e.error()))?;
+        file.finish().map_err(|e| named(&self.path, &e))
     }
 }
 
 /// Bytes that are gathered before they are written.
 const BUFFER: usize = 1 << 16;
 
-/// Replaces a file by what `write` writes.
-fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&mut std::fs::File>) -> Result<()>) -> Result<()> {
-    let mut file = temporary(path)?;
-    {
-        let mut out = BufWriter::with_capacity(BUFFER, file.as_file_mut());
-        write(&mut out)?;
-        out.flush().map_err(|e| Fault::io(&path.display().to_string(), &e))?;
-    }
-    persist(file, path)
-}
-
-fn temporary(path: &Path) -> Result<tempfile::NamedTempFile> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::NamedTempFile::new_in(folder).map_err(|e| Fault::io(&path.display().to_string(), &e))
-}
-
-fn persist(file: tempfile::NamedTempFile, path: &Path) -> Result<()> {
-    let io = |e: std::io::Error| Fault::io(&path.display().to_string(), &e);
-    file.as_file().sync_all().map_err(io)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(io)?;
-    }
-    file.persist(path).map(|_| ()).map_err(|e| io(e.error))
+fn named(path: &Path, error: &std::io::Error) -> Error {
+    Fault::io(&path.display().to_string(), error)
 }

@@ -31,9 +31,8 @@ pub(super) enum Source {
 impl Source {
     pub(super) fn open(path: &Path, access: Access) -> Result<Self> {
         let named = |e: &std::io::Error| Fault::io(&path.display().to_string(), e);
-        let file = File::open(path).map_err(|e| named(&e))?;
+        let file = crate::file::open(path).map_err(|e| named(&e))?;
         let meta = file.metadata().map_err(|e| named(&e))?;
-        ensure(meta.is_file(), || Fault::Io.at(path.display(), "is not a regular file"))?;
         match access {
             Access::Read => Ok(Source::File(Arc::new(file), meta.len())),
             Access::Map if meta.len() == 0 => Ok(Source::Memory(Bytes::new())),

@@ -200,7 +200,7 @@ fn torch(python: &Path, script: &Path, square: usize, size: u64) -> anyhow::Resu
 
 /// How long all pipelines take to make, without and with what an earlier process kept.
 fn pipelines(adapter: &Adapter) -> anyhow::Result<String> {
-    let folder = tempfile::tempdir()?;
+    let folder = crate::ending::Scratch::new()?;
     let made = |_| -> anyhow::Result<(usize, f64)> {
         let options = Options { cache: Some(folder.path().to_path_buf()), ..Options::default() };
         let gpu = Gpu::open(adapter, options)?;

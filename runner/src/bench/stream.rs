@@ -85,7 +85,7 @@ pub fn job(program: &Path) -> anyhow::Result<String> {
 /// # Errors
 /// When a program cannot be run, or refuses a request.
 pub fn stream(plan: &Plan) -> anyhow::Result<String> {
-    let scratch = tempfile::tempdir()?;
+    let scratch = crate::ending::Scratch::new()?;
     let requests = requests(plan, scratch.path())?;
     let bar = crate::terminal::bar(requests.len());
     let rival = ["original ms", "wall ×", "CPU ×", "original MiB", "memory ×"];

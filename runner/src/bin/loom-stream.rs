@@ -9,5 +9,6 @@ use std::process::ExitCode;
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
+    loom_runner::ending::prepare();
     loom_runner::stream::main(std::env::args_os())
 }

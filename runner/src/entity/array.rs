@@ -11,6 +11,9 @@ use serde_json::Value;
 use crate::manifest::unknown;
 use crate::write_atomically;
 
+/// The most that is read of nested arrays; .npy has no such bound.
+const JSON_CAP: u64 = 1 << 28;
+
 /// Reads `FILE.npy`, `FILE.npz`, `FILE.npz:NAME` or `FILE.json`.
 pub(super) fn read(argument: &str) -> anyhow::Result<Tensor> {
     let (path, name) = match argument.rsplit_once(".npz:") {
@@ -32,7 +35,7 @@ pub(super) fn read(argument: &str) -> anyhow::Result<Tensor> {
             arrays.remove(&wanted).with_context(missing).with_context(|| path.clone())?
         }
         Some("json") => {
-            let text = std::fs::read_to_string(file).with_context(|| path.clone())?;
+            let text = loom_core::file::read_text(file, JSON_CAP).with_context(|| path.clone())?;
             let value: Value = serde_json::from_str(&text).with_context(|| path.clone())?;
             let (mut shape, mut data) = (Vec::new(), Vec::new());
             flatten(&value, 0, &mut shape, &mut data).with_context(|| path.clone())?;

@@ -72,6 +72,9 @@ pub struct Options {
     pub edit: Option<Edit>,
 }
 
+/// The most that is read of a file of compiled pipelines.
+const CACHE_CAP: u64 = 1 << 30;
+
 /// An open device.
 #[derive(Debug)]
 pub struct Gpu {
@@ -153,7 +156,7 @@ impl Gpu {
         let cache = options.cache.as_ref().filter(|_| wanted.contains(Features::PIPELINE_CACHE)).map(|folder| {
             let key = wgpu::util::pipeline_cache_key(&adapter.inner.get_info()).unwrap_or_else(|| adapter.slug.clone());
             let file = folder.join(key);
-            (pipeline_cache(&device, std::fs::read(&file).ok().as_deref()), file)
+            (pipeline_cache(&device, crate::file::read(&file, CACHE_CAP).ok().as_deref()), file)
         });
         let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size) / 4;
         let binding = options.binding.unwrap_or(usize::MAX).min(usize::try_from(most).unwrap_or(usize::MAX));
@@ -219,10 +222,7 @@ impl Gpu {
         let write = || -> std::io::Result<()> {
             let folder = file.parent().unwrap_or(std::path::Path::new("."));
             std::fs::create_dir_all(folder)?;
-            let temporary = tempfile::NamedTempFile::new_in(folder)?;
-            std::fs::write(temporary.path(), &data)?;
-            temporary.persist(file)?;
-            Ok(())
+            crate::file::replace(file, &data)
         };
         write().map_err(|e| self.fault(format!("cannot write {}: {e}", file.display())))
     }
