@@ -279,7 +279,7 @@ impl Context {
             (Reading::Builder, "-1") => Some(Activation::Linear),
             (Reading::Builder, code) => {
                 let code: usize = code.parse().ok()?;
-                ACTIVATIONS.get(code).map(|(activation, _)| *activation)
+                ACTIVATIONS.get(code).copied()
             }
             _ => None,
         };

@@ -10,7 +10,7 @@ use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::format::fault::{Fault, ensure};
 use crate::format::parse::DEEPEST;
-use crate::format::record::{ACTIVATIONS, Key, Record, RuleRecord, SOFTMAXES, Shape, Value};
+use crate::format::record::{ACTIVATIONS, Key, Record, RuleRecord, SOFTMAXES, Shape, Value, activation_code};
 use crate::format::topology::{Topology, grid};
 use crate::format::transformer::{Decoder, Dims};
 use crate::layers::LayerKind;
@@ -109,8 +109,7 @@ impl Writer {
     }
 
     fn record(&mut self, record: &Record) {
-        let activation = ACTIVATIONS.iter().position(|(known, _)| *known == record.activation).unwrap_or(0);
-        self.bytes.extend([record.kind as u8, activation as u8, record.dtype as u8]);
+        self.bytes.extend([record.kind as u8, activation_code(record.activation), record.dtype as u8]);
         // The softmax type that every layer has is left out.
         let plain = |key: Key, value: &Value| {
             key == Key::SoftmaxType && matches!(value, Value::Text(text) if **text == *SOFTMAXES[0])
@@ -306,7 +305,7 @@ impl<'a> Reader<'a> {
         let [kind, activation, dtype] = [self.byte()?, self.byte()?, self.byte()?].map(usize::from);
         let unknown = |what: &str, id: usize| self.wrong(Fault::Name, format!("unknown {what} number {id}"));
         let kind = *LayerKind::ALL.get(kind).ok_or_else(|| unknown("layer type", kind))?;
-        let activation = ACTIVATIONS.get(activation).ok_or_else(|| unknown("activation", activation))?.0;
+        let activation = *ACTIVATIONS.get(activation).ok_or_else(|| unknown("activation", activation))?;
         let dtype = *Dtype::ALL.get(dtype).ok_or_else(|| unknown("dtype", dtype))?;
         let mut record = Record::new(kind, activation);
         record.dtype = dtype;
