@@ -23,6 +23,7 @@
 //! allocated; a file of n bytes takes at most 64 n bytes and 64 MiB, or 256 n where sections are
 //! compressed. Files are replaced as a whole.
 
+mod budget;
 mod check;
 mod checkpoint;
 mod fault;
@@ -43,6 +44,7 @@ mod v1;
 mod v2;
 mod zstd;
 
+pub use budget::Budget;
 pub use checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part};
 pub use fault::Fault;
 pub use file::{FORMATS, Format, Open, Stream, Unheld, load, save};

@@ -306,6 +306,16 @@ impl Record {
         })
     }
 
+    /// The layer inside that a step leads to.
+    pub(crate) fn child(&self, step: Step) -> Option<&Record> {
+        let (key, index) = step.place();
+        match self.get(key)? {
+            Value::Layers(layers) => layers.get(index),
+            Value::Layer(layer) => Some(layer),
+            _ => None,
+        }
+    }
+
     pub(crate) fn child_mut(&mut self, step: Step) -> Option<&mut Record> {
         let (key, index) = step.place();
         let field = self.fields.iter_mut().find(|(known, _)| *known == key);

@@ -208,10 +208,6 @@ impl Record {
         Ok(record)
     }
 
-    pub(super) fn child(&self, step: Step) -> Option<&Record> {
-        self.children().find(|(known, _)| *known == step).map(|(_, record)| record)
-    }
-
     fn nested(&self, key: Key, path: &LayerPath, has: &dyn Fn(&LayerPath) -> Has) -> Result<Vec<ChildSpec>> {
         let Some(Value::Layers(layers)) = self.get(key) else { return Ok(Vec::new()) };
         let child = |(i, record): (usize, &Record)| {
