@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+use bytes::Bytes;
+
 use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use super::fault::{Fault, ensure};
 use super::flat::Layout;
@@ -11,7 +13,7 @@ use super::q4;
 use super::record::{Key, Record};
 use super::topology::LayerPath;
 use crate::dtype::Dtype;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layers::LayerKind;
 use crate::store::Role;
 
@@ -140,6 +142,22 @@ impl Checkpoint {
         })
     }
 
+    /// As [`Checkpoint::bytes`], of a blob whose codes are finite weights of its type.
+    pub(super) fn sound_bytes(&self, id: &BlobId) -> Result<Bytes> {
+        let blob = self.blobs.get(id).ok_or_else(|| Fault::Missing.at(id, "there is no such blob"))?;
+        self.sound(id, blob)
+    }
+
+    /// The bytes of a blob whose codes are finite weights of its type.
+    pub(super) fn sound(&self, id: &BlobId, blob: &Blob) -> Result<Bytes> {
+        let bytes = blob.read(id)?;
+        let master = matches!(id, BlobId::Layer(_, Part::Master));
+        if !blob.sound {
+            check_weights(id, if master { Coding::F32 } else { blob.coding }, self.weights(id), &bytes)?;
+        }
+        Ok(bytes)
+    }
+
     /// The number of weights in a blob; 0 when there is no such blob.
     #[must_use]
     pub fn weights(&self, id: &BlobId) -> usize {
@@ -160,6 +178,19 @@ impl Checkpoint {
             }
         }
     }
+}
+
+/// `Err` unless `n` packed codes are finite weights of their type.
+pub(super) fn check_weights(place: &dyn std::fmt::Display, coding: Coding, n: usize, bytes: &[u8]) -> Result<()> {
+    let Encoding::Codes(dtype, numerics) = coding.encoding else { return q4::check(place, bytes, n).map(drop) };
+    let Some((index, code)) = dtype.first_unsound(numerics, coding.affine(), bytes, n) else { return Ok(()) };
+    Err(match dtype.has(code) {
+        true => {
+            let value = dtype.value(numerics, code, coding.affine());
+            Fault::of_weights(place, Error::NonFinite { index, value })
+        }
+        false => Fault::of_weights(place, Error::Code { index, code, dtype }),
+    })
 }
 
 /// `Err` unless the scale and the zero point are ones that the type can have.

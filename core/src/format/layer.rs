@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use super::check::check_weights;
 use super::checkpoint::{BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use super::fault::{Fault, ensure};
 use super::flat::{Layout, is_apart};
@@ -22,21 +23,34 @@ pub(super) struct Stored {
     pub(super) shape: Vec<usize>,
     pub(super) coding: Coding,
     pub(super) bytes: Bytes,
+    /// Whether its codes are known to be finite weights.
+    pub(super) sound: bool,
 }
 
 impl Stored {
-    /// The store that it is; Q4_0 becomes float32.
-    pub(super) fn store(&self) -> Result<WeightStore> {
-        match self.coding.encoding {
+    /// `Err` unless its codes are finite weights of their type.
+    pub(super) fn check(&self, path: &LayerPath) -> Result<()> {
+        if self.sound {
+            return Ok(());
+        }
+        let here = BlobId::Layer(path.clone(), Part::Role(self.role));
+        check_weights(&here, self.coding, self.shape.iter().product(), &self.bytes)
+    }
+
+    /// The store that it is, of the layer at `path`; Q4_0 becomes float32.
+    pub(super) fn store(&self, path: &LayerPath) -> Result<WeightStore> {
+        let here = BlobId::Layer(path.clone(), Part::Role(self.role));
+        let store = match self.coding.encoding {
             Encoding::Codes(dtype, numerics) => {
                 let scales = Scales::Tensor(self.coding.affine());
                 WeightStore::packed(dtype, numerics, self.shape.clone(), scales, self.bytes.clone())
             }
             Encoding::Q4_0 => {
                 let n = self.shape.iter().product();
-                WeightStore::f32(self.shape.clone(), q4::decode(self.role.name(), &self.bytes, n)?)
+                WeightStore::f32(self.shape.clone(), q4::decode(&here, &self.bytes, n)?)
             }
-        }
+        };
+        store.map_err(|error| Fault::of_weights(here, error))
     }
 }
 
@@ -47,7 +61,7 @@ impl Checkpoint {
         let mut found = Vec::new();
         for (id, blob) in self.layer_blobs(path) {
             let BlobId::Layer(_, part) = id else { continue };
-            let (part, bytes) = (*part, blob.read(id)?);
+            let (part, bytes, sound) = (*part, blob.read(id)?, blob.sound);
             match part {
                 Part::Array | Part::Master => {
                     let (coding, bytes) =
@@ -56,28 +70,31 @@ impl Checkpoint {
                         return Err(Fault::Config.at(id, "an array of codes cannot be Q4_0"));
                     };
                     for (role, bytes) in layout.roles.iter().zip(layout.split(dtype.bits(), &bytes)) {
-                        found.push(Stored { role: role.role, shape: role.shape.clone(), coding, bytes });
+                        // What is stored of a master is another number than the master's.
+                        let sound = blob.sound && part == Part::Array;
+                        found.push(Stored { role: role.role, shape: role.shape.clone(), coding, bytes, sound });
                     }
                 }
                 Part::Q4(key) => {
                     let role = Q4_KEYS.iter().find(|(known, ..)| *known == key).map(|(.., role)| *role);
                     let shape = role.and_then(|role| Some((role, layout.shape(role)?)));
                     let (role, shape) = shape.ok_or_else(|| Fault::Path.at(id, "this layer has no such matrix"))?;
-                    found.push(Stored { role, shape: shape.to_vec(), coding: blob.coding, bytes });
+                    found.push(Stored { role, shape: shape.to_vec(), coding: blob.coding, bytes, sound });
                 }
                 Part::Biases => {
                     let mut start = 0;
                     for role in layout.roles.iter().filter(|role| role.role.is_vector()) {
                         let end = start + 4 * role.shape.iter().product::<usize>();
                         let bytes = bytes.slice(start..end);
-                        found.push(Stored { role: role.role, shape: role.shape.clone(), coding: Coding::F32, bytes });
+                        let (role, shape) = (role.role, role.shape.clone());
+                        found.push(Stored { role, shape, coding: Coding::F32, bytes, sound });
                         start = end;
                     }
                 }
                 Part::Role(role) => {
                     let shape =
                         record.role_shape(role, &layout, blob.gains).map_err(|what| Fault::Length.at(id, what))?;
-                    found.push(Stored { role, shape, coding: blob.coding, bytes });
+                    found.push(Stored { role, shape, coding: blob.coding, bytes, sound });
                 }
             }
         }
@@ -107,7 +124,10 @@ impl Checkpoint {
         for (role, stored) in roles {
             let n = role.shape.iter().product();
             match stored {
-                Some(stored) if equal(stored.coding) => parts.push(stored.bytes.clone()),
+                Some(stored) if equal(stored.coding) => {
+                    stored.check(path)?;
+                    parts.push(stored.bytes.clone());
+                }
                 Some(stored) => {
                     let (a, b) = (describe(first), describe(stored));
                     return Err(lost(format!("{a} and {b} cannot share the one array and scale of a layer")));
@@ -145,9 +165,10 @@ impl Checkpoint {
         let stored = self.stored(path, record)?.into_iter().find(|stored| stored.role == role);
         let stored = stored.ok_or_else(|| Fault::Missing.at(&id, "there are no such weights"))?;
         if stored.coding.encoding == Coding::F32.encoding {
+            stored.check(path)?;
             return Ok(stored.bytes);
         }
-        let store = stored.store()?;
+        let store = stored.store(path)?;
         let lost = store.iter().position(|w| f64::from(w as f32) != w);
         ensure(lost.is_none(), || {
             Fault::Loss.at(&id, format!("element {} is no float32 number", lost.unwrap_or_default()))

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::dtype::Dtype;
@@ -220,6 +221,35 @@ impl Record {
             })
         };
         self.fields.iter().filter_map(|(key, value)| Some((key.name(), text(value)?))).collect()
+    }
+
+    /// What two records say differently, without the layers inside: the key, and what each says in
+    /// words, nothing where it says nothing.
+    #[must_use]
+    pub fn differences(&self, other: &Record) -> Vec<(&'static str, String, String)> {
+        let told = |record: &Record| -> BTreeMap<&'static str, String> {
+            let mut told: BTreeMap<_, _> = record.settings().into_iter().collect();
+            if let Some(Value::Rules(rules)) = record.get(Key::MetaRules) {
+                told.insert(Key::MetaRules.name(), format!("{rules:?}"));
+            }
+            told.insert("type", kind_name(record.kind).into());
+            told.insert("activation", activation_name(record.activation).into());
+            told.insert("dtype", record.dtype.name().into());
+            if record.at != [0; 4] {
+                told.insert("position", format!("{:?}", record.at));
+            }
+            told
+        };
+        let (left, mut right) = (told(self), told(other));
+        let mut found = Vec::new();
+        for (key, a) in left {
+            let b = right.remove(key).unwrap_or_default();
+            if a != b {
+                found.push((key, a, b));
+            }
+        }
+        found.extend(right.into_iter().map(|(key, b)| (key, String::new(), b)));
+        found
     }
 
     pub(crate) fn fields(&self) -> &[(Key, Value)] {
