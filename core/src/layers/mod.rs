@@ -1,8 +1,8 @@
 //! The layer kinds: one file per family, one line each in `layers!`.
 //!
 //! A family is a strict configuration (`…Spec`, its only serialised form) that implements
-//! `Family`. Layers read the flat input by their own sizes: every leading axis counts as
-//! a batch axis, and an input that is not a whole number of units is an error.
+//! `Family`. Layers find their own axes last in their input, every leading axis being a batch
+//! axis, or one flat unit in each sample of a batch; any other shape is an error.
 
 mod activation;
 mod conv;
@@ -89,6 +89,12 @@ pub(crate) trait Family {
     /// How many rounded terms one output element sums at most: what error bands scale with.
     fn terms(&self) -> usize {
         1
+    }
+
+    /// How many elements of four bytes the layer makes of an input of this shape, what it works
+    /// with included, those of layers inside aside; about, so that none is made that is too large.
+    fn makes(&self, shape: &[usize]) -> usize {
+        elements(shape)
     }
 
     /// Runs the layer on `x`. Only residual layers look at `skip`.
@@ -195,6 +201,11 @@ impl LayerSpec {
         self.family().check()?;
         self.roles().iter().try_for_each(|role| holdable(role.role.name(), &role.shape))
     }
+}
+
+/// The elements of a shape that a tensor has, or a product that is more than any run may hold.
+fn elements(extents: &[usize]) -> usize {
+    element_count(extents).unwrap_or(usize::MAX)
 }
 
 /// Element `i` of an optional shift: 0 where the layer has none.
