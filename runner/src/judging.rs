@@ -8,7 +8,8 @@ use crate::cli::{Format, LaneArg, RunArgs};
 use crate::golden::{self, Goldens};
 use crate::judge::{Label, Observation, Verdict, judge};
 use crate::manifest::{Manifests, unknown};
-use crate::places::{End, Mistake, Places, first_of, print};
+use crate::places::{End, Mistake, Places, first_of, print, print_styled};
+use crate::plain::plain;
 use crate::plan::{self, BandSource, Case, Check, Device, Kind, Selection, Tolerance};
 use crate::report::{self, LaneReport, Row};
 use crate::run::{Config, Faithful};
@@ -182,7 +183,7 @@ pub fn judge_all(args: &RunArgs) -> anyhow::Result<End> {
         }
         Format::Table => show(args, &runs, &lanes, failures.len())?,
     }
-    failures.iter().for_each(|what| eprintln!("error: {what}"));
+    failures.iter().for_each(|what| eprintln!("error: {}", plain(what)));
     write_reports(&places, args, &runs, selection.is_whole() && args.bedrock.is_empty(), red)?;
     Ok(if red { End::Red } else { End::Green })
 }
@@ -255,6 +256,8 @@ fn show(args: &RunArgs, runs: &[LaneRun<'_>], lanes: &Lanes, failures: usize) ->
         text.push_str(&terminal::summary(&run.rows, terminal::colour()));
         text.push('\n');
     }
+    print_styled(&text)?;
+    let mut text = String::new();
     let all = || runs.iter().flat_map(|run| run.cases.iter().zip(&run.judged));
     let red: Vec<_> = all().filter(|(_, (_, verdict))| !verdict.label.is_green()).collect();
     for (case, (observation, verdict)) in red.iter().take(SHOWN_IN_FULL) {

@@ -18,6 +18,7 @@ pub mod judge;
 pub mod judging;
 pub mod manifest;
 pub mod places;
+pub mod plain;
 pub mod plan;
 pub mod render;
 pub mod report;

@@ -11,6 +11,7 @@ use loom_runner::cli::{Bench, Cli, Command, Folders, PythonArgs};
 use loom_runner::judging::{self, write_progress};
 use loom_runner::manifest::{self, Manifest, Manifests, unknown};
 use loom_runner::places::{End, Mistake, Places, first_of, print, print_lines};
+use loom_runner::plain::plain;
 use loom_runner::plan::{self, Case, Check};
 use loom_runner::sizes::{self, Lucy};
 use loom_runner::{bench, bless, entity, golden, stream, terminal, write_atomically};
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
         Ok(End::Green) => ExitCode::SUCCESS,
         Ok(End::Red) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", plain(&format!("{error:#}")));
             ExitCode::from(if error.is::<Mistake>() { 2 } else { 1 })
         }
     }
@@ -127,8 +128,8 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
             Ok(End::Green)
         }
         Command::Stream(args) => Ok(if stream::run(&args, args.opener()) { End::Green } else { End::Red }),
-        Command::Entity { what } => {
-            let report = entity::run(&what)?;
+        Command::Entity { what, budget } => {
+            let report = entity::run(&what, budget)?;
             print(&report.text)?;
             Ok(if report.green { End::Green } else { End::Red })
         }
