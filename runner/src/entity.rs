@@ -200,6 +200,7 @@ fn convert(args: &ConvertArgs, strict: Open) -> anyhow::Result<String> {
         let storage = Storage { dtype, numerics: args.numerics.unwrap_or(own), vectors: Vectors::Float32 };
         checkpoint = checkpoint.morphed(&storage).with_context(|| args.input.display().to_string())?;
     }
+    checkpoint.check_weights().with_context(|| name(&args.input))?;
     let before = std::fs::metadata(&args.input)?.len();
     let unheld = if args.drop { Unheld::Drop } else { Unheld::Refuse };
     let dropped = if args.drop { checkpoint.unheld(format)? } else { Vec::new() };

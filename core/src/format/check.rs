@@ -3,12 +3,12 @@
 
 #![forbid(unsafe_code)]
 
-use bytes::Bytes;
+use rayon::prelude::*;
 
 use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use super::fault::{Fault, ensure};
 use super::flat::Layout;
-use super::layer::{is_bridged, uses_scale};
+use super::layer::{baked, is_bridged, uses_scale};
 use super::q4;
 use super::record::{Key, Record};
 use super::topology::LayerPath;
@@ -142,20 +142,26 @@ impl Checkpoint {
         })
     }
 
-    /// As [`Checkpoint::bytes`], of a blob whose codes are finite weights of its type.
-    pub(super) fn sound_bytes(&self, id: &BlobId) -> Result<Bytes> {
-        let blob = self.blobs.get(id).ok_or_else(|| Fault::Missing.at(id, "there is no such blob"))?;
-        self.sound(id, blob)
-    }
-
-    /// The bytes of a blob whose codes are finite weights of its type.
-    pub(super) fn sound(&self, id: &BlobId, blob: &Blob) -> Result<Bytes> {
-        let bytes = blob.read(id)?;
-        let master = matches!(id, BlobId::Layer(_, Part::Master));
-        if !blob.sound {
-            check_weights(id, if master { Coding::F32 } else { blob.coding }, self.weights(id), &bytes)?;
-        }
-        Ok(bytes)
+    /// Checks that every code of every blob is a finite weight of its type, and of masters also that
+    /// what will be stored of them is. Sections are read, in parallel, and not kept. Writing does
+    /// not look at weights: files of the original that have such codes are written as they are.
+    ///
+    /// # Errors
+    /// [`Error::Format`] with the fault [`Fault::NonFinite`] or [`Fault::Code`] for the first blob
+    /// that has another code; as [`Checkpoint::bytes`].
+    pub fn check_weights(&self) -> Result<()> {
+        let blobs: Vec<(&BlobId, &Blob)> = self.blobs.iter().collect();
+        let check = |(id, blob): &(&BlobId, &Blob)| {
+            let (n, bytes) = (self.weights(id), blob.read(id)?);
+            if !matches!(id, BlobId::Layer(_, Part::Master)) {
+                return check_codes(id, blob.coding, n, &bytes);
+            }
+            check_codes(id, Coding::F32, n, &bytes)?;
+            let (coding, bytes) = baked(id, blob.coding, &bytes)?;
+            check_codes(id, coding, n, &bytes)
+        };
+        let checked: Vec<Result<()>> = blobs.par_iter().map(check).collect();
+        checked.into_iter().collect()
     }
 
     /// The number of weights in a blob; 0 when there is no such blob.
@@ -181,7 +187,7 @@ impl Checkpoint {
 }
 
 /// `Err` unless `n` packed codes are finite weights of their type.
-pub(super) fn check_weights(place: &dyn std::fmt::Display, coding: Coding, n: usize, bytes: &[u8]) -> Result<()> {
+fn check_codes(place: &dyn std::fmt::Display, coding: Coding, n: usize, bytes: &[u8]) -> Result<()> {
     let Encoding::Codes(dtype, numerics) = coding.encoding else { return q4::check(place, bytes, n).map(drop) };
     let Some((index, code)) = dtype.first_unsound(numerics, coding.affine(), bytes, n) else { return Ok(()) };
     Err(match dtype.has(code) {

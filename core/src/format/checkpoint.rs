@@ -140,20 +140,17 @@ pub struct Blob {
     /// Its weights where they do not follow from the layer: the gains of queries and keys, one
     /// for all heads or one for each.
     pub(super) gains: usize,
-    /// Whether its codes are known to be finite weights.
-    pub(super) sound: bool,
 }
 
 impl Blob {
     pub(super) fn memory(coding: Coding, bytes: Bytes) -> Self {
         let range = 0..bytes.len();
-        Self { coding, section: Arc::new(Section::memory(bytes)), range, gains: 0, sound: false }
+        Self { coding, section: Arc::new(Section::memory(bytes)), range, gains: 0 }
     }
 
-    /// The codes of a store, which has looked at them.
     fn of_store(role: Role, store: &WeightStore) -> Self {
         let gains = if is_apart(role) { store.len() } else { 0 };
-        Self { gains, sound: true, ..Self::memory(Coding::of_store(store), store.shared_bytes()) }
+        Self { gains, ..Self::memory(Coding::of_store(store), store.shared_bytes()) }
     }
 
     /// How it is coded.
@@ -285,15 +282,10 @@ impl Checkpoint {
     /// and nothing is left in the file.
     ///
     /// # Errors
-    /// As [`Checkpoint::bytes`], for the first blob that fails; [`Error::Format`] with the fault
-    /// [`Fault::NonFinite`] or [`Fault::Code`] for a code that is no finite weight.
+    /// As [`Checkpoint::bytes`], for the first blob that fails, and [`Checkpoint::check_weights`].
     pub fn load(&mut self) -> Result<()> {
         self.load_of(&|_| true)?;
-        let fresh: Vec<(&BlobId, &Blob)> = self.blobs.iter().filter(|(_, blob)| !blob.sound).collect();
-        let checked: Vec<Result<Bytes>> = fresh.par_iter().map(|(id, blob)| self.sound(id, blob)).collect();
-        checked.into_iter().try_for_each(|checked| checked.map(drop))?;
-        self.blobs.values_mut().for_each(|blob| blob.sound = true);
-        Ok(())
+        self.check_weights()
     }
 
     fn load_of(&mut self, wanted: &(dyn Fn(&BlobId) -> bool + Sync)) -> Result<()> {

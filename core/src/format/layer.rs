@@ -4,7 +4,6 @@
 
 use bytes::Bytes;
 
-use super::check::check_weights;
 use super::checkpoint::{BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use super::fault::{Fault, ensure};
 use super::flat::{Layout, is_apart};
@@ -23,20 +22,9 @@ pub(super) struct Stored {
     pub(super) shape: Vec<usize>,
     pub(super) coding: Coding,
     pub(super) bytes: Bytes,
-    /// Whether its codes are known to be finite weights.
-    pub(super) sound: bool,
 }
 
 impl Stored {
-    /// `Err` unless its codes are finite weights of their type.
-    pub(super) fn check(&self, path: &LayerPath) -> Result<()> {
-        if self.sound {
-            return Ok(());
-        }
-        let here = BlobId::Layer(path.clone(), Part::Role(self.role));
-        check_weights(&here, self.coding, self.shape.iter().product(), &self.bytes)
-    }
-
     /// The store that it is, of the layer at `path`; Q4_0 becomes float32.
     pub(super) fn store(&self, path: &LayerPath) -> Result<WeightStore> {
         let here = BlobId::Layer(path.clone(), Part::Role(self.role));
@@ -61,7 +49,7 @@ impl Checkpoint {
         let mut found = Vec::new();
         for (id, blob) in self.layer_blobs(path) {
             let BlobId::Layer(_, part) = id else { continue };
-            let (part, bytes, sound) = (*part, blob.read(id)?, blob.sound);
+            let (part, bytes) = (*part, blob.read(id)?);
             match part {
                 Part::Array | Part::Master => {
                     let (coding, bytes) =
@@ -70,16 +58,14 @@ impl Checkpoint {
                         return Err(Fault::Config.at(id, "an array of codes cannot be Q4_0"));
                     };
                     for (role, bytes) in layout.roles.iter().zip(layout.split(dtype.bits(), &bytes)) {
-                        // What is stored of a master is another number than the master's.
-                        let sound = blob.sound && part == Part::Array;
-                        found.push(Stored { role: role.role, shape: role.shape.clone(), coding, bytes, sound });
+                        found.push(Stored { role: role.role, shape: role.shape.clone(), coding, bytes });
                     }
                 }
                 Part::Q4(key) => {
                     let role = Q4_KEYS.iter().find(|(known, ..)| *known == key).map(|(.., role)| *role);
                     let shape = role.and_then(|role| Some((role, layout.shape(role)?)));
                     let (role, shape) = shape.ok_or_else(|| Fault::Path.at(id, "this layer has no such matrix"))?;
-                    found.push(Stored { role, shape: shape.to_vec(), coding: blob.coding, bytes, sound });
+                    found.push(Stored { role, shape: shape.to_vec(), coding: blob.coding, bytes });
                 }
                 Part::Biases => {
                     let mut start = 0;
@@ -87,14 +73,14 @@ impl Checkpoint {
                         let end = start + 4 * role.shape.iter().product::<usize>();
                         let bytes = bytes.slice(start..end);
                         let (role, shape) = (role.role, role.shape.clone());
-                        found.push(Stored { role, shape, coding: Coding::F32, bytes, sound });
+                        found.push(Stored { role, shape, coding: Coding::F32, bytes });
                         start = end;
                     }
                 }
                 Part::Role(role) => {
                     let shape =
                         record.role_shape(role, &layout, blob.gains).map_err(|what| Fault::Length.at(id, what))?;
-                    found.push(Stored { role, shape, coding: blob.coding, bytes, sound });
+                    found.push(Stored { role, shape, coding: blob.coding, bytes });
                 }
             }
         }
@@ -124,10 +110,7 @@ impl Checkpoint {
         for (role, stored) in roles {
             let n = role.shape.iter().product();
             match stored {
-                Some(stored) if equal(stored.coding) => {
-                    stored.check(path)?;
-                    parts.push(stored.bytes.clone());
-                }
+                Some(stored) if equal(stored.coding) => parts.push(stored.bytes.clone()),
                 Some(stored) => {
                     let (a, b) = (describe(first), describe(stored));
                     return Err(lost(format!("{a} and {b} cannot share the one array and scale of a layer")));
@@ -165,7 +148,6 @@ impl Checkpoint {
         let stored = self.stored(path, record)?.into_iter().find(|stored| stored.role == role);
         let stored = stored.ok_or_else(|| Fault::Missing.at(&id, "there are no such weights"))?;
         if stored.coding.encoding == Coding::F32.encoding {
-            stored.check(path)?;
             return Ok(stored.bytes);
         }
         let store = stored.store(path)?;

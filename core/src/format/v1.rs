@@ -79,7 +79,7 @@ pub(super) fn read(source: &Source, reading: Reading, purse: Purse) -> Result<Ch
             digest: None,
         };
         let gains = if matches!(id, BlobId::Layer(_, Part::Role(role)) if is_apart(role)) { len / 4 } else { 0 };
-        let blob = Blob { coding, section: Arc::new(section), range: 0..len, gains, sound: false };
+        let blob = Blob { coding, section: Arc::new(section), range: 0..len, gains };
         ensure(blobs.insert(id, blob).is_none(), || Fault::Duplicate.at(&entry.path, "two blobs have this path"))?;
     }
     let mut checkpoint = Checkpoint { topology, decoder: header.decoder, blobs };
@@ -330,12 +330,12 @@ impl Planned<'_> {
     /// The bytes to write.
     pub(super) fn bytes(&self, checkpoint: &Checkpoint) -> Result<Bytes> {
         match (&self.source, &self.record) {
-            (From::Blob(id), _) => checkpoint.sound_bytes(id),
+            (From::Blob(id), _) => checkpoint.bytes(id),
             (From::Array, Some((path, record))) => Ok(checkpoint.array(path, record)?.1),
             (From::Role(role), Some((path, record))) => checkpoint.float32(path, record, *role),
             (From::Plain, Some((path, record))) => {
                 match checkpoint.blobs.get(&BlobId::Layer(path.clone(), Part::Master)) {
-                    Some(_) => checkpoint.sound_bytes(&BlobId::Layer(path.clone(), Part::Master)),
+                    Some(_) => checkpoint.bytes(&BlobId::Layer(path.clone(), Part::Master)),
                     None => checkpoint.float32(path, record, Role::Gamma),
                 }
             }

@@ -194,7 +194,7 @@ fn place(
                 (BlobId::Layer(_, Part::Role(role)), Some((path, record))) => entry.gains(path, record, *role)?,
                 _ => 0,
             };
-            let blob = Blob { coding, section: Arc::clone(&section), range: *start..start + len, gains, sound: false };
+            let blob = Blob { coding, section: Arc::clone(&section), range: *start..start + len, gains };
             ensure(!blobs.contains_key(&id), || Fault::Duplicate.at(&id, "the index has it twice"))?;
             blobs.insert(id, blob);
         }

@@ -69,20 +69,16 @@ fn contents(checkpoint: &Checkpoint, path: &LayerPath, record: &Record) -> Resul
             }
             _ => continue,
         };
-        found.push(Content {
-            part,
-            count: 1,
-            coding: blob.coding,
-            per_head: false,
-            blobs: vec![checkpoint.sound(id, blob)?],
-        });
+        found.push(Content { part, count: 1, coding: blob.coding, per_head: false, blobs: vec![blob.read(id)?] });
     }
     let stored = checkpoint.stored(path, record)?;
     let mut last: Option<usize> = None;
     for (position, role) in role_order(record, &layout).into_iter().enumerate() {
-        let Some(stored) = stored.iter().find(|s| s.role == role && !apart.contains(&role)) else { continue };
-        stored.check(path)?;
-        let Stored { coding, bytes, shape, .. } = stored;
+        let Some(Stored { coding, bytes, shape, .. }) =
+            stored.iter().find(|s| s.role == role && !apart.contains(&role))
+        else {
+            continue;
+        };
         let whole = matches!(role, Role::QNorm | Role::KNorm)
             && Layout::attention(record).is_ok_and(|(q, kv)| shape == &[if role == Role::QNorm { q } else { kv }])
             && shape != &[record.head_width()];
@@ -222,7 +218,7 @@ impl<W: Write + Seek> Output<W> {
         for (part, id) in [(EMBEDDINGS, BlobId::Embeddings), (LM_HEAD, BlobId::LmHead), (FINAL_NORM, BlobId::FinalNorm)]
         {
             let Some(blob) = checkpoint.blobs.get(&id) else { continue };
-            let bytes = checkpoint.sound(&id, blob)?;
+            let bytes = blob.read(&id)?;
             let content = Content { part, count: 1, coding: blob.coding, per_head: false, blobs: vec![bytes] };
             // Its length does not follow from a layer: it is what is left after the padding.
             let (pieces, _, entry) = content.pack(node, false)?;
