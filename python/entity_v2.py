@@ -143,7 +143,20 @@ def decode(data, n, dtype, loom, scale, zero):
 def expand(data, length):
     import zstandard
 
+    if not zstandard.get_frame_parameters(data).has_checksum:
+        raise ValueError("a frame has no checksum of its content")
     return zstandard.ZstdDecompressor(max_window_size=1 << 27).decompress(data, max_output_size=length)
+
+
+def finite(values, dtype, loom, scale, where):
+    """`values`, unless one of them is no finite weight of its dtype."""
+    wide = dtype == "float64" or not loom and dtype in ("int64", "int32", "uint64", "uint32")
+    with np.errstate(over="ignore"):
+        if not np.isfinite(values if wide else values.astype(np.float32)).all():
+            raise ValueError(f"{where}: a weight is not finite")
+    if dtype == "ternary" and (np.abs(values) > abs(scale)).any():
+        raise ValueError(f"{where}: a code is no ternary weight")
+    return values
 
 
 def read(path):
@@ -172,7 +185,17 @@ def read(path):
         except ImportError:
             pass
         if part >= 64:
-            arrays[nodes[node][0] if node < len(nodes) else "transformer", part] = section
+            where = nodes[node][0] if node < len(nodes) else "transformer"
+            content = expand(section, 256 * length) if coding & 2 else section
+            if part < 250:
+                start = -start % 64 if not coding & 2 else 0
+                blocks = int.from_bytes(content[start:start + 4], "little")
+                # Codes reach from -8 to 7.
+                finite(8.0 * np.frombuffer(content, "<f4", blocks, start + 8), "float32", True, 1.0, f"{where} {part}")
+            else:
+                content = content[len(content) % 4:]
+                finite(np.frombuffer(content, "<f4"), "float32", True, 1.0, f"{where} {part}")
+            arrays[where, part] = section
             continue
         where, record = nodes[node]
         order = roles(record)
@@ -194,7 +217,7 @@ def read(path):
         for (name, shape), length in zip(shapes, lengths):
             at = base + -(-(at - base) // align(length)) * align(length)
             values = decode(section[at:at + length], math.prod(shape), DTYPES[dtype], loom, scale, zero)
-            arrays[where, name] = values.reshape(shape)
+            arrays[where, name] = finite(values, DTYPES[dtype], loom, scale, f"{where} {name}").reshape(shape)
             at += length
     return grid, layers, arrays
 

@@ -27,6 +27,16 @@ pub enum Error {
         /// What stands there.
         value: f64,
     },
+    /// A code that stands for no weight.
+    #[error("element {index} has code {code}, which stands for no {dtype} weight")]
+    Code {
+        /// Position in row-major order.
+        index: usize,
+        /// The code.
+        code: u64,
+        /// The numerical type.
+        dtype: Dtype,
+    },
     /// Packed codes and a shape disagree.
     #[error("{given} bytes of {dtype} codes do not hold shape {shape:?}; expected {}", needed.map_or("fewer elements".into(), |n| format!("{n} bytes")))]
     Packed {
@@ -111,6 +121,14 @@ pub enum Error {
         /// The path.
         path: String,
     },
+    /// More inputs were given than the network reads.
+    #[error("{given} inputs were given, and the network reads {reads}; leave the others out")]
+    Inputs {
+        /// How many were given.
+        given: usize,
+        /// How many the network has.
+        reads: usize,
+    },
     /// A state was filled by another network.
     #[error("the state belongs to another network; give each network a State of its own")]
     ForeignState,
@@ -180,15 +198,30 @@ pub enum Problem {
         /// What is wrong.
         source: Box<Error>,
     },
-    /// The input cannot be read as whole units of what the layer consumes.
-    #[error("input of shape {shape:?} is not a whole number of {unit} ({size} elements each)")]
+    /// The input's axes are not those of what the layer consumes.
+    #[error(
+        "input of shape {shape:?} is no batch of {unit} ({size} elements each): expected axes that end in {expected:?}, or [batch, {size}]",
+        size = expected.iter().product::<usize>()
+    )]
     Input {
         /// The input's shape.
         shape: Vec<usize>,
         /// What the layer reads at a time.
         unit: &'static str,
-        /// Elements in one unit.
-        size: usize,
+        /// The axes of one unit.
+        expected: Vec<usize>,
+    },
+    /// The run would hold more elements at a time than it may.
+    #[error(
+        "would make {needed} elements while {held} are held; a run may hold {most} at a time (State::allow raises this)"
+    )]
+    Room {
+        /// Elements that the layer makes.
+        needed: usize,
+        /// Elements that are held meanwhile.
+        held: usize,
+        /// The most that may be held.
+        most: usize,
     },
     /// A cell reads a network input that was not given.
     #[error("reads network input {index}, but {given} were given")]

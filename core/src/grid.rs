@@ -265,7 +265,9 @@ impl Network {
         if *state.network.get_or_insert(self.id) != self.id {
             return Err(Error::ForeignState);
         }
-        let mut run = Run { cpu: *cpu, network: self, state, visits: BTreeMap::new() };
+        self.check_inputs(inputs.len())?;
+        let held = inputs.iter().map(Tensor::len).sum();
+        let mut run = Run { cpu: *cpu, network: self, state, visits: BTreeMap::new(), held };
         let mut current: Option<Tensor> = None;
         for cell in self.cells.iter().filter(|cell| !cell.disabled) {
             let named = |index: usize| {
@@ -287,6 +289,19 @@ impl Network {
             (None, Some(x)) => Ok(x.clone()),
             (None, None) => Err(self.cells[0].layer.error(Problem::NoInput { index: 0, given: 0 })),
         }
+    }
+
+    /// How many inputs the network reads: one, unless its cells name others.
+    #[must_use]
+    pub fn inputs(&self) -> usize {
+        let named = self.cells.iter().flat_map(|cell| [cell.input, cell.skip]).flatten();
+        named.map(|index| index.saturating_add(1)).fold(1, usize::max)
+    }
+
+    /// `Err` when there are more inputs than the network reads.
+    pub(crate) fn check_inputs(&self, given: usize) -> Result<()> {
+        let reads = self.inputs();
+        if given > reads { Err(Error::Inputs { given, reads }) } else { Ok(()) }
     }
 
     /// What a run visits, in order: the network input that a layer reads, the one that it adds, the
@@ -354,9 +369,25 @@ pub struct State {
     pub(crate) meta: MetaState,
     pub(crate) calls: BTreeMap<usize, u64>,
     widest: usize,
+    /// The most elements that a run may hold, where it is not [`State::ELEMENTS`].
+    most: Option<usize>,
 }
 
 impl State {
+    /// The most elements that a run may hold at a time unless [`State::allow`] says otherwise: 1 GiB
+    /// of activations, so that a network cannot ask for more memory than there is.
+    pub const ELEMENTS: usize = 1 << 28;
+
+    /// Lets runs hold as many elements at a time.
+    pub fn allow(&mut self, elements: usize) {
+        self.most = Some(elements);
+    }
+
+    /// The most elements that a run may hold at a time.
+    pub(crate) fn most(&self) -> usize {
+        self.most.unwrap_or(Self::ELEMENTS)
+    }
+
     /// The most elements that a layer of the grid has read and written together so far.
     #[must_use]
     pub fn widest(&self) -> usize {

@@ -9,7 +9,6 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -183,7 +182,8 @@ impl WeightStore {
     /// # Errors
     /// [`Error::Packed`] when the bytes are not exactly as many as the shape needs,
     /// [`Error::ZeroPoint`] when the type cannot have the zero point,
-    /// [`Error::NonFinite`] when a code stands for NaN or infinity.
+    /// [`Error::NonFinite`] when a code stands for NaN or infinity, [`Error::Code`] when it stands
+    /// for no weight.
     pub fn packed(
         dtype: Dtype,
         numerics: Numerics,
@@ -201,8 +201,10 @@ impl WeightStore {
             return Err(Error::ZeroPoint { dtype, numerics, zero_point, most });
         }
         let store = Self { dtype, numerics, shape, scales, bytes, panels: Arc::default() };
-        match store.first_nonfinite() {
-            Some((index, value)) => Err(Error::NonFinite { index, value }),
+        let Scales::Tensor(affine) = scales;
+        match dtype.first_unsound(numerics, affine, &store.bytes, store.len()) {
+            Some((index, code)) if !dtype.has(code) => Err(Error::Code { index, code, dtype }),
+            Some((index, code)) => Err(Error::NonFinite { index, value: dtype.value(numerics, code, affine) }),
             None => Ok(store),
         }
     }
@@ -351,25 +353,6 @@ impl WeightStore {
         self.dtype.rule(self.numerics)
     }
 
-    /// The first weight that is not finite. Only types with such codes are searched.
-    fn first_nonfinite(&self) -> Option<(usize, f64)> {
-        let Scales::Tensor(affine) = self.scales;
-        let finite = |code: u64| self.dtype.value(self.numerics, code, affine).is_finite();
-        let never = match self.rule() {
-            Rule::Ieee | Rule::Bfloat => false,
-            // The ends of the range are the largest magnitudes.
-            Rule::Integer(_) | Rule::WideInteger(_) => {
-                let top = u64::MAX >> (64 - self.dtype.bits());
-                [0, top / 2, top / 2 + 1, top].into_iter().all(finite)
-            }
-            Rule::Narrow | Rule::Table => (0..1 << self.dtype.bits()).all(finite),
-        };
-        if never || (self.dtype == Dtype::Float32 && all_finite(&self.bytes)) {
-            return None;
-        }
-        self.iter().enumerate().find(|(_, w)| !w.is_finite())
-    }
-
     /// The store as a matrix of `shape[0]` outputs; the other axes are summed over.
     pub(crate) fn matrix(&self) -> MatRef<'_> {
         MatRef::store(self)
@@ -384,15 +367,4 @@ impl WeightStore {
     pub(crate) fn panels(&self) -> &OnceLock<Panels> {
         &self.panels
     }
-}
-
-/// Whether no single has an exponent of ones: written so that it runs as fast as memory.
-fn all_finite(bytes: &[u8]) -> bool {
-    const ONES: u32 = 0x7f80_0000;
-    let block = |block: &[[u8; 4]]| block.iter().fold(false, |any, b| any | (u32::from_le_bytes(*b) & ONES == ONES));
-    let chunks = bytes.as_chunks().0;
-    if bytes.len() < 4 << 20 {
-        return !chunks.chunks(1 << 12).any(block);
-    }
-    !chunks.par_chunks(1 << 17).any(|chunk| chunk.chunks(1 << 12).any(block))
 }

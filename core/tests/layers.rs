@@ -255,10 +255,7 @@ fn errors_carry_the_coordinate_and_say_what_was_expected() {
     refused(spec(dense.clone()), Some(extra), "residual at (0,0,0,0) (layers.0): has no weight weights");
     let net = network(dense);
     let error = net.run(&[wave(&[3])], &mut State::default(), &Cpu::scalar()).expect_err("refused").to_string();
-    assert!(
-        error.contains("(0,0,0,1)") && error.contains("[3] is not a whole number of rows (2 elements each)"),
-        "{error}"
-    );
+    assert!(error.contains("(0,0,0,1)") && error.contains("[3] is no batch of rows (2 elements each)"), "{error}");
     assert!(WeightStore::f32(vec![2], vec![1.0, f32::NAN]).expect_err("NaN").to_string().contains("element 1 is NaN"));
 }
 
@@ -384,14 +381,118 @@ fn a_sum_that_is_not_a_number_has_the_same_bits_on_every_path() {
 
 #[test]
 fn empty_batches_give_empty_outputs() {
-    for layer in [
-        json!({"dense": {"input_dim": 2, "output_dim": 3}}),
-        json!({"mha": {"d_model": 2, "num_heads": 1}}),
-        json!({"lstm": {"input_size": 2, "hidden_size": 3, "seq_length": 1_000_000}}),
-        json!({"parallel": {"branches": [{"layer": {"residual": {}}}]}}),
-        json!({"cnn1": {"in_channels": 1, "filters": 1, "input": [2], "kernel_size": 2}}),
+    for (layer, width) in [
+        (json!({"dense": {"input_dim": 2, "output_dim": 3}}), 2),
+        (json!({"mha": {"d_model": 2, "num_heads": 1}}), 2),
+        (json!({"lstm": {"input_size": 2, "hidden_size": 3, "seq_length": 1_000_000}}), 2_000_000),
+        (json!({"parallel": {"branches": [{"layer": {"residual": {}}}]}}), 2),
+        (json!({"cnn1": {"in_channels": 1, "filters": 1, "input": [2], "kernel_size": 2}}), 2),
     ] {
-        let empty = Tensor::new(vec![0, 2], Vec::new()).expect("nothing");
+        let empty = Tensor::new(vec![0, width], Vec::new()).expect("nothing");
         assert!(run(&network(json!([layer])), empty).is_empty());
     }
+}
+
+/// Shapes that hold whole units, but of elements that belong to other samples.
+#[test]
+fn elements_do_not_move_between_samples() {
+    let cases = [
+        (json!({"dense": {"input_dim": 3, "output_dim": 2}}), vec![vec![3, 3], vec![3], vec![1, 3], vec![2, 5, 3]]),
+        (json!({"rmsnorm": {"dim": 3}}), vec![vec![3, 3], vec![3], vec![2, 1, 3], vec![2, 3, 1]]),
+        (json!({"layernorm": {"dim": 3}}), vec![vec![3, 3], vec![3], vec![2, 1, 3]]),
+        (json!({"swiglu": {"input_dim": 3, "intermediate_dim": 4}}), vec![vec![3, 3], vec![3], vec![2, 5, 3]]),
+        (json!({"kmeans": {"input_dim": 3, "num_clusters": 2}}), vec![vec![3, 3], vec![3]]),
+        (json!({"mha": {"d_model": 3, "num_heads": 1}}), vec![vec![3, 3], vec![3], vec![2, 4, 3]]),
+        (
+            json!({"rnn": {"input_size": 3, "hidden_size": 2, "seq_length": 1}}),
+            vec![vec![3, 3], vec![3], vec![2, 1, 3]],
+        ),
+        (
+            json!({"lstm": {"input_size": 1, "hidden_size": 2, "seq_length": 3}}),
+            vec![vec![2, 3], vec![2, 3, 1], vec![3], vec![3, 1]],
+        ),
+        (
+            json!({"cnn1": {"in_channels": 1, "filters": 2, "input": [3], "kernel_size": 2}}),
+            vec![vec![2, 3], vec![2, 1, 3], vec![3]],
+        ),
+        (
+            json!({"convtransposed1": {"in_channels": 1, "filters": 2, "input": [3], "kernel_size": 2}}),
+            vec![vec![2, 3], vec![2, 1, 3], vec![3]],
+        ),
+    ];
+    for (layer, good) in cases {
+        let net = network(json!([layer]));
+        for shape in &good {
+            let y = net.run(&[wave(shape)], &mut State::default(), &Cpu::scalar());
+            let y = y.unwrap_or_else(|e| panic!("{layer} of {shape:?}: {e}"));
+            assert!(!y.is_empty(), "{layer} of {shape:?}");
+        }
+        for shape in [vec![3, 2], vec![3, 1], vec![2, 6], vec![6], vec![3, 0], vec![0], vec![2, 3, 2], vec![6, 1]] {
+            // Three steps of one feature are a sequence.
+            if good.contains(&shape) {
+                continue;
+            }
+            let y = net.run(&[wave(&shape)], &mut State::default(), &Cpu::scalar());
+            let error = y.expect_err(&format!("{layer} took {shape:?}")).to_string();
+            assert!(error.contains(&format!("{shape:?}")) && error.contains("3"), "{error}");
+        }
+    }
+    // Flat samples of a batch stay samples of that batch.
+    let net = network(json!([
+        {"cnn2": {"in_channels": 2, "filters": 3, "input": [4, 4], "kernel_size": 3}},
+        {"dense": {"input_dim": 12, "output_dim": 10}},
+        {"dense": {"input_dim": 10, "output_dim": 10}},
+    ]));
+    assert_eq!(run(&net, wave(&[5, 32])).shape(), [5, 10]);
+    assert_eq!(run(&net, wave(&[5, 2, 4, 4])).shape(), [5, 10]);
+}
+
+#[test]
+fn inputs_that_no_cell_reads_are_refused() {
+    let net = network(json!([{"dense": {"input_dim": 2, "output_dim": 2}}]));
+    let inputs = [wave(&[1, 2]), wave(&[1, 2])];
+    let error = net.run(&inputs, &mut State::default(), &Cpu::scalar()).expect_err("two inputs for a network of one");
+    assert_eq!(error, Error::Inputs { given: 2, reads: 1 });
+    assert_eq!(net.inputs(), 1);
+}
+
+/// Small networks that ask for more elements than can be had.
+#[test]
+fn runs_hold_no_more_elements_than_they_may() {
+    let twice = json!({"parallel": {"branches": [{"layer": {"residual": {}}}, {"layer": {"residual": {}}}]}});
+    let wide = |layer: serde_json::Value| network(json!([layer]));
+    let cases = [
+        (network(serde_json::Value::Array(vec![twice.clone(); 60])), vec![1, 4]),
+        (network(json!([{"sequential": {"steps": vec![json!({"layer": twice.clone()}); 60]}}])), vec![1, 4]),
+        (
+            wide(
+                json!({"cnn1": {"in_channels": 1, "filters": 1, "input": [1], "kernel_size": 1, "output": [1 << 30]}}),
+            ),
+            vec![1, 1],
+        ),
+        (
+            wide(json!({"convtransposed1":
+                {"in_channels": 1, "filters": 1, "input": [1], "kernel_size": 1, "output": [1 << 30]}})),
+            vec![1, 1],
+        ),
+        (wide(json!({"embedding": {"vocab_size": 1, "embedding_dim": 1 << 20}})), vec![1, 4096]),
+        (wide(json!({"dense": {"input_dim": 1, "output_dim": 1 << 20}})), vec![4096, 1]),
+        (wide(json!({"kmeans": {"input_dim": 1, "num_clusters": 1 << 20}})), vec![4096, 1]),
+        (wide(json!({"mha": {"d_model": 1, "num_heads": 1}})), vec![1, 1 << 20, 1]),
+        (wide(json!({"swiglu": {"input_dim": 1, "intermediate_dim": 1 << 20}})), vec![4096, 1]),
+        (wide(json!({"lstm": {"input_size": 1, "hidden_size": 1 << 10, "seq_length": 1 << 18}})), vec![1, 1 << 18]),
+    ];
+    for (net, shape) in cases {
+        let start = std::time::Instant::now();
+        let error = net.run(&[wave(&shape)], &mut State::default(), &Cpu::best()).expect_err("too much");
+        let Error::Layer { problem, .. } = &error else { panic!("{error}") };
+        assert!(matches!(**problem, Problem::Room { most: State::ELEMENTS, .. }), "{error}");
+        assert!(start.elapsed().as_secs() < 60, "{error}");
+    }
+    let net = network(serde_json::Value::Array(vec![twice; 3]));
+    let mut state = State::default();
+    state.allow(63);
+    assert!(net.run(&[wave(&[1, 4])], &mut state, &Cpu::scalar()).is_err());
+    state.allow(1 << 10);
+    assert_eq!(net.run(&[wave(&[1, 4])], &mut state, &Cpu::scalar()).expect("allowed").len(), 32);
 }

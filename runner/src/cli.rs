@@ -226,6 +226,10 @@ pub enum Command {
     Stream(crate::stream::StreamArgs),
     /// Checkpoints: inspect, check, convert, run and compare `.entity` and JSON files.
     Entity {
+        /// Let a file that is trusted describe this much memory beside its weights, in MiB [default: 64,
+        /// and 64 times its size].
+        #[arg(long, value_name = "MIB", global = true)]
+        budget: Option<u32>,
         /// What to do.
         #[command(subcommand)]
         what: EntityCommand,

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
-use loom_core::format::{Access, Checkpoint, Format, Open, Reading, Unheld};
+use loom_core::format::{Budget, Checkpoint, Format, Open, Reading, Unheld};
 use loom_core::{Cpu, Error, Isa, Numerics, State, Storage, Threads, Vectors};
 
 use crate::cli::{DtypeArg, dtype, numerics};
+use crate::plain::{name, one_line};
 
 /// What is done with checkpoints.
 #[derive(Debug, Subcommand)]
@@ -98,6 +99,9 @@ pub struct ForwardArgs {
     /// Where it runs.
     #[arg(long, value_enum, default_value_t = Backend::Cpu)]
     backend: Backend,
+    /// Elements that may be held at a time [default: 268435456, which is 1 GiB].
+    #[arg(long, value_name = "N")]
+    elements: Option<usize>,
     /// y.npy, y.json, or - for nested arrays on standard output.
     #[arg(long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
@@ -127,54 +131,61 @@ impl From<String> for Report {
 /// Does what was asked for.
 ///
 /// # Errors
-/// Whatever is wrong with a file, named.
-pub fn run(command: &EntityCommand) -> anyhow::Result<Report> {
+/// Whatever is wrong with a file, named, in one line: a file or its name may hold line breaks.
+pub fn run(command: &EntityCommand, budget: Option<u32>) -> anyhow::Result<Report> {
+    let budget = budget.map_or_else(Budget::default, |mib| Budget { bytes: u64::from(mib) << 20, ..Budget::default() });
+    dispatch(command, budget).map_err(|error| anyhow::Error::msg(one_line(&format!("{error:#}")).into_owned()))
+}
+
+fn dispatch(command: &EntityCommand, budget: Budget) -> anyhow::Result<Report> {
+    let strict = Open { budget, ..Open::default() };
     match command {
         EntityCommand::Inspect { file, json } => {
-            let (checkpoint, format) = open(file, Reading::Strict)?;
+            let (checkpoint, format) = open(file, strict)?;
             let size = std::fs::metadata(file)?.len();
             let seen = inspect::Seen::of(&checkpoint, format, size);
             Ok(if *json { seen.to_json(file) } else { seen.to_text(file) }.into())
         }
         EntityCommand::Check { files } => {
-            let lines: Vec<(String, bool)> = files.iter().map(|file| check(file)).collect();
+            let lines: Vec<(String, bool)> = files.iter().map(|file| check(file, strict)).collect();
             let green = lines.iter().all(|(_, ok)| *ok);
             Ok(Report { text: lines.into_iter().map(|(line, _)| line + "\n").collect(), green })
         }
-        EntityCommand::Convert(args) => convert(args).map(Report::from),
-        EntityCommand::Run(args) => forward(args).map(Report::from),
+        EntityCommand::Convert(args) => convert(args, strict).map(Report::from),
+        EntityCommand::Run(args) => forward(args, strict).map(Report::from),
         EntityCommand::Diff { a, b } => {
-            let (left, _) = open(a, Reading::Strict)?;
-            let (right, _) = open(b, Reading::Strict)?;
+            let (left, _) = open(a, strict)?;
+            let (right, _) = open(b, strict)?;
             diff::diff([a, b], &left, &right)
         }
     }
 }
 
-fn open(file: &Path, reading: Reading) -> anyhow::Result<(Checkpoint, Format)> {
-    let open = Open { access: Access::Read, reading };
-    Checkpoint::open_format(file, open).with_context(|| file.display().to_string())
+fn open(file: &Path, open: Open) -> anyhow::Result<(Checkpoint, Format)> {
+    Checkpoint::open_format(file, open).with_context(|| name(file))
 }
 
 /// One line of `check`, and whether it is good.
-fn check(file: &Path) -> (String, bool) {
+fn check(file: &Path, open: Open) -> (String, bool) {
     let outcome = (|| {
-        let (mut checkpoint, format) = Checkpoint::open_format(file, Open::default())?;
+        let (mut checkpoint, format) = Checkpoint::open_format(file, open)?;
         checkpoint.load()?;
         same::is_same(&checkpoint, format, file)
     })();
-    let name = file.display();
+    let name = name(file);
     match outcome {
         Ok(true) => (format!("{name}: ok identical"), true),
         Ok(false) => (format!("{name}: ok rewritten"), true),
-        Err(Error::Format { fault, place, what }) => (format!("{name}: error {fault}: {place}: {what}"), false),
-        Err(other) => (format!("{name}: error config: {other}"), false),
+        Err(Error::Format { fault, place, what }) => {
+            (format!("{name}: error {fault}: {}: {}", one_line(&place), one_line(&what)), false)
+        }
+        Err(other) => (format!("{name}: error config: {}", one_line(&other.to_string())), false),
     }
 }
 
-fn convert(args: &ConvertArgs) -> anyhow::Result<String> {
+fn convert(args: &ConvertArgs, strict: Open) -> anyhow::Result<String> {
     let reading = if args.as_loom { Reading::Loom } else { Reading::Strict };
-    let (mut checkpoint, _) = open(&args.input, reading)?;
+    let (mut checkpoint, _) = open(&args.input, Open { reading, ..strict })?;
     let json = args.output.extension().is_some_and(|e| e.eq_ignore_ascii_case("json"));
     let format = match (args.to.unwrap_or(if json { To::Json } else { To::V2 }), args.zstd) {
         (To::V2, true) => Format::V2Zstd,
@@ -189,18 +200,23 @@ fn convert(args: &ConvertArgs) -> anyhow::Result<String> {
         let storage = Storage { dtype, numerics: args.numerics.unwrap_or(own), vectors: Vectors::Float32 };
         checkpoint = checkpoint.morphed(&storage).with_context(|| args.input.display().to_string())?;
     }
+    checkpoint.check_weights().with_context(|| name(&args.input))?;
+    let before = std::fs::metadata(&args.input)?.len();
     let unheld = if args.drop { Unheld::Drop } else { Unheld::Refuse };
     let dropped = if args.drop { checkpoint.unheld(format)? } else { Vec::new() };
     checkpoint.save(&args.output, format, unheld).with_context(|| args.output.display().to_string())?;
-    let sizes = [&args.input, &args.output].map(|file| std::fs::metadata(file).map(|meta| meta.len()));
-    let [before, after] = sizes;
-    let mut text = format!("{}: {}, {} bytes (from {})\n", args.output.display(), format, after?, before?);
-    dropped.iter().for_each(|what| text.push_str(&format!("left out {what}\n")));
+    let after = std::fs::metadata(&args.output)?.len();
+    let mut text = format!("{}: {format}, {after} bytes (from {before})\n", name(&args.output));
+    dropped.iter().for_each(|what| text.push_str(&format!("left out {}\n", one_line(what))));
     Ok(text)
 }
 
-fn forward(args: &ForwardArgs) -> anyhow::Result<String> {
-    let (checkpoint, _) = open(&args.file, Reading::Strict)?;
+fn forward(args: &ForwardArgs, strict: Open) -> anyhow::Result<String> {
+    let (checkpoint, _) = open(&args.file, strict)?;
+    let mut state = State::default();
+    if let Some(elements) = args.elements {
+        state.allow(elements);
+    }
     let named = || args.file.display().to_string();
     let inputs = args.input.iter().map(|input| array::read(input)).collect::<anyhow::Result<Vec<_>>>()?;
     let cpu = match args.backend {
@@ -208,9 +224,9 @@ fn forward(args: &ForwardArgs) -> anyhow::Result<String> {
     };
     let y = if checkpoint.decoder().is_some() {
         let transformer = checkpoint.transformer().with_context(named)?;
-        transformer.decoder().run(&inputs, &mut State::default(), &cpu)
+        transformer.decoder().run(&inputs, &mut state, &cpu)
     } else {
-        checkpoint.network().with_context(named)?.run(&inputs, &mut State::default(), &cpu)
+        checkpoint.network().with_context(named)?.run(&inputs, &mut state, &cpu)
     };
     array::write(&args.output, &y.with_context(named)?)
 }

@@ -9,7 +9,7 @@ use crate::golden::{self, Goldens};
 use crate::judge::{Label, Observation, Verdict, judge};
 use crate::lock::Lock;
 use crate::manifest::{Manifests, unknown};
-use crate::places::{End, Mistake, Places, complain, first_of, print};
+use crate::places::{End, Mistake, Places, complain, first_of, print, print_styled};
 use crate::plan::{self, BandSource, Case, Check, Device, Kind, Selection, Tolerance};
 use crate::report::{self, LaneReport, Row};
 use crate::run::{Config, Faithful};
@@ -262,6 +262,8 @@ fn show(args: &RunArgs, runs: &[LaneRun<'_>], lanes: &Lanes, failures: usize) ->
         text.push('\n');
         text.extend(render::distinct(&run.rows).map(|line| line + "\n"));
     }
+    print_styled(&text)?;
+    let mut text = String::new();
     let all = || runs.iter().flat_map(|run| run.cases.iter().zip(&run.judged));
     let red: Vec<_> = all().filter(|(_, (_, verdict))| verdict.label.is_red()).collect();
     for (case, (observation, verdict)) in red.iter().take(SHOWN_IN_FULL) {

@@ -22,6 +22,7 @@ pub mod lock;
 pub mod manifest;
 pub mod oracle;
 pub mod places;
+pub mod plain;
 pub mod plan;
 pub mod render;
 pub mod report;

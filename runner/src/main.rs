@@ -143,8 +143,8 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
             Ok(End::Green)
         }
         Command::Stream(args) => Ok(if stream::run(&args, args.opener()) { End::Green } else { End::Red }),
-        Command::Entity { what } => {
-            let report = entity::run(&what)?;
+        Command::Entity { what, budget } => {
+            let report = entity::run(&what, budget)?;
             print(&report.text)?;
             Ok(if report.green { End::Green } else { End::Red })
         }

@@ -8,6 +8,7 @@ use loom_bedrocks::BEDROCKS;
 
 use crate::cli::Folders;
 use crate::manifest::{self, Manifests, unknown};
+use crate::plain::plain;
 
 /// How a call ended, where it did not go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +24,20 @@ pub enum End {
 #[error("{0}")]
 pub struct Mistake(pub String);
 
-/// Prints to standard output. A reader that goes away, as `head` does, changes no verdict.
+/// Prints to standard output, without what a terminal would obey ([`plain`]). A reader that goes
+/// away, as `head` does, changes no verdict.
 ///
 /// # Errors
 /// When it cannot be written for another reason.
 pub fn print(text: &str) -> anyhow::Result<()> {
+    print_styled(&plain(text))
+}
+
+/// As [`print`], of text that has colours of ours and nothing of a file.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_styled(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };
     match out.write_all(text.as_bytes()).and_then(|()| out.write_all(end.as_bytes())).and_then(|()| out.flush()) {
@@ -36,8 +46,9 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Prints to standard error. That it is closed or full changes nothing.
+/// Prints to standard error, with nothing that a terminal obeys. That it is closed or full changes nothing.
 pub fn complain(text: &str) {
+    let text = plain(text);
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let _ = std::io::stderr().lock().write_all(format!("{text}{end}").as_bytes());
 }

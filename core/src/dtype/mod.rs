@@ -24,6 +24,7 @@ mod fp4;
 mod fp8;
 pub(crate) mod integer;
 mod sign;
+mod sound;
 
 use std::fmt;
 
@@ -177,6 +178,11 @@ trait Codec: Sync {
         Rule::Table
     }
 
+    /// Whether a code is one that this type has.
+    fn has(&self, _code: u64) -> bool {
+        true
+    }
+
     /// The largest `|decode(encode(w)) - w|` for a finite weight of a tensor that chose `scale`.
     fn bound(&self, numerics: Numerics, weight: f64, scale: f32) -> f64;
 }
@@ -309,6 +315,12 @@ impl Dtype {
     #[must_use]
     pub fn value(self, numerics: Numerics, code: u64, affine: Affine) -> f64 {
         self.codec().decode(numerics, code, affine)
+    }
+
+    /// Whether a code stands for a weight of this type, whatever the scale.
+    #[must_use]
+    pub fn has(self, code: u64) -> bool {
+        self.codec().has(code)
     }
 
     /// How kernels decode this type.

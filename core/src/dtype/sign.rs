@@ -27,8 +27,13 @@ impl Codec for Ternary {
     }
 
     fn decode(&self, _: Numerics, code: u64, affine: Affine) -> f64 {
-        // Two's complement in two bits; code 2 is never written and reads as -2.
+        // Two's complement in two bits.
         scaled(((code << 62) as i64 >> 62) as f64, affine.scale)
+    }
+
+    /// What would be -2 is never written.
+    fn has(&self, code: u64) -> bool {
+        code != 2
     }
 
     fn rule(&self, _: Numerics) -> Rule {

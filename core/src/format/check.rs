@@ -3,15 +3,17 @@
 
 #![forbid(unsafe_code)]
 
+use rayon::prelude::*;
+
 use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use super::fault::{Fault, ensure};
 use super::flat::Layout;
-use super::layer::{is_bridged, uses_scale};
+use super::layer::{baked, is_bridged, uses_scale};
 use super::q4;
 use super::record::{Key, Record};
 use super::topology::LayerPath;
 use crate::dtype::Dtype;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layers::LayerKind;
 use crate::store::Role;
 
@@ -140,6 +142,28 @@ impl Checkpoint {
         })
     }
 
+    /// Checks that every code of every blob is a finite weight of its type, and of masters also that
+    /// what will be stored of them is. Sections are read, in parallel, and not kept. Writing does
+    /// not look at weights: files of the original that have such codes are written as they are.
+    ///
+    /// # Errors
+    /// [`Error::Format`] with the fault [`Fault::NonFinite`] or [`Fault::Code`] for the first blob
+    /// that has another code; as [`Checkpoint::bytes`].
+    pub fn check_weights(&self) -> Result<()> {
+        let blobs: Vec<(&BlobId, &Blob)> = self.blobs.iter().collect();
+        let check = |(id, blob): &(&BlobId, &Blob)| {
+            let (n, bytes) = (self.weights(id), blob.read(id)?);
+            if !matches!(id, BlobId::Layer(_, Part::Master)) {
+                return check_codes(id, blob.coding, n, &bytes);
+            }
+            check_codes(id, Coding::F32, n, &bytes)?;
+            let (coding, bytes) = baked(id, blob.coding, &bytes)?;
+            check_codes(id, coding, n, &bytes)
+        };
+        let checked: Vec<Result<()>> = blobs.par_iter().map(check).collect();
+        checked.into_iter().collect()
+    }
+
     /// The number of weights in a blob; 0 when there is no such blob.
     #[must_use]
     pub fn weights(&self, id: &BlobId) -> usize {
@@ -160,6 +184,19 @@ impl Checkpoint {
             }
         }
     }
+}
+
+/// `Err` unless `n` packed codes are finite weights of their type.
+fn check_codes(place: &dyn std::fmt::Display, coding: Coding, n: usize, bytes: &[u8]) -> Result<()> {
+    let Encoding::Codes(dtype, numerics) = coding.encoding else { return q4::check(place, bytes, n).map(drop) };
+    let Some((index, code)) = dtype.first_unsound(numerics, coding.affine(), bytes, n) else { return Ok(()) };
+    Err(match dtype.has(code) {
+        true => {
+            let value = dtype.value(numerics, code, coding.affine());
+            Fault::of_weights(place, Error::NonFinite { index, value })
+        }
+        false => Fault::of_weights(place, Error::Code { index, code, dtype }),
+    })
 }
 
 /// `Err` unless the scale and the zero point are ones that the type can have.

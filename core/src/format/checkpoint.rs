@@ -148,6 +148,11 @@ impl Blob {
         Self { coding, section: Arc::new(Section::memory(bytes)), range, gains: 0 }
     }
 
+    fn of_store(role: Role, store: &WeightStore) -> Self {
+        let gains = if is_apart(role) { store.len() } else { 0 };
+        Self { gains, ..Self::memory(Coding::of_store(store), store.shared_bytes()) }
+    }
+
     /// How it is coded.
     #[must_use]
     pub fn coding(&self) -> Coding {
@@ -164,11 +169,6 @@ impl Blob {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.range.is_empty()
-    }
-
-    /// The same with the number of its gains.
-    pub(super) fn with_gains(self, gains: usize) -> Self {
-        Self { gains, ..self }
     }
 
     pub(super) fn read(&self, id: &BlobId) -> Result<Bytes> {
@@ -218,9 +218,7 @@ impl Checkpoint {
             self.topology.change(path, &mut |record| record.dtype = dtype);
         }
         for (role, store) in weights {
-            let blob =
-                Blob::memory(Coding::of_store(&store), store.shared_bytes()).with_gains(gains(role, store.len()));
-            self.blobs.insert(BlobId::Layer(path.clone(), Part::Role(role)), blob);
+            self.blobs.insert(BlobId::Layer(path.clone(), Part::Role(role)), Blob::of_store(role, &store));
         }
     }
 
@@ -280,13 +278,14 @@ impl Checkpoint {
         Ok((bytes, coding, true))
     }
 
-    /// Reads every section, in parallel, so that all digests and unused bits are checked and
-    /// nothing is left in the file.
+    /// Reads every section, in parallel, so that all digests, unused bits and weights are checked
+    /// and nothing is left in the file.
     ///
     /// # Errors
-    /// As [`Checkpoint::bytes`], for the first blob that fails.
+    /// As [`Checkpoint::bytes`], for the first blob that fails, and [`Checkpoint::check_weights`].
     pub fn load(&mut self) -> Result<()> {
-        self.load_of(&|_| true)
+        self.load_of(&|_| true)?;
+        self.check_weights()
     }
 
     fn load_of(&mut self, wanted: &(dyn Fn(&BlobId) -> bool + Sync)) -> Result<()> {
@@ -344,7 +343,7 @@ impl Checkpoint {
         let weights = |(path, record): &(LayerPath, &Record)| {
             let mut weights = Weights::new();
             for stored in checkpoint.stored(path, record)? {
-                let store = stored.store().map_err(|source| match source {
+                let store = stored.store(path).map_err(|source| match source {
                     Error::Format { .. } => source,
                     source => Error::Layer {
                         at: spec.cells[path.index].at,
@@ -370,7 +369,7 @@ impl Checkpoint {
     /// As [`Checkpoint::network`]; [`Error::Format`] when no layer has the path.
     pub fn stores(&self, path: &LayerPath) -> Result<Weights> {
         let record = self.topology.find(path).ok_or_else(|| Fault::Path.at(path, "no layer has this path"))?;
-        self.stored(path, record)?.into_iter().map(|stored| Ok((stored.role, stored.store()?))).collect()
+        self.stored(path, record)?.into_iter().map(|stored| Ok((stored.role, stored.store(path)?))).collect()
     }
 
     /// The same checkpoint with its weights stored in another type: what [`Network::morph`] does,
@@ -411,8 +410,8 @@ impl Checkpoint {
             });
             let mut put = |part, blob| morphed.blobs.insert(BlobId::Layer(path.clone(), part), blob);
             let plain = |stored: &Stored| -> Result<Blob> {
-                let store = stored.store()?.morph(Dtype::Float32, storage.numerics)?;
-                Ok(Blob::memory(Coding::F32, store.shared_bytes()).with_gains(gains(stored.role, store.len())))
+                let store = stored.store(&path)?.morph(Dtype::Float32, storage.numerics)?;
+                Ok(Blob { coding: Coding::F32, ..Blob::of_store(stored.role, &store) })
             };
             let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(&path, what))?;
             let of = |role: Role| stored.iter().find(|stored| stored.role == role);
@@ -434,16 +433,16 @@ impl Checkpoint {
                 Numerics::Standard => None,
                 // All that the layer has shares one scale, as in its array.
                 Numerics::Loom => {
-                    let ours: Result<Vec<_>> = stored.iter().filter(|s| !is_apart(s.role)).map(Stored::store).collect();
+                    let ours: Result<Vec<_>> =
+                        stored.iter().filter(|s| !is_apart(s.role)).map(|s| s.store(&path)).collect();
                     let chosen =
                         storage.dtype.choose(Numerics::Loom, &Magnitudes::of(ours?.iter().flat_map(WeightStore::iter)));
                     Some(if scale == 1.0 { chosen } else { storage.dtype.affine(Numerics::Loom, scale) })
                 }
             };
             for stored in &stored {
-                let store = storage.morph(stored.role, &stored.store()?, shared)?;
-                let blob = Blob::memory(Coding::of_store(&store), store.shared_bytes());
-                put(Part::Role(stored.role), blob.with_gains(gains(stored.role, store.len())));
+                let store = storage.morph(stored.role, &stored.store(&path)?, shared)?;
+                put(Part::Role(stored.role), Blob::of_store(stored.role, &store));
             }
         }
         Ok(morphed)
@@ -521,9 +520,4 @@ impl Checkpoint {
         };
         Has { qk_norm, bias }
     }
-}
-
-/// What a blob of `n` weights keeps of their number.
-fn gains(role: Role, n: usize) -> usize {
-    if is_apart(role) { n } else { 0 }
 }

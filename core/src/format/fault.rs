@@ -44,6 +44,7 @@ faults! {
     Compression "compression" "A compressed section that cannot be expanded.",
     Base64 "base64" "Text that is not Base64.",
     NonFinite "nonfinite" "NaN or infinity where a number is needed.",
+    Code "code" "A code that stands for no weight of its dtype.",
     Config "config" "A layer that contradicts itself.",
     Loss "loss" "Something that the target format has no field for.",
 }
@@ -57,6 +58,15 @@ impl fmt::Display for Fault {
 impl Fault {
     pub(super) fn at(self, place: impl fmt::Display, what: impl Into<String>) -> Error {
         Error::Format { fault: self, place: place.to_string(), what: what.into() }
+    }
+
+    /// What is wrong with weights, where it is that; other errors as they are.
+    pub(super) fn of_weights(place: impl fmt::Display, error: Error) -> Error {
+        match error {
+            Error::NonFinite { .. } => Fault::NonFinite.at(place, error.to_string()),
+            Error::Code { .. } => Fault::Code.at(place, error.to_string()),
+            other => other,
+        }
     }
 
     /// The error of reading or writing a file.

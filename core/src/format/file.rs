@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::budget::Budget;
 use super::checkpoint::Checkpoint;
 use super::fault::{Fault, ensure};
 use super::loss::Losses;
@@ -67,6 +68,8 @@ pub struct Open {
     pub access: Access,
     /// What is taken.
     pub reading: Reading,
+    /// How much it may describe.
+    pub budget: Budget,
 }
 
 /// What becomes of that which a format has no field for.
@@ -87,7 +90,7 @@ impl Checkpoint {
     /// # Errors
     /// [`crate::Error::Format`] with what is wrong and where.
     pub fn open(path: &Path, open: Open) -> Result<Self> {
-        Self::of_source(&Source::open(path, open.access)?, open.reading).map(|(checkpoint, _)| checkpoint)
+        Self::open_format(path, open).map(|(checkpoint, _)| checkpoint)
     }
 
     /// As [`Checkpoint::open`], and also says which format it is.
@@ -95,7 +98,7 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn open_format(path: &Path, open: Open) -> Result<(Self, Format)> {
-        Self::of_source(&Source::open(path, open.access)?, open.reading)
+        Self::of_source(&Source::open(path, open.access)?, open)
     }
 
     /// Reads a checkpoint of any format from memory.
@@ -103,17 +106,26 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn parse(bytes: impl Into<Bytes>, reading: Reading) -> Result<Self> {
-        Self::of_source(&Source::Memory(bytes.into()), reading).map(|(checkpoint, _)| checkpoint)
+        Self::parse_with(bytes, Open { reading, ..Open::default() })
     }
 
-    fn of_source(source: &Source, reading: Reading) -> Result<(Self, Format)> {
+    /// As [`Checkpoint::parse`], with everything that can be chosen but the access.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn parse_with(bytes: impl Into<Bytes>, open: Open) -> Result<Self> {
+        Self::of_source(&Source::Memory(bytes.into()), open).map(|(checkpoint, _)| checkpoint)
+    }
+
+    fn of_source(source: &Source, open: Open) -> Result<(Self, Format)> {
+        let (reading, mut purse) = (open.reading, open.budget.open(source.len()));
         let len = usize::try_from(source.len()).unwrap_or(usize::MAX);
         let start = source.read(0, len.min(64))?;
         let text = start.iter().find(|byte| !byte.is_ascii_whitespace());
         let wide = crate::file::is_utf16(&start);
         if !wide && matches!(text, Some(b'{' | b'[' | b'n' | 0xef)) {
             let text = source.read(0, len)?;
-            return Ok((json::read(text.strip_prefix(BOM).unwrap_or(&text), reading)?, Format::Json));
+            return Ok((json::read(text.strip_prefix(BOM).unwrap_or(&text), reading, purse)?, Format::Json));
         }
         ensure(len >= 10 || !v1::MAGIC.starts_with(&start[..len.min(8)]), || {
             Fault::Truncated.at(format!("byte {len}"), "the file ends within the fixed header")
@@ -124,9 +136,9 @@ impl Checkpoint {
             Fault::Magic.at("byte 0", format!("{what}{cure}"))
         })?;
         match u16::from_le_bytes([start[8], start[9]]) {
-            1 => Ok((v1::read(source, reading)?, Format::V1)),
+            1 => Ok((v1::read(source, reading, purse)?, Format::V1)),
             2 => {
-                let checkpoint = v2::read(source)?;
+                let checkpoint = v2::read(source, &mut purse)?;
                 let compressed = checkpoint.is_compressed() || start[10..12] != [0, 0];
                 Ok((checkpoint, if compressed { Format::V2Zstd } else { Format::V2 }))
             }

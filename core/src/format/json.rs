@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
+use super::budget::Purse;
 use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part};
 use super::fault::Fault;
 use super::flat::Layout;
@@ -25,9 +26,9 @@ use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 
 /// Reads a document.
-pub(super) fn read(text: &[u8], reading: Reading) -> Result<Checkpoint> {
-    let mut document = parse::document(text, reading, Lane::Json)?;
-    let topology = Topology::of_document(&mut document, text.len(), reading)?;
+pub(super) fn read(text: &[u8], reading: Reading, purse: Purse) -> Result<Checkpoint> {
+    let (mut document, purse) = parse::document(text, reading, Lane::Json, purse)?;
+    let topology = Topology::of_document(&mut document, text.len(), reading, purse)?;
     let mut blobs = BTreeMap::new();
     for native in document.natives {
         let path = LayerPath { index: native.top, steps: native.steps };

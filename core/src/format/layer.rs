@@ -25,18 +25,20 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// The store that it is; Q4_0 becomes float32.
-    pub(super) fn store(&self) -> Result<WeightStore> {
-        match self.coding.encoding {
+    /// The store that it is, of the layer at `path`; Q4_0 becomes float32.
+    pub(super) fn store(&self, path: &LayerPath) -> Result<WeightStore> {
+        let here = BlobId::Layer(path.clone(), Part::Role(self.role));
+        let store = match self.coding.encoding {
             Encoding::Codes(dtype, numerics) => {
                 let scales = Scales::Tensor(self.coding.affine());
                 WeightStore::packed(dtype, numerics, self.shape.clone(), scales, self.bytes.clone())
             }
             Encoding::Q4_0 => {
                 let n = self.shape.iter().product();
-                WeightStore::f32(self.shape.clone(), q4::decode(self.role.name(), &self.bytes, n)?)
+                WeightStore::f32(self.shape.clone(), q4::decode(&here, &self.bytes, n)?)
             }
-        }
+        };
+        store.map_err(|error| Fault::of_weights(here, error))
     }
 }
 
@@ -70,7 +72,8 @@ impl Checkpoint {
                     for role in layout.roles.iter().filter(|role| role.role.is_vector()) {
                         let end = start + 4 * role.shape.iter().product::<usize>();
                         let bytes = bytes.slice(start..end);
-                        found.push(Stored { role: role.role, shape: role.shape.clone(), coding: Coding::F32, bytes });
+                        let (role, shape) = (role.role, role.shape.clone());
+                        found.push(Stored { role, shape, coding: Coding::F32, bytes });
                         start = end;
                     }
                 }
@@ -147,7 +150,7 @@ impl Checkpoint {
         if stored.coding.encoding == Coding::F32.encoding {
             return Ok(stored.bytes);
         }
-        let store = stored.store()?;
+        let store = stored.store(path)?;
         let lost = store.iter().position(|w| f64::from(w as f32) != w);
         ensure(lost.is_none(), || {
             Fault::Loss.at(&id, format!("element {} is no float32 number", lost.unwrap_or_default()))

@@ -20,9 +20,12 @@
 //! ```
 //!
 //! Hostile input: all lengths are checked against the file and the topology before anything is
-//! allocated; a file of n bytes takes at most 64 n bytes and 64 MiB, or 256 n where sections are
-//! compressed. Files are replaced as a whole.
+//! allocated. A file of n bytes takes at most n for its bytes, 256 n for weights that are
+//! compressed, and what a [`Budget`] lets it describe: 64 n bytes and 64 MiB unless the caller says
+//! otherwise. What is made of it, a network, text or another file, takes no more each. Files are
+//! replaced as a whole.
 
+mod budget;
 mod check;
 mod checkpoint;
 mod fault;
@@ -43,6 +46,7 @@ mod v1;
 mod v2;
 mod zstd;
 
+pub use budget::Budget;
 pub use checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part};
 pub use fault::Fault;
 pub use file::{FORMATS, Format, Open, Stream, Unheld, load, save};

@@ -19,11 +19,12 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::budget::Purse;
 use super::fault::Fault;
 use super::record::{ACTIVATIONS, Record, SOFTMAXES, Shape, Step, Value, find_activation};
 use super::transformer::{Decoder, Dims};
 use crate::dtype::Dtype;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layers::Activation;
 
 /// The deepest nesting of brackets that is read.
@@ -92,14 +93,14 @@ pub(super) struct Header {
 }
 
 /// Reads a topology document.
-pub(super) fn document(text: &[u8], reading: Reading, lane: Lane) -> Result<Document> {
-    read(text, reading, lane, &|at| place_in_lines(text, at), |ctx, json| ctx.topology(json))
+pub(super) fn document(text: &[u8], reading: Reading, lane: Lane, purse: Purse) -> Result<(Document, Purse)> {
+    read(text, reading, lane, purse, &|at| place_in_lines(text, at), |ctx, json| ctx.topology(json))
 }
 
 /// Reads the header of an `.entity`, which starts at byte `base` of its file.
-pub(super) fn header(text: &[u8], base: u64, reading: Reading) -> Result<Header> {
+pub(super) fn header(text: &[u8], base: u64, reading: Reading, purse: Purse) -> Result<(Header, Purse)> {
     let place = |at: usize| format!("byte {}", base + at as u64);
-    read(text, reading, Lane::Entity, &place, |ctx, json| header::HeaderSeed(ctx).deserialize(json))
+    read(text, reading, Lane::Entity, purse, &place, |ctx, json| header::HeaderSeed(ctx).deserialize(json))
 }
 
 type Json<'a, 'de> = &'a mut serde_json::Deserializer<serde_json::de::SliceRead<'de>>;
@@ -108,9 +109,10 @@ fn read<T>(
     text: &[u8],
     reading: Reading,
     lane: Lane,
+    purse: Purse,
     place: &dyn Fn(usize) -> String,
     parse: impl for<'de> Fn(&Context, Json<'_, 'de>) -> serde_json::Result<T>,
-) -> Result<T> {
+) -> Result<(T, Purse)> {
     check_nesting(text).map_err(|at| Fault::Nesting.at(place(at), format!("brackets nest deeper than {DEEPEST}")))?;
     let text = match std::str::from_utf8(text) {
         Ok(text) => Cow::Borrowed(text),
@@ -119,15 +121,17 @@ fn read<T>(
         Err(e) => return Err(Fault::Json.at(place(e.valid_up_to()), "the text is not UTF-8 here")),
     };
     let bytes = text.as_bytes();
-    let ctx = Context { reading, lane, fault: Cell::new(None), natives: RefCell::default() };
+    let ctx =
+        Context { reading, lane, fault: Cell::new(None), natives: RefCell::default(), purse: RefCell::new(purse) };
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let parsed = parse(&ctx, &mut json).and_then(|parsed| json.end().map(|()| parsed));
-    parsed.map_err(|e| {
+    let parsed = parsed.map_err(|e| {
         let fault = ctx.fault.get().unwrap_or(Fault::Json);
         let what = e.to_string();
         let what = what.rsplit_once(" at line ").map_or(what.as_str(), |(what, _)| what);
         fault.at(place(offset(bytes, e.line(), e.column())), what)
-    })
+    })?;
+    Ok((parsed, ctx.purse.into_inner()))
 }
 
 /// The offset of a line and column as serde_json counts them.
@@ -178,9 +182,18 @@ struct Context {
     /// The class of the error that a seed has raised.
     fault: Cell<Option<Fault>>,
     natives: RefCell<Vec<Native>>,
+    purse: RefCell<Purse>,
 }
 
 impl Context {
+    /// Takes the price of what is about to be made from the budget.
+    fn spend<E: serde::de::Error>(&self, price: u64) -> std::result::Result<(), E> {
+        match self.purse.borrow_mut().spend("", price) {
+            Err(Error::Format { fault, what, .. }) => Err(self.fail(fault, what)),
+            _ => Ok(()),
+        }
+    }
+
     fn fail<E: serde::de::Error>(&self, fault: Fault, what: impl fmt::Display) -> E {
         self.fault.set(Some(fault));
         E::custom(what)
@@ -279,7 +292,7 @@ impl Context {
             (Reading::Builder, "-1") => Some(Activation::Linear),
             (Reading::Builder, code) => {
                 let code: usize = code.parse().ok()?;
-                ACTIVATIONS.get(code).map(|(activation, _)| *activation)
+                ACTIVATIONS.get(code).copied()
             }
             _ => None,
         };
@@ -312,6 +325,11 @@ struct Inside<'a> {
 }
 
 impl Inside<'_> {
+    /// How many layers are around it.
+    fn depth(&self) -> u64 {
+        self.outer.map_or(0, |(outer, _)| outer.depth() + 1)
+    }
+
     fn steps(&self) -> Vec<Step> {
         match self.outer {
             Some((outer, step)) => outer.steps().into_iter().chain([step]).collect(),

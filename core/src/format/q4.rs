@@ -46,8 +46,8 @@ pub fn encode(weights: &[f32]) -> Vec<u8> {
     bytes
 }
 
-/// The `n` weights of a blob.
-pub(super) fn decode(place: &str, blob: &[u8], n: usize) -> Result<Vec<f32>> {
+/// `Err` unless a blob holds `n` weights, all finite. Returns its scales and its codes.
+pub(super) fn check<'a>(place: &dyn std::fmt::Display, blob: &'a [u8], n: usize) -> Result<(&'a [[u8; 4]], &'a [u8])> {
     let blocks = n.div_ceil(BLOCK);
     let number = |at: usize| blob.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])) as usize;
     let (said, words) = (number(0), number(4));
@@ -57,10 +57,24 @@ pub(super) fn decode(place: &str, blob: &[u8], n: usize) -> Result<Vec<f32>> {
         Fault::Length.at(place, format!("{found} where {n} weights need {blocks} blocks of Q4_0"))
     })?;
     let (scales, codes) = blob[8..].split_at(4 * blocks);
+    let scales = scales.as_chunks().0;
+    let scale = |i: usize| f32::from_le_bytes(scales[i]);
+    // The codes reach from -8 to 7.
+    match (0..blocks).find(|&i| !(8.0 * scale(i)).is_finite()) {
+        Some(i) => {
+            let what = format!("the scale of block {i} is {}, which makes weights that are not finite", scale(i));
+            Err(Fault::NonFinite.at(place, what))
+        }
+        None => Ok((scales, codes)),
+    }
+}
+
+/// The `n` weights of a blob.
+pub(super) fn decode(place: &dyn std::fmt::Display, blob: &[u8], n: usize) -> Result<Vec<f32>> {
+    let (scales, codes) = check(place, blob, n)?;
     let mut weights = Vec::with_capacity(n);
-    for (i, (scale, codes)) in scales.as_chunks::<4>().0.iter().zip(codes.chunks_exact(BLOCK / 2)).enumerate() {
+    for (i, (scale, codes)) in scales.iter().zip(codes.chunks_exact(BLOCK / 2)).enumerate() {
         let scale = f32::from_le_bytes(*scale);
-        ensure(scale.is_finite(), || Fault::Scale.at(place, format!("the scale of block {i} is {scale}")))?;
         for j in 0..BLOCK.min(n - i * BLOCK) {
             let code = (codes[j / 2] << (4 * (1 - j % 2))) as i8 >> 4;
             weights.push(f32::from(code) * scale);

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::dtype::Dtype;
@@ -222,6 +223,35 @@ impl Record {
         self.fields.iter().filter_map(|(key, value)| Some((key.name(), text(value)?))).collect()
     }
 
+    /// What two records say differently, without the layers inside: the key, and what each says in
+    /// words, nothing where it says nothing.
+    #[must_use]
+    pub fn differences(&self, other: &Record) -> Vec<(&'static str, String, String)> {
+        let told = |record: &Record| -> BTreeMap<&'static str, String> {
+            let mut told: BTreeMap<_, _> = record.settings().into_iter().collect();
+            if let Some(Value::Rules(rules)) = record.get(Key::MetaRules) {
+                told.insert(Key::MetaRules.name(), format!("{rules:?}"));
+            }
+            told.insert("type", kind_name(record.kind).into());
+            told.insert("activation", activation_name(record.activation).into());
+            told.insert("dtype", record.dtype.name().into());
+            if record.at != [0; 4] {
+                told.insert("position", format!("{:?}", record.at));
+            }
+            told
+        };
+        let (left, mut right) = (told(self), told(other));
+        let mut found = Vec::new();
+        for (key, a) in left {
+            let b = right.remove(key).unwrap_or_default();
+            if a != b {
+                found.push((key, a, b));
+            }
+        }
+        found.extend(right.into_iter().map(|(key, b)| (key, String::new(), b)));
+        found
+    }
+
     pub(crate) fn fields(&self) -> &[(Key, Value)] {
         &self.fields
     }
@@ -304,6 +334,16 @@ impl Record {
             };
             layers.iter().enumerate().filter_map(|(i, layer)| Some((Step::of(*key, i)?, layer)))
         })
+    }
+
+    /// The layer inside that a step leads to.
+    pub(crate) fn child(&self, step: Step) -> Option<&Record> {
+        let (key, index) = step.place();
+        match self.get(key)? {
+            Value::Layers(layers) => layers.get(index),
+            Value::Layer(layer) => Some(layer),
+            _ => None,
+        }
     }
 
     pub(crate) fn child_mut(&mut self, step: Step) -> Option<&mut Record> {
@@ -406,41 +446,34 @@ impl std::fmt::Display for Step {
     }
 }
 
-/// The names that files have for kinds, in the order of their ids.
-const KINDS: [(LayerKind, &str); 20] = [
-    (LayerKind::Dense, "Dense"),
-    (LayerKind::Mha, "MultiHeadAttention"),
-    (LayerKind::SwiGlu, "SwiGLU"),
-    (LayerKind::RmsNorm, "RMSNorm"),
-    (LayerKind::Cnn1, "CNN1"),
-    (LayerKind::Cnn2, "CNN2"),
-    (LayerKind::Cnn3, "CNN3"),
-    (LayerKind::Rnn, "RNN"),
-    (LayerKind::Lstm, "LSTM"),
-    (LayerKind::LayerNorm, "LayerNorm"),
-    (LayerKind::ConvTransposed1, "ConvTransposed1D"),
-    (LayerKind::ConvTransposed2, "ConvTransposed2D"),
-    (LayerKind::ConvTransposed3, "ConvTransposed3D"),
-    (LayerKind::Embedding, "Embedding"),
-    (LayerKind::KMeans, "KMeans"),
-    (LayerKind::Softmax, "Softmax"),
-    (LayerKind::Parallel, "Parallel"),
-    (LayerKind::Sequential, "Sequential"),
-    (LayerKind::Residual, "Residual"),
-    (LayerKind::Metacognition, "Metacognition"),
-];
+macro_rules! activations {
+    ($($variant:ident $name:literal $code:literal,)*) => {
+        /// Every activation that files know, in the order of their codes.
+        pub(crate) const ACTIVATIONS: &[Activation] = &[$(Activation::$variant,)*];
 
-/// The names that files have for activations, in the order of their codes.
-pub(crate) const ACTIVATIONS: [(Activation, &str); 8] = [
-    (Activation::Relu, "ReLU"),
-    (Activation::Silu, "Silu"),
-    (Activation::Gelu, "GELU"),
-    (Activation::Tanh, "Tanh"),
-    (Activation::Sigmoid, "Sigmoid"),
-    (Activation::LeakyRelu, "LeakyReLU"),
-    (Activation::Relu2, "ReLU2"),
-    (Activation::Linear, "Linear"),
-];
+        /// The name that files have for an activation.
+        #[must_use]
+        pub fn activation_name(activation: Activation) -> &'static str {
+            match activation { $(Activation::$variant => $name,)* }
+        }
+
+        /// The code that files have for an activation: its place among [`ACTIVATIONS`].
+        pub(crate) fn activation_code(activation: Activation) -> u8 {
+            match activation { $(Activation::$variant => $code,)* }
+        }
+    };
+}
+
+activations! {
+    Relu "ReLU" 0,
+    Silu "Silu" 1,
+    Gelu "GELU" 2,
+    Tanh "Tanh" 3,
+    Sigmoid "Sigmoid" 4,
+    LeakyRelu "LeakyReLU" 5,
+    Relu2 "ReLU2" 6,
+    Linear "Linear" 7,
+}
 
 /// The names of softmax variants, in the order of their codes.
 pub(crate) const SOFTMAXES: [&str; 10] =
@@ -449,26 +482,45 @@ pub(crate) const SOFTMAXES: [&str; 10] =
 /// The name that files have for a kind.
 #[must_use]
 pub fn kind_name(kind: LayerKind) -> &'static str {
-    KINDS.iter().find(|(known, _)| *known == kind).map_or("Dense", |(_, name)| name)
-}
-
-/// The name that files have for an activation.
-#[must_use]
-pub fn activation_name(activation: Activation) -> &'static str {
-    ACTIVATIONS.iter().find(|(known, _)| *known == activation).map_or("Linear", |(_, name)| name)
+    kind.file_name()
 }
 
 /// The kind of a name, in any letter case.
 pub(crate) fn find_kind(name: &str) -> Option<LayerKind> {
     const ALIASES: [(LayerKind, &str); 3] =
         [(LayerKind::Mha, "MHA"), (LayerKind::Mha, "ATTENTION"), (LayerKind::Metacognition, "META")];
-    let mut known = KINDS.iter().chain(&ALIASES);
-    known.find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(kind, _)| *kind)
+    let mut known = LayerKind::ALL.iter().map(|kind| (*kind, kind_name(*kind))).chain(ALIASES);
+    known.find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(kind, _)| kind)
 }
 
 /// The activation of a name, in any letter case; no name means none.
 pub(crate) fn find_activation(name: &str) -> Option<Activation> {
     const ALIASES: [(Activation, &str); 2] = [(Activation::LeakyRelu, "LEAKY_RELU"), (Activation::Linear, "")];
-    let mut known = ACTIVATIONS.iter().chain(&ALIASES);
-    known.find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(activation, _)| *activation)
+    let mut known = ACTIVATIONS.iter().map(|known| (*known, activation_name(*known))).chain(ALIASES);
+    known.find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(activation, _)| activation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_and_activation_has_a_name_and_a_code_of_its_own() {
+        for (i, kind) in LayerKind::ALL.iter().enumerate() {
+            assert_eq!((find_kind(kind_name(*kind)), *kind as usize), (Some(*kind), i));
+        }
+        assert_eq!(ACTIVATIONS.len(), Activation::ALL.len());
+        for (i, activation) in ACTIVATIONS.iter().enumerate() {
+            assert!(Activation::ALL.contains(activation), "{activation:?}");
+            assert_eq!(find_activation(activation_name(*activation)), Some(*activation));
+            assert_eq!(usize::from(activation_code(*activation)), i);
+        }
+    }
+
+    #[test]
+    fn every_key_has_an_id_of_its_own() {
+        let ids: std::collections::BTreeSet<u64> = Key::ALL.iter().map(|key| *key as u64).collect();
+        let names: std::collections::BTreeSet<&str> = Key::ALL.iter().map(|key| key.name()).collect();
+        assert_eq!([ids.len(), names.len()], [Key::ALL.len(); 2]);
+    }
 }

@@ -208,10 +208,6 @@ impl Record {
         Ok(record)
     }
 
-    pub(super) fn child(&self, step: Step) -> Option<&Record> {
-        self.children().find(|(known, _)| *known == step).map(|(_, record)| record)
-    }
-
     fn nested(&self, key: Key, path: &LayerPath, has: &dyn Fn(&LayerPath) -> Has) -> Result<Vec<ChildSpec>> {
         let Some(Value::Layers(layers)) = self.get(key) else { return Ok(Vec::new()) };
         let child = |(i, record): (usize, &Record)| {
@@ -361,8 +357,8 @@ impl Record {
 
     fn softmax(&self) -> std::result::Result<SoftmaxSpec, String> {
         let name = self.text(Key::SoftmaxType);
-        let variant = SOFTMAXES.iter().position(|known| *known == name);
-        let variant = variant.and_then(|code| VARIANTS.get(code)).ok_or_else(|| format!("no softmax {name:?}"))?;
+        let variant = VARIANTS.iter().find(|variant| softmax_name(**variant) == name);
+        let variant = variant.ok_or_else(|| format!("no softmax {name:?}"))?;
         let seed = match self.get(Key::Seed) {
             Some(Value::Ints(seed)) => seed.first().copied().unwrap_or(0),
             _ => 0,
@@ -387,8 +383,7 @@ impl Record {
     }
 
     fn set_softmax(&mut self, spec: &SoftmaxSpec) {
-        let variant = VARIANTS.iter().position(|known| *known == spec.variant);
-        self.set_text(Key::SoftmaxType, SOFTMAXES[variant.unwrap_or(0)]);
+        self.set_text(Key::SoftmaxType, softmax_name(spec.variant));
         self.set_float(Key::Temperature, spec.temperature);
         self.set_size(Key::SoftmaxRows, spec.rows);
         self.set_size(Key::SoftmaxCols, spec.cols);
@@ -431,6 +426,21 @@ const VARIANTS: [SoftmaxVariant; 10] = [
     SoftmaxVariant::Mixture,
     SoftmaxVariant::Entmax,
 ];
+
+fn softmax_name(variant: SoftmaxVariant) -> &'static str {
+    match variant {
+        SoftmaxVariant::Standard => SOFTMAXES[0],
+        SoftmaxVariant::Grid => SOFTMAXES[1],
+        SoftmaxVariant::Hierarchical => SOFTMAXES[2],
+        SoftmaxVariant::Temperature => SOFTMAXES[3],
+        SoftmaxVariant::Gumbel => SOFTMAXES[4],
+        SoftmaxVariant::Masked => SOFTMAXES[5],
+        SoftmaxVariant::Sparse => SOFTMAXES[6],
+        SoftmaxVariant::Adaptive => SOFTMAXES[7],
+        SoftmaxVariant::Mixture => SOFTMAXES[8],
+        SoftmaxVariant::Entmax => SOFTMAXES[9],
+    }
+}
 
 fn combine_name(combine: Combine) -> &'static str {
     match combine {
@@ -481,20 +491,38 @@ const CONDITIONS: [Condition; 8] = [
     Condition::GainDrift,
 ];
 
-const COMMANDS: [(Command, f32); 4] = [
-    (Command::BecomeDense, 70.0),
-    (Command::BecomeSoftmax, 83.0),
-    (Command::BecomeRmsNorm, 90.0),
-    (Command::ResetToIdentity, 101.0),
-];
+const COMMANDS: [Command; 4] =
+    [Command::BecomeDense, Command::BecomeSoftmax, Command::BecomeRmsNorm, Command::ResetToIdentity];
+
+fn condition_code(condition: Condition) -> i64 {
+    match condition {
+        Condition::StdAbove => 1,
+        Condition::StdBelow => 2,
+        Condition::MeanAbove => 3,
+        Condition::MeanBelow => 4,
+        Condition::MaxAbove => 5,
+        Condition::ActiveBelow => 6,
+        Condition::StdGrowth => 7,
+        Condition::GainDrift => 8,
+    }
+}
+
+fn command_code(command: Command) -> f32 {
+    match command {
+        Command::BecomeDense => 70.0,
+        Command::BecomeSoftmax => 83.0,
+        Command::BecomeRmsNorm => 90.0,
+        Command::ResetToIdentity => 101.0,
+    }
+}
 
 impl RuleRecord {
     fn rule(&self) -> std::result::Result<Rule, String> {
-        let condition = usize::try_from(self.condition).ok().and_then(|code| CONDITIONS.get(code.checked_sub(1)?));
+        let condition = CONDITIONS.iter().find(|condition| condition_code(**condition) == self.condition);
         let condition =
             condition.ok_or_else(|| format!("unknown rule condition {}; expected 1 to 8", self.condition))?;
-        let command = COMMANDS.iter().find(|(_, code)| *code == self.command);
-        let (command, _) = command.ok_or_else(|| {
+        let command = COMMANDS.iter().find(|command| command_code(**command) == self.command);
+        let command = command.ok_or_else(|| {
             let command = self.command;
             format!("rule command {command} leaves a broken or random layer; expected 70, 83, 90 or 101")
         })?;
@@ -517,12 +545,10 @@ impl RuleRecord {
         if column >= 1 << 24 {
             return Err(format!("rule target {column} is no number that float32 holds"));
         }
-        let code = |i: Option<usize>| i.map_or(0, |i| i as i64 + 1);
-        let command = COMMANDS.iter().find(|(command, _)| *command == rule.command);
         Ok(Self {
-            condition: code(CONDITIONS.iter().position(|condition| *condition == rule.condition)),
+            condition: condition_code(rule.condition),
             threshold: rule.threshold,
-            command: command.map_or(0.0, |(_, code)| *code),
+            command: command_code(rule.command),
             param: column as f32,
             cooldown: i64::try_from(rule.cooldown).map_err(|_| "rule cooldown is beyond 63 bits".to_string())?,
             self_only: rule.target.is_none(),

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use super::budget::{Budget, Purse};
 use super::fault::{Fault, ensure};
 use super::parse::{Document, Lane, Reading, document};
 use super::record::{Key, Record, Step};
@@ -61,7 +62,13 @@ pub struct Topology {
 
 impl Topology {
     /// Checks the grid of a document whose file has `bytes` bytes, and puts its layers in order.
-    pub(super) fn of_document(document: &mut Document, bytes: usize, reading: Reading) -> Result<Self> {
+    /// Its records are paid for; places that a reading fills in are not.
+    pub(super) fn of_document(
+        document: &mut Document,
+        bytes: usize,
+        reading: Reading,
+        mut purse: Purse,
+    ) -> Result<Self> {
         let (extents, places) = grid(document.extents, bytes)?;
         let mut layers: Vec<Option<Arc<Record>>> = vec![None; places];
         let mut order = Vec::with_capacity(document.records.len());
@@ -85,11 +92,13 @@ impl Topology {
             native.top = order[native.top];
         }
         let mut filled = Vec::with_capacity(places);
+        let untouched = Arc::new(Record::untouched());
         for (index, layer) in layers.into_iter().enumerate() {
             match layer {
                 Some(layer) => filled.push(layer),
                 None if reading == Reading::Loom => {
-                    filled.push(Arc::new(Record::untouched()));
+                    purse.spend("topology", untouched.price(0))?;
+                    filled.push(Arc::clone(&untouched));
                 }
                 None => {
                     let [z, y, x, l] = position(extents, index);
@@ -131,7 +140,7 @@ impl Topology {
     pub fn find(&self, path: &LayerPath) -> Option<&Record> {
         let mut record: &Record = self.layers.get(path.index)?;
         for step in &path.steps {
-            record = record.children().find(|(known, _)| known == step)?.1;
+            record = record.child(*step)?;
         }
         Some(record)
     }
@@ -237,8 +246,9 @@ pub(super) struct Has {
 /// [`crate::Error::Format`] with line and column, and what is wrong there; [`crate::Error::Document`] when a
 /// layer contradicts itself.
 pub fn parse(json: &str, norms: impl Fn(&str) -> QkNorm) -> Result<NetworkSpec> {
-    let mut document = document(json.as_bytes(), Reading::Builder, Lane::Entity)?;
-    let topology = Topology::of_document(&mut document, json.len(), Reading::Builder)?;
+    let purse = Budget::default().open(json.len() as u64);
+    let (mut document, purse) = document(json.as_bytes(), Reading::Builder, Lane::Entity, purse)?;
+    let topology = Topology::of_document(&mut document, json.len(), Reading::Builder, purse)?;
     topology.spec(&|path| Has { qk_norm: norms(&path.to_string()), bias: None })
 }
 

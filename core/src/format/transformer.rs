@@ -79,6 +79,24 @@ sections! {
     }
 }
 
+impl Decoder {
+    /// What the section says, sizes included, in words: keys and values in the order of files.
+    #[must_use]
+    pub fn settings(&self, dims: Option<&Dims>) -> Vec<(String, String)> {
+        let words = |value: Option<Value>| match value {
+            Some(Value::Int(v)) => v.to_string(),
+            Some(Value::Float(v)) => v.to_string(),
+            Some(Value::Text(v)) => v.to_string(),
+            Some(_) => "true".into(),
+            None => String::new(),
+        };
+        let own = Self::KEYS.iter().zip(self.values()).map(|((name, ..), value)| ((*name).to_string(), words(value)));
+        let of_dims = dims.map(|dims| Dims::KEYS.iter().zip(dims.values()));
+        let sizes = of_dims.into_iter().flatten().map(|((name, ..), value)| (format!("dims.{name}"), words(value)));
+        own.chain(dims.map(|_| ("dims".to_string(), "there".to_string()))).chain(sizes).collect()
+    }
+}
+
 /// Layers of a block.
 const BLOCK: [LayerKind; 4] = [LayerKind::RmsNorm, LayerKind::Mha, LayerKind::RmsNorm, LayerKind::SwiGlu];
 
@@ -117,6 +135,10 @@ impl Transformer {
     }
 }
 
+fn plain(id: &BlobId, shape: Vec<usize>, bytes: bytes::Bytes) -> Result<WeightStore> {
+    WeightStore::plain(Dtype::Float32, shape, bytes).map_err(|e| Fault::of_weights(id, e))
+}
+
 impl Checkpoint {
     /// The transformer that the checkpoint describes. Sizes of its section fill in what its layers
     /// leave out, as in the original; the final norm has the epsilon of the others.
@@ -137,7 +159,7 @@ impl Checkpoint {
                 Fault::Length
                     .at(&id, format!("{n} numbers where vocab_size {vocab} times hidden_size {hidden} are needed"))
             })?;
-            WeightStore::plain(Dtype::Float32, vec![rows, hidden], bytes)
+            plain(&id, vec![rows, hidden], bytes)
         };
         let embeddings = table(BlobId::Embeddings)?;
         let head = if section.lm_head_tied { None } else { Some(table(BlobId::LmHead)?) };
@@ -148,7 +170,7 @@ impl Checkpoint {
                 ensure(bytes.len() == 4 * hidden, || {
                     Fault::Length.at(BlobId::FinalNorm, format!("{} bytes for {hidden} gains", bytes.len()))
                 })?;
-                Some(WeightStore::plain(Dtype::Float32, vec![hidden], bytes)?)
+                Some(plain(&BlobId::FinalNorm, vec![hidden], bytes)?)
             }
         };
         let sized = self.with_sizes(dims);
@@ -156,6 +178,17 @@ impl Checkpoint {
         sized.check_index()?;
         let decoder = sized.stack(dims, final_norm.as_ref())?;
         Ok(Transformer { decoder, embeddings, head, final_norm })
+    }
+
+    /// A blob that belongs to no layer, as one row of float32.
+    ///
+    /// # Errors
+    /// [`crate::Error::Format`] when there is no such blob, it is one of a layer, or a weight is not finite.
+    pub fn global(&self, id: &BlobId) -> Result<WeightStore> {
+        let of_layer = matches!(id, BlobId::Layer(..));
+        ensure(!of_layer, || Fault::Path.at(id, "belongs to a layer; ask for the stores of that layer"))?;
+        let bytes = self.bytes(id)?;
+        plain(id, vec![bytes.len() / 4], bytes)
     }
 
     /// The checkpoint with what the section says of its layers.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rayon::prelude::*;
 
+use super::budget::Purse;
 use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use super::fault::{Fault, ensure};
 use super::flat::{Layout, is_apart};
@@ -38,7 +39,7 @@ const LARGEST_HEADER: u64 = 256 << 20;
 const FIXED: u64 = 20;
 
 /// Reads the header and checks every blob against it; the payload stays where it is.
-pub(super) fn read(source: &Source, reading: Reading) -> Result<Checkpoint> {
+pub(super) fn read(source: &Source, reading: Reading, purse: Purse) -> Result<Checkpoint> {
     let fixed = source.read(0, FIXED as usize)?;
     let flags = u16::from_le_bytes([fixed[10], fixed[11]]);
     ensure(flags == 0 || reading == Reading::Loom, || {
@@ -51,12 +52,12 @@ pub(super) fn read(source: &Source, reading: Reading) -> Result<Checkpoint> {
         Fault::Limit.at("byte 12", format!("a header of {length} bytes; at most {LARGEST_HEADER} are read"))
     })?;
     let text = source.read(FIXED, length as usize)?;
-    let header = parse::header(&text, FIXED, reading)?;
+    let (header, purse) = parse::header(&text, FIXED, reading, purse)?;
     let start = FIXED + length;
     let payload = source.len() - start;
     let mut document = header.document;
-    let mut topology =
-        Topology::of_document(&mut document, usize::try_from(source.len()).unwrap_or(usize::MAX), reading)?;
+    let len = usize::try_from(source.len()).unwrap_or(usize::MAX);
+    let mut topology = Topology::of_document(&mut document, len, reading, purse)?;
     topology.visit_mut(&mut |record| {
         // A length of 1 is left out where it says nothing.
         if !has_sequences(record.kind) && record.raw(Key::SeqLength) == 0 {

@@ -30,6 +30,10 @@ pub(super) fn expand(place: &dyn Display, stored: &[u8], raw: usize) -> Result<V
     decoder.read_exact(&mut bytes).map_err(|e| wrong(e.to_string()))?;
     let more = decoder.read(&mut [0]).map_err(|e| wrong(e.to_string()))?;
     ensure(more == 0, || wrong(format!("expands to more than {raw} bytes")))?;
+    // A damaged frame need not look damaged, and two decoders may then expand it to other bytes.
+    let (said, found) = (decoder.decoder.get_checksum_from_data(), decoder.decoder.get_calculated_checksum());
+    ensure(said.is_some(), || wrong("the frame has no checksum of its content; write it with one".into()))?;
+    ensure(said == found, || wrong("the checksum of the frame is not that of its content".into()))?;
     drop(decoder);
     ensure(rest.is_empty(), || Fault::Trailing.at(place, format!("{} bytes follow the frame", rest.len())))?;
     Ok(bytes)
@@ -40,7 +44,9 @@ pub(super) fn expand(place: &dyn Display, stored: &[u8], raw: usize) -> Result<V
 pub(super) fn shrink(raw: &[u8]) -> Option<Vec<u8>> {
     const LEVEL: i32 = 3;
     // Only an allocation can fail here; the bytes are then stored as they are.
-    let frame = zstd::bulk::compress(raw, LEVEL).ok()?;
+    let mut compressor = zstd::bulk::Compressor::new(LEVEL).ok()?;
+    compressor.include_checksum(true).ok()?;
+    let frame = compressor.compress(raw).ok()?;
     (frame.len() < raw.len() && raw.len() / MOST_EXPANSION <= frame.len()).then_some(frame)
 }
 

@@ -203,13 +203,19 @@ impl Layer {
         Error::Layer { at: self.at, path: self.path.clone(), kind: self.spec.kind().name(), problem: Box::new(problem) }
     }
 
-    /// How many whole units of `size` elements an input of this shape holds.
-    pub(super) fn units(&self, shape: &[usize], unit: &'static str, size: usize) -> Result<usize> {
-        let elements: usize = shape.iter().product();
-        if size == 0 || !elements.is_multiple_of(size) {
-            return Err(self.error(Problem::Input { shape: shape.to_vec(), unit, size }));
-        }
-        Ok(elements / size)
+    /// How many units with the axes `unit_shape` an input of this shape holds: its last axes are those of
+    /// the unit, or all axes after the first hold one unit in each sample. Anything else would
+    /// read the elements of one sample as those of another.
+    pub(super) fn units(&self, shape: &[usize], unit: &'static str, unit_shape: &[usize]) -> Result<usize> {
+        let size: usize = unit_shape.iter().product();
+        let found = match shape {
+            _ if shape.ends_with(unit_shape) => Some(shape[..shape.len() - unit_shape.len()].iter().product()),
+            [batch, flat @ ..] if !flat.is_empty() && flat.iter().product::<usize>() == size => Some(*batch),
+            [n] if *n == size => Some(1),
+            [] if size == 1 => Some(1),
+            _ => None,
+        };
+        found.ok_or_else(|| self.error(Problem::Input { shape: shape.to_vec(), unit, expected: unit_shape.to_vec() }))
     }
 }
 
@@ -220,6 +226,8 @@ pub(crate) struct Run<'a> {
     pub(crate) state: &'a mut State,
     /// How often each layer has run so far: a layer that links reach twice has two caches.
     pub(crate) visits: BTreeMap<usize, usize>,
+    /// Elements that are kept while the next layer runs, its input aside.
+    pub(crate) held: usize,
 }
 
 impl Run<'_> {
@@ -230,7 +238,17 @@ impl Run<'_> {
         if layer.absent && !layer.spec.roles().is_empty() {
             return Err(layer.error(Problem::NotLoaded));
         }
+        self.room(layer, layer.spec.family().makes(x.shape()).saturating_add(x.len()))?;
         layer.spec.family().forward(self, layer, x, skip)
+    }
+
+    /// `Err` when `needed` elements more are too many.
+    pub(super) fn room(&self, layer: &Layer, needed: usize) -> Result<()> {
+        let (held, most) = (self.held, self.state.most());
+        match held.checked_add(needed) {
+            Some(all) if all <= most => Ok(()),
+            _ => Err(layer.error(Problem::Room { needed, held, most })),
+        }
     }
 
     /// Runs a child of a container.

@@ -1,8 +1,8 @@
 //! The layer kinds: one file per family, one line each in `layers!`.
 //!
 //! A family is a strict configuration (`…Spec`, its only serialised form) that implements
-//! `Family`. Layers read the flat input by their own sizes: every leading axis counts as
-//! a batch axis, and an input that is not a whole number of units is an error.
+//! `Family`. Layers find their own axes last in their input, every leading axis being a batch
+//! axis, or one flat unit in each sample of a batch; any other shape is an error.
 
 mod activation;
 mod conv;
@@ -91,6 +91,12 @@ pub(crate) trait Family {
         1
     }
 
+    /// How many elements of four bytes the layer makes of an input of this shape, what it works
+    /// with included, those of layers inside aside; about, so that none is made that is too large.
+    fn makes(&self, shape: &[usize]) -> usize {
+        elements(shape)
+    }
+
     /// Runs the layer on `x`. Only residual layers look at `skip`.
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, skip: Option<&Tensor>) -> Result<Tensor>;
 
@@ -100,7 +106,7 @@ pub(crate) trait Family {
 }
 
 macro_rules! layers {
-    ($($variant:ident($spec:ty) $name:literal $id:literal $doc:literal,)*) => {
+    ($($variant:ident($spec:ty) $name:literal $file_name:literal $id:literal $doc:literal,)*) => {
         /// A kind of layer. The discriminant is the code that the original's files use.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum LayerKind { $(#[doc = $doc] $variant = $id,)* }
@@ -113,6 +119,11 @@ macro_rules! layers {
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(LayerKind::$variant => $name,)* }
+            }
+
+            /// The name that the original's files use.
+            pub(crate) fn file_name(self) -> &'static str {
+                match self { $(LayerKind::$variant => $file_name,)* }
             }
         }
 
@@ -135,26 +146,26 @@ macro_rules! layers {
 }
 
 layers! {
-    Dense(DenseSpec) "dense" 0 "Fully connected.",
-    Mha(MhaSpec) "mha" 1 "Multi-head attention with rotary positions.",
-    SwiGlu(SwiGluSpec) "swiglu" 2 "Gated feed-forward block.",
-    RmsNorm(RmsNormSpec) "rmsnorm" 3 "Root-mean-square normalisation.",
-    Cnn1(ConvSpec<1>) "cnn1" 4 "One-dimensional convolution.",
-    Cnn2(ConvSpec<2>) "cnn2" 5 "Two-dimensional convolution.",
-    Cnn3(ConvSpec<3>) "cnn3" 6 "Three-dimensional convolution.",
-    Rnn(RnnSpec) "rnn" 7 "Elman recurrent layer (tanh).",
-    Lstm(LstmSpec) "lstm" 8 "Long short-term memory.",
-    LayerNorm(LayerNormSpec) "layernorm" 9 "Layer normalisation.",
-    ConvTransposed1(ConvTransposedSpec<1>) "convtransposed1" 10 "One-dimensional transposed convolution.",
-    ConvTransposed2(ConvTransposedSpec<2>) "convtransposed2" 11 "Two-dimensional transposed convolution.",
-    ConvTransposed3(ConvTransposedSpec<3>) "convtransposed3" 12 "Three-dimensional transposed convolution.",
-    Embedding(EmbeddingSpec) "embedding" 13 "Table look-up.",
-    KMeans(KMeansSpec) "kmeans" 14 "Soft assignment to cluster centres.",
-    Softmax(SoftmaxSpec) "softmax" 15 "Softmax in ten variants.",
-    Parallel(ParallelSpec) "parallel" 16 "Branches on one input, combined.",
-    Sequential(SequentialSpec) "sequential" 17 "Steps in order, with skips for residual steps.",
-    Residual(ResidualSpec) "residual" 18 "Adds the skip.",
-    Metacognition(MetacognitionSpec) "metacognition" 19 "Watches a layer and changes it by rules.",
+    Dense(DenseSpec) "dense" "Dense" 0 "Fully connected.",
+    Mha(MhaSpec) "mha" "MultiHeadAttention" 1 "Multi-head attention with rotary positions.",
+    SwiGlu(SwiGluSpec) "swiglu" "SwiGLU" 2 "Gated feed-forward block.",
+    RmsNorm(RmsNormSpec) "rmsnorm" "RMSNorm" 3 "Root-mean-square normalisation.",
+    Cnn1(ConvSpec<1>) "cnn1" "CNN1" 4 "One-dimensional convolution.",
+    Cnn2(ConvSpec<2>) "cnn2" "CNN2" 5 "Two-dimensional convolution.",
+    Cnn3(ConvSpec<3>) "cnn3" "CNN3" 6 "Three-dimensional convolution.",
+    Rnn(RnnSpec) "rnn" "RNN" 7 "Elman recurrent layer (tanh).",
+    Lstm(LstmSpec) "lstm" "LSTM" 8 "Long short-term memory.",
+    LayerNorm(LayerNormSpec) "layernorm" "LayerNorm" 9 "Layer normalisation.",
+    ConvTransposed1(ConvTransposedSpec<1>) "convtransposed1" "ConvTransposed1D" 10 "One-dimensional transposed convolution.",
+    ConvTransposed2(ConvTransposedSpec<2>) "convtransposed2" "ConvTransposed2D" 11 "Two-dimensional transposed convolution.",
+    ConvTransposed3(ConvTransposedSpec<3>) "convtransposed3" "ConvTransposed3D" 12 "Three-dimensional transposed convolution.",
+    Embedding(EmbeddingSpec) "embedding" "Embedding" 13 "Table look-up.",
+    KMeans(KMeansSpec) "kmeans" "KMeans" 14 "Soft assignment to cluster centres.",
+    Softmax(SoftmaxSpec) "softmax" "Softmax" 15 "Softmax in ten variants.",
+    Parallel(ParallelSpec) "parallel" "Parallel" 16 "Branches on one input, combined.",
+    Sequential(SequentialSpec) "sequential" "Sequential" 17 "Steps in order, with skips for residual steps.",
+    Residual(ResidualSpec) "residual" "Residual" 18 "Adds the skip.",
+    Metacognition(MetacognitionSpec) "metacognition" "Metacognition" 19 "Watches a layer and changes it by rules.",
 }
 
 impl LayerSpec {
@@ -190,6 +201,11 @@ impl LayerSpec {
         self.family().check()?;
         self.roles().iter().try_for_each(|role| holdable(role.role.name(), &role.shape))
     }
+}
+
+/// The elements of a shape that a tensor has, or a product that is more than any run may hold.
+fn elements(extents: &[usize]) -> usize {
+    element_count(extents).unwrap_or(usize::MAX)
 }
 
 /// Element `i` of an optional shift: 0 where the layer has none.

@@ -29,10 +29,14 @@ impl Family for SequentialSpec {
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         let mut current = x.clone();
         let mut before: Option<Tensor> = None;
+        let held = run.held;
         for step in layer.children().iter().filter(|step| !step.disabled) {
+            let kept = x.len().saturating_add(before.as_ref().map_or(0, Tensor::len));
+            run.held = held.saturating_add(kept);
             let y = run.child(step, &current, before.as_ref())?;
             before = Some(std::mem::replace(&mut current, y));
         }
+        run.held = held;
         Ok(current)
     }
 

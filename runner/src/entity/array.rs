@@ -9,6 +9,7 @@ use npyz::WriterBuilder as _;
 use serde_json::Value;
 
 use crate::manifest::unknown;
+use crate::plain::name;
 use crate::write_atomically;
 
 /// The most that is read of nested arrays; .npy has no such bound.
@@ -77,7 +78,7 @@ fn flatten(value: &Value, depth: usize, shape: &mut Vec<usize>, data: &mut Vec<f
 /// Writes an output; returns what belongs on standard output.
 pub(super) fn write(path: &Path, y: &Tensor) -> anyhow::Result<String> {
     let shape: Vec<u64> = y.shape().iter().map(|&n| n as u64).collect();
-    let written = |path: &Path| format!("{}: {:?}\n", path.display(), y.shape());
+    let written = |path: &Path| format!("{}: {:?}\n", name(path), y.shape());
     match path.extension().and_then(|e| e.to_str()) {
         _ if path == Path::new("-") => Ok(nested(y.shape(), y.data())? + "\n"),
         Some("npy") => {

@@ -1,77 +1,62 @@
-//! Two checkpoints beside each other.
+//! Two checkpoints beside each other: all that they hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use loom_core::format::{Checkpoint, LayerPath, Record, activation_name, kind_name};
+use anyhow::Context as _;
+use loom_core::format::{BlobId, Checkpoint, LayerPath, Record};
 use loom_core::{Role, WeightStore};
 
 use super::Report;
+use crate::plain::{name, one_line};
 
 /// Lines for what differs, and a last one that says how much.
-pub(super) fn diff(names: [&Path; 2], a: &Checkpoint, b: &Checkpoint) -> anyhow::Result<Report> {
+pub(super) fn diff(files: [&Path; 2], a: &Checkpoint, b: &Checkpoint) -> anyhow::Result<Report> {
+    let names = files.map(name);
+    let only = |left: bool| format!("only in {}", names[usize::from(!left)]);
     let mut text = String::new();
     let (left, right) = (a.topology(), b.topology());
     if left.extents() != right.extents() {
-        let _ = writeln!(
-            text,
-            "grid: {:?} in {}, {:?} in {}",
-            left.extents(),
-            names[0].display(),
-            right.extents(),
-            names[1].display()
-        );
+        let (x, y) = (left.extents(), right.extents());
+        let _ = writeln!(text, "grid: {x:?} in {}, {y:?} in {}", names[0], names[1]);
     }
-    let records = |checkpoint: &Checkpoint| -> BTreeMap<LayerPath, Record> {
-        checkpoint.topology().walk().into_iter().map(|(path, record)| (path, record.clone())).collect()
-    };
     let (left, right) = (records(a), records(b));
-    let mut topology = text.lines().count();
-    for path in left.keys().chain(right.keys().filter(|path| !left.contains_key(path))) {
-        let lines = match (left.get(path), right.get(path)) {
-            (Some(l), Some(r)) => settings(l, r),
-            (Some(_), None) => vec![format!("only in {}", names[0].display())],
-            _ => vec![format!("only in {}", names[1].display())],
-        };
-        topology += lines.len();
-        lines.iter().for_each(|line| {
-            let _ = writeln!(text, "{path}: {line}");
-        });
-    }
-    let stores = |checkpoint: &Checkpoint| -> anyhow::Result<BTreeMap<(LayerPath, Role), WeightStore>> {
-        let mut found = BTreeMap::new();
-        for (path, _) in checkpoint.topology().walk() {
-            for (role, store) in checkpoint.stores(&path)? {
-                found.insert((path.clone(), role), store);
+    for path in union(&left, &right) {
+        match (left.get(path), right.get(path)) {
+            (Some(l), Some(r)) => {
+                for (key, x, y) in l.differences(r) {
+                    let _ = writeln!(text, "{path}: {key} {} and {}", or_none(&x), or_none(&y));
+                }
+            }
+            (l, _) => {
+                let _ = writeln!(text, "{path}: {}", only(l.is_some()));
             }
         }
-        Ok(found)
-    };
-    let (left, right) = (stores(a)?, stores(b)?);
+    }
+    let (left, right) = (section(a), section(b));
+    for key in union(&left, &right) {
+        let [x, y] = [left.get(key), right.get(key)].map(|value| value.map_or("", String::as_str));
+        if x != y {
+            let _ = writeln!(text, "transformer: {key} {} and {}", or_none(x), or_none(y));
+        }
+    }
+    let topology = text.lines().count();
+
+    let (left, right) = (stores(a).with_context(|| names[0].clone())?, stores(b).with_context(|| names[1].clone())?);
     let (mut differing, mut worst) = (0, 0.0f64);
-    for (path, role) in left.keys().chain(right.keys().filter(|key| !left.contains_key(key))) {
-        let key = (path.clone(), *role);
-        let line = match (left.get(&key), right.get(&key)) {
+    for array in union(&left, &right) {
+        let line = match (left.get(array), right.get(array)) {
             (Some(l), Some(r)) if l.shape() != r.shape() => Some(format!("shape {:?} and {:?}", l.shape(), r.shape())),
-            (Some(l), Some(r)) => {
-                let mut largest = (0.0f64, 0, 0.0, 0.0);
-                for (i, (x, y)) in l.iter().zip(r.iter()).enumerate() {
-                    if (x - y).abs() > largest.0 {
-                        largest = ((x - y).abs(), i, x, y);
-                    }
-                }
-                let (delta, i, x, y) = largest;
+            (Some(l), Some(r)) => furthest(l, r).map(|(delta, i, x, y)| {
                 worst = worst.max(delta);
-                (delta > 0.0)
-                    .then(|| format!("max |Δ| {delta:.3e} at [{i}]: {x:e} and {y:e} ({} and {})", l.dtype(), r.dtype()))
-            }
-            (Some(_), None) => Some(format!("only in {}", names[0].display())),
-            _ => Some(format!("only in {}", names[1].display())),
+                format!("max |Δ| {delta:.3e} at [{i}]: {x:e} and {y:e} ({} and {})", l.dtype(), r.dtype())
+            }),
+            (l, _) => Some(only(l.is_some())),
         };
         if let Some(line) = line {
             differing += 1;
-            let _ = writeln!(text, "{path} {role}: {line}");
+            let _ = writeln!(text, "{array}: {line}");
         }
     }
     let green = topology == 0 && differing == 0;
@@ -83,25 +68,60 @@ pub(super) fn diff(names: [&Path; 2], a: &Checkpoint, b: &Checkpoint) -> anyhow:
     Ok(Report { text, green })
 }
 
-/// What two records say differently.
-fn settings(a: &Record, b: &Record) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut compare = |name: &str, x: &str, y: &str| {
-        if x != y {
-            lines.push(format!("{name} {} and {}", or_none(x), or_none(y)));
-        }
-    };
-    compare("type", kind_name(a.kind()), kind_name(b.kind()));
-    compare("activation", activation_name(a.activation()), activation_name(b.activation()));
-    let (left, right): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        (a.settings().into_iter().collect(), b.settings().into_iter().collect());
-    for key in left.keys().chain(right.keys().filter(|key| !left.contains_key(*key))) {
-        let text = |side: &BTreeMap<&'static str, String>| side.get(key).cloned().unwrap_or_default();
-        compare(key, &text(&left), &text(&right));
-    }
-    lines
+fn records(checkpoint: &Checkpoint) -> BTreeMap<LayerPath, &Record> {
+    checkpoint.topology().walk().into_iter().collect()
 }
 
-fn or_none(text: &str) -> &str {
-    if text.is_empty() { "(none)" } else { text }
+fn section(checkpoint: &Checkpoint) -> BTreeMap<String, String> {
+    checkpoint.decoder().map(|(decoder, dims)| decoder.settings(dims).into_iter().collect()).unwrap_or_default()
+}
+
+/// An array of a checkpoint: a role of a layer, or what belongs to no layer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Array {
+    Layer(LayerPath, Role),
+    Other(BlobId),
+}
+
+impl std::fmt::Display for Array {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Array::Layer(path, role) => write!(f, "{path} {role}"),
+            Array::Other(id) => id.fmt(f),
+        }
+    }
+}
+
+fn stores(checkpoint: &Checkpoint) -> anyhow::Result<BTreeMap<Array, WeightStore>> {
+    let mut found = BTreeMap::new();
+    for (path, _) in checkpoint.topology().walk() {
+        for (role, store) in checkpoint.stores(&path)? {
+            found.insert(Array::Layer(path.clone(), role), store);
+        }
+    }
+    for (id, _) in checkpoint.blobs().filter(|(id, _)| !matches!(id, BlobId::Layer(..))) {
+        found.insert(Array::Other(id.clone()), checkpoint.global(id)?);
+    }
+    Ok(found)
+}
+
+/// The largest difference, where it is, and both numbers there.
+fn furthest(a: &WeightStore, b: &WeightStore) -> Option<(f64, usize, f64, f64)> {
+    let mut largest: Option<(f64, usize, f64, f64)> = None;
+    for (i, (x, y)) in a.iter().zip(b.iter()).enumerate() {
+        let delta = (x - y).abs();
+        if x != y && largest.is_none_or(|(most, ..)| delta > most) {
+            largest = Some((delta, i, x, y));
+        }
+    }
+    largest
+}
+
+/// The keys of both, in order.
+fn union<'a, K: Ord, A, B>(a: &'a BTreeMap<K, A>, b: &'a BTreeMap<K, B>) -> BTreeSet<&'a K> {
+    a.keys().chain(b.keys()).collect()
+}
+
+fn or_none(text: &str) -> String {
+    if text.is_empty() { "(none)".into() } else { one_line(text).into_owned() }
 }

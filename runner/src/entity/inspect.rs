@@ -7,6 +7,7 @@ use loom_core::Numerics;
 use loom_core::format::{BlobId, Checkpoint, Encoding, Format, LayerPath, Part, activation_name, kind_name};
 use serde::Serialize;
 
+use crate::plain::{name, one_line};
 use crate::render::kib;
 
 /// Everything that is shown.
@@ -117,12 +118,12 @@ impl Seen {
     pub(super) fn to_text(&self, file: &Path) -> String {
         let mut text = String::new();
         let grid = format!("{}×{}×{}", self.depth, self.rows, self.cols);
-        let _ = writeln!(text, "{}: {}, {}", file.display(), self.format, kib(self.bytes));
+        let _ = writeln!(text, "{}: {}, {}", name(file), self.format, kib(self.bytes));
         let _ = writeln!(text, "grid {grid} (depth × rows × cols), {} layers per cell", self.layers_per_cell);
         if let Some(t) = &self.transformer {
             let (hidden, vocab) = (t.hidden_size, t.vocab_size);
-            let _ =
-                writeln!(text, "transformer {}: hidden {hidden}, vocab {vocab}, {}", t.architecture, t.weight_dtype);
+            let (architecture, dtype) = (one_line(&t.architecture), one_line(&t.weight_dtype));
+            let _ = writeln!(text, "transformer {architecture}: hidden {hidden}, vocab {vocab}, {dtype}");
         }
         let mut i = 0;
         while i < self.layers.len() {

@@ -141,6 +141,7 @@ impl<'n> Tape<'n> {
     /// # Errors
     /// Those of [`Network::run`], and [`Problem::NotOnDevice`].
     pub(super) fn record(network: &'n Network, inputs: &[Tensor], state: &'n GpuState, room: Room) -> Result<Self> {
+        network.check_inputs(inputs.len())?;
         let output = Value { at: 0, shape: Vec::new() };
         let mut tape = Self {
             network,

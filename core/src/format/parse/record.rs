@@ -11,6 +11,7 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{Context, Inside, Lane, Native, Reading, ValueSeed};
+use crate::format::budget::{Budget, at_depth};
 use crate::format::fault::Fault;
 use crate::format::record::{Key, Record, RuleRecord, SOFTMAXES, Shape, Step, Value, find_kind};
 use crate::layers::{Activation, LayerKind};
@@ -78,6 +79,7 @@ impl<'de> Visitor<'de> for RecordSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Record, A::Error> {
         let RecordSeed(ctx, at) = self;
+        ctx.spend(at_depth(Budget::LAYER, at.depth()))?;
         let mut record = Record::new(LayerKind::Dense, Activation::Linear);
         let mut seen = Vec::new();
         let (mut weights, mut native, mut scale) = (None, false, None);
@@ -159,6 +161,7 @@ impl<'de> Visitor<'de> for RecordSeed<'_> {
                 }
             }
         }
+        ctx.spend(at_depth(record.own_price() - Budget::LAYER, at.depth()))?;
         if ctx.reading == Reading::Strict && !seen.contains(&4) {
             return Err(ctx.fail(Fault::Key, "the layer has no key \"type\""));
         }

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::dtype::{Dtype, Numerics};
 use crate::error::Result;
+use crate::format::budget::Purse;
 use crate::format::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use crate::format::fault::{Fault, ensure};
 use crate::format::flat::{Layout, is_apart};
@@ -30,7 +31,7 @@ const LARGEST_TABLE: u64 = 256 << 20;
 
 /// Reads topology and index, and checks them against each other and the file; sections stay
 /// where they are.
-pub(in crate::format) fn read(source: &Source) -> Result<Checkpoint> {
+pub(in crate::format) fn read(source: &Source, purse: &mut Purse) -> Result<Checkpoint> {
     let fixed = source.read(0, FIXED)?;
     let u64_at = |at: usize| {
         let mut bytes = [0; 8];
@@ -58,6 +59,8 @@ pub(in crate::format) fn read(source: &Source) -> Result<Checkpoint> {
                 .at(format!("byte {at}"), format!("{} bytes; at most {LARGEST_TABLE} are read", stored.max(raw)))
         })?;
     }
+    purse.spend("topology", topology_raw)?;
+    purse.spend("index", index_raw)?;
     let tables = source.read(meta, (topology_len + index_len) as usize)?;
     let mut hasher = Sha256::new();
     hasher.update(&fixed[..64]);
@@ -77,20 +80,21 @@ pub(in crate::format) fn read(source: &Source) -> Result<Checkpoint> {
     };
     let topology = expand("topology", topology, topology_raw, TOPOLOGY_ZSTD)?;
     let index = expand("index", index, index_raw, INDEX_ZSTD)?;
-    let (topology, decoder) = tree::decode(&topology, usize::try_from(len).unwrap_or(usize::MAX))?;
-    let entries = entries(&index)?;
+    let (topology, decoder) = tree::decode(&topology, usize::try_from(len).unwrap_or(usize::MAX), purse)?;
+    let entries = entries(&index, purse)?;
     let mut checkpoint = Checkpoint { topology, decoder, blobs: BTreeMap::new() };
-    let blobs = place(source, &checkpoint.topology, &entries, meta)?;
+    let blobs = place(source, &checkpoint.topology, &entries, meta, purse)?;
     checkpoint.blobs = blobs;
     checkpoint.check_index()?;
     Ok(checkpoint)
 }
 
-fn entries(index: &[u8]) -> Result<Vec<Entry>> {
+fn entries(index: &[u8], purse: &mut Purse) -> Result<Vec<Entry>> {
     ensure(index.len().is_multiple_of(ENTRY), || {
         Fault::Length.at("index", format!("{} bytes are no whole number of entries of {ENTRY}", index.len()))
     })?;
     let n = index.len() / ENTRY;
+    purse.spend("index", n as u64 * ENTRY as u64)?;
     let column = |first: usize, width: usize, i: usize| &index[first * n + i * width..][..width];
     let mut entries = Vec::with_capacity(n);
     let mut node = 0u32;
@@ -122,7 +126,13 @@ fn entries(index: &[u8]) -> Result<Vec<Entry>> {
 }
 
 /// The blobs of every section, with all lengths checked against their layers and the file.
-fn place(source: &Source, topology: &Topology, entries: &[Entry], end: u64) -> Result<BTreeMap<BlobId, Blob>> {
+fn place(
+    source: &Source,
+    topology: &Topology,
+    entries: &[Entry],
+    end: u64,
+    purse: &mut Purse,
+) -> Result<BTreeMap<BlobId, Blob>> {
     let nodes = topology.walk();
     let mut blobs = BTreeMap::new();
     let mut position = FIXED as u64;
@@ -133,6 +143,7 @@ fn place(source: &Source, topology: &Topology, entries: &[Entry], end: u64) -> R
             Fault::Path.at(&here, format!("layer number {} of {}", entry.node, nodes.len()))
         })?;
         let ids = entry.ids(&here, owner)?;
+        purse.spend(&here, entry.price())?;
         let coding = entry.coding(&here)?;
         let prefix = if entry.coding & ZERO_POINT != 0 { 8 } else { 0 };
         let stop = position.checked_add(entry.stored).filter(|&stop| stop <= end);
@@ -200,6 +211,11 @@ fn padding(position: u64, align: usize) -> usize {
 }
 
 impl Entry {
+    /// What the section and its blobs take, as [`crate::format::Budget`] counts.
+    pub(super) fn price(&self) -> u64 {
+        256 + 256 * u64::from(self.count)
+    }
+
     /// The blobs of the section with their lengths; no length where it does not follow from a layer.
     fn ids(&self, here: &str, owner: Option<&(LayerPath, &Record)>) -> Result<Vec<(BlobId, Option<usize>)>> {
         let strange = |what: String| Fault::Path.at(here, what);

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use crate::dtype::Dtype;
 use crate::error::Result;
+use crate::format::budget::{Budget, Purse, at_depth};
 use crate::format::fault::{Fault, ensure};
 use crate::format::parse::DEEPEST;
-use crate::format::record::{ACTIVATIONS, Key, Record, RuleRecord, SOFTMAXES, Shape, Value};
+use crate::format::record::{ACTIVATIONS, Key, Record, RuleRecord, SOFTMAXES, Shape, Value, activation_code};
 use crate::format::topology::{Topology, grid};
 use crate::format::transformer::{Decoder, Dims};
 use crate::layers::LayerKind;
@@ -55,7 +56,10 @@ pub(super) fn encode(topology: &Topology, decoder: Option<&Transformer>) -> Vec<
 fn repetition(layers: &[Arc<Record>], i: usize) -> (usize, usize) {
     let mut best = (0, 0);
     for distance in 1..=i.min(FARTHEST) {
-        let same = |k: usize| layers[i + k - distance] == layers[i + k];
+        let same = |k: usize| {
+            let (a, b) = (&layers[i + k - distance], &layers[i + k]);
+            Arc::ptr_eq(a, b) || a == b
+        };
         let length = (0..layers.len() - i).take_while(|&k| same(k)).count();
         if length > best.1 {
             best = (distance, length);
@@ -109,8 +113,7 @@ impl Writer {
     }
 
     fn record(&mut self, record: &Record) {
-        let activation = ACTIVATIONS.iter().position(|(known, _)| *known == record.activation).unwrap_or(0);
-        self.bytes.extend([record.kind as u8, activation as u8, record.dtype as u8]);
+        self.bytes.extend([record.kind as u8, activation_code(record.activation), record.dtype as u8]);
         // The softmax type that every layer has is left out.
         let plain = |key: Key, value: &Value| {
             key == Key::SoftmaxType && matches!(value, Value::Text(text) if **text == *SOFTMAXES[0])
@@ -172,9 +175,11 @@ impl Writer {
     }
 }
 
-pub(super) fn decode(bytes: &[u8], file: usize) -> Result<(Topology, Option<Transformer>)> {
-    let mut r = Reader { bytes, at: 0, strings: Vec::new() };
+/// Reads a topology of a file of `file` bytes; what it makes is paid from `purse`.
+pub(super) fn decode(bytes: &[u8], file: usize, purse: &mut Purse) -> Result<(Topology, Option<Transformer>)> {
+    let mut r = Reader { bytes, at: 0, strings: Vec::new(), purse };
     let strings = r.count("strings", 1)?;
+    r.spend(64 * strings as u64)?;
     for _ in 0..strings {
         let len = r.count("a string", 1)?;
         let text = std::str::from_utf8(r.take(len)?).map_err(|_| r.wrong(Fault::Name, "a string is not UTF-8"))?;
@@ -187,11 +192,14 @@ pub(super) fn decode(bytes: &[u8], file: usize) -> Result<(Topology, Option<Tran
     }
     let (extents, places) = grid(extents, file)?;
     let mut layers: Vec<Arc<Record>> = Vec::new();
+    // What each of them costs, so that a repetition need not be added up.
+    let mut prices: Vec<u64> = Vec::new();
     while layers.len() < places {
         match r.varint()? {
             0 => {
                 let record = r.record(0)?;
                 ensure(record.at == [0; 4], || r.wrong(Fault::Grid, "a layer of the grid names its position"))?;
+                prices.push(record.price(0));
                 layers.push(Arc::new(record));
             }
             distance => {
@@ -204,8 +212,10 @@ pub(super) fn decode(bytes: &[u8], file: usize) -> Result<(Topology, Option<Tran
                         format!("{length} layers repeated from {distance} before, of {}", layers.len()),
                     )
                 })?;
-                for i in 0..length as usize {
-                    layers.push(Arc::clone(&layers[start + i]));
+                for i in start..start + length as usize {
+                    r.spend(prices[i])?;
+                    prices.push(prices[i]);
+                    layers.push(Arc::clone(&layers[i]));
                 }
             }
         }
@@ -231,9 +241,15 @@ struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     strings: Vec<Arc<str>>,
+    purse: &'a mut Purse,
 }
 
 impl<'a> Reader<'a> {
+    /// Takes the price of what is about to be made from the budget.
+    fn spend(&mut self, price: u64) -> Result<()> {
+        self.purse.spend(format_args!("topology byte {}", self.at), price)
+    }
+
     fn wrong(&self, fault: Fault, what: impl Into<String>) -> crate::Error {
         fault.at(format!("topology byte {}", self.at), what)
     }
@@ -303,10 +319,11 @@ impl<'a> Reader<'a> {
 
     fn record(&mut self, depth: usize) -> Result<Record> {
         ensure(depth <= DEEPEST, || self.wrong(Fault::Nesting, format!("layers nest deeper than {DEEPEST}")))?;
+        self.spend(at_depth(Budget::LAYER, depth as u64))?;
         let [kind, activation, dtype] = [self.byte()?, self.byte()?, self.byte()?].map(usize::from);
         let unknown = |what: &str, id: usize| self.wrong(Fault::Name, format!("unknown {what} number {id}"));
         let kind = *LayerKind::ALL.get(kind).ok_or_else(|| unknown("layer type", kind))?;
-        let activation = ACTIVATIONS.get(activation).ok_or_else(|| unknown("activation", activation))?.0;
+        let activation = *ACTIVATIONS.get(activation).ok_or_else(|| unknown("activation", activation))?;
         let dtype = *Dtype::ALL.get(dtype).ok_or_else(|| unknown("dtype", dtype))?;
         let mut record = Record::new(kind, activation);
         record.dtype = dtype;
@@ -332,6 +349,7 @@ impl<'a> Reader<'a> {
             let kept = record.has(key);
             ensure(kept, || self.wrong(Fault::Config, format!("{} is a default, which is left out", key.name())))?;
         }
+        self.spend(at_depth(record.own_price() - Budget::LAYER, depth as u64))?;
         Ok(record)
     }
 
@@ -349,12 +367,14 @@ impl<'a> Reader<'a> {
             }
             Shape::Ints => {
                 let n = self.count("numbers", 1)?;
+                self.spend(8 * n as u64)?;
                 Value::Ints((0..n).map(|_| self.varint()).collect::<Result<_>>()?)
             }
             Shape::Bools => {
                 let n = self.varint()?;
                 let bytes = usize::try_from(n.div_ceil(8)).unwrap_or(usize::MAX);
                 let bits = self.take(bytes)?;
+                self.spend(n)?;
                 let bools: Vec<bool> = (0..n as usize).map(|i| bits[i / 8] >> (i % 8) & 1 == 1).collect();
                 let unused = (8 * bytes as u64 - n) as u32;
                 let tail = bits.last().map_or(0, |last| u32::from(*last) >> (8 - unused));

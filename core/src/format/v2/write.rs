@@ -15,6 +15,7 @@ use super::{
 };
 use crate::dtype::Numerics;
 use crate::error::Result;
+use crate::format::budget::Budget;
 use crate::format::checkpoint::{BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use crate::format::fault::{Fault, ensure};
 use crate::format::flat::Layout;
@@ -229,7 +230,7 @@ impl<W: Write + Seek> Output<W> {
     pub(in crate::format) fn finish(mut self, topology: &Topology, checkpoint: &Checkpoint, nodes: u32) -> Result<W> {
         self.globals(checkpoint, nodes)?;
         let io = |e: std::io::Error| Fault::io("writing", &e);
-        let places = topology.layers.len();
+        let layers = &topology.layers;
         let squeeze = |raw: Vec<u8>, flag: u16| match self.compress.then(|| zstd::shrink(&raw)).flatten() {
             Some(frame) => (raw.len(), frame, flag),
             None => (raw.len(), raw, 0),
@@ -245,9 +246,14 @@ impl<W: Write + Seek> Output<W> {
         let end = self.position + (topology.len() + index.len()) as u64;
         // Readers believe no more of a file; each layer with weights has more bytes than one.
         let most = FREE_LAYERS as u64 + end;
-        ensure(places as u64 <= most, || {
-            Fault::Limit.at("topology", format!("{places} layers in {end} bytes; version 2 holds {most} in so few"))
+        ensure(layers.len() as u64 <= most, || {
+            let n = layers.len();
+            Fault::Limit.at("topology", format!("{n} layers in {end} bytes; version 2 holds {most} in so few"))
         })?;
+        let mut purse = Budget::default().open(end);
+        purse.spend("topology", topology_raw as u64)?;
+        purse.spend("index", self.entries.iter().map(Entry::price).sum())?;
+        layers.iter().try_for_each(|record| purse.spend("topology", record.price(0)))?;
         for field in [topology.len(), topology_raw, index.len(), index_raw] {
             fixed.extend_from_slice(&(field as u64).to_le_bytes());
         }

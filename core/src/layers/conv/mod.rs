@@ -8,7 +8,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Family, LARGEST, Layer, RoleShape, Run, believable, holdable, positive, shift};
+use super::{Activation, Family, LARGEST, Layer, RoleShape, Run, believable, elements, holdable, positive, shift};
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Kernel, NONE, Sums, Tape, Value};
 use crate::backend::{MatRef, Rows, matmul};
@@ -86,6 +86,11 @@ impl<const N: usize> ConvSpec<N> {
         let padded = |n: usize| n.saturating_add(self.padding.saturating_mul(2));
         let computed = |&n: &usize| padded(n).saturating_sub(self.kernel_size) / self.stride.max(1) + 1;
         self.output.clone().unwrap_or_else(|| self.input.iter().map(computed).collect())
+    }
+
+    /// The axes of one sample.
+    fn sample(&self) -> Vec<usize> {
+        [self.in_channels].into_iter().chain(self.input.iter().copied()).collect()
     }
 
     /// Elements under one window.
@@ -166,9 +171,16 @@ impl<const N: usize> Family for ConvSpec<N> {
         self.window().saturating_mul(2)
     }
 
+    fn makes(&self, shape: &[usize]) -> usize {
+        let batch = elements(shape).div_ceil(elements(&self.sample()).max(1));
+        let positions = elements(&self.output_extents());
+        let windows = elements(&[batch.min(rayon::current_num_threads()), positions, self.window()]);
+        elements(&[batch, positions, self.filters, 3]).saturating_add(windows)
+    }
+
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         let sample = element_count(&self.input).unwrap_or(0) * self.in_channels;
-        let batch = layer.units(x.shape(), "samples", sample)?;
+        let batch = layer.units(x.shape(), "samples", &self.sample())?;
         let out = self.output_extents();
         let positions: usize = out.iter().product();
         let bias = layer.vector(Role::Bias);
@@ -194,8 +206,7 @@ impl<const N: usize> Family for ConvSpec<N> {
 
     #[cfg(feature = "gpu")]
     fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
-        let volume = element_count(&self.input).unwrap_or(0);
-        let batch = layer.units(&x.shape, "samples", volume * self.in_channels)?;
+        let batch = layer.units(&x.shape, "samples", &self.sample())?;
         let out = self.output_extents();
         let positions: usize = out.iter().product();
         tape.within(layer, self.window().saturating_mul(2))?;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "gpu")]
 use super::conv::three;
 use super::conv::{check_axes, one, roles};
-use super::{Activation, Family, Layer, RoleShape, Run, believable, holdable, positive, shift};
+use super::{Activation, Family, Layer, RoleShape, Run, believable, elements, holdable, positive, shift};
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Kernel, NONE, Sums, Tape, Value};
 use crate::error::Result;
@@ -63,6 +63,11 @@ impl<const N: usize> ConvTransposedSpec<N> {
         self.output.clone().unwrap_or_else(computed)
     }
 
+    /// The axes of one sample.
+    fn sample(&self) -> Vec<usize> {
+        [self.in_channels].into_iter().chain(self.input.iter().copied()).collect()
+    }
+
     /// The pairs (input position, kernel position) of one axis that meet at output `o`.
     fn meeting(&self, o: usize, input: usize) -> Vec<(usize, usize)> {
         let meets = |i: usize| (o + self.padding).checked_sub(i * self.stride).filter(|&t| t < self.kernel_size);
@@ -94,9 +99,18 @@ impl<const N: usize> Family for ConvTransposedSpec<N> {
         self.in_channels.saturating_mul(self.kernel_size.saturating_pow(N as u32)).saturating_mul(2)
     }
 
+    fn makes(&self, shape: &[usize]) -> usize {
+        let batch = elements(shape).div_ceil(elements(&self.sample()).max(1));
+        let positions = elements(&self.output_extents());
+        // A pair of positions takes as much as four elements, a list of them as much as six.
+        let meetings =
+            elements(&[positions, self.kernel_size.saturating_pow(N as u32).saturating_mul(4).saturating_add(6)]);
+        elements(&[batch, positions, self.filters, 2]).saturating_add(meetings)
+    }
+
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         let volume = element_count(&self.input).unwrap_or(0);
-        let batch = layer.units(x.shape(), "samples", volume * self.in_channels)?;
+        let batch = layer.units(x.shape(), "samples", &self.sample())?;
         let out = self.output_extents();
         let positions: usize = out.iter().product();
         let kernel = self.kernel_size.pow(N as u32);
@@ -144,7 +158,7 @@ impl<const N: usize> Family for ConvTransposedSpec<N> {
     #[cfg(feature = "gpu")]
     fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
         let volume = element_count(&self.input).unwrap_or(0);
-        let batch = layer.units(&x.shape, "samples", volume * self.in_channels)?;
+        let batch = layer.units(&x.shape, "samples", &self.sample())?;
         let out = self.output_extents();
         let positions: usize = out.iter().product();
         tape.within(layer, volume.saturating_mul(self.in_channels).saturating_mul(2))?;

@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Family, Layer, RoleShape, Run, leading, on, positive};
+use super::{Activation, Family, Layer, RoleShape, Run, elements, leading, on, positive};
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Tape, Value};
 use crate::error::Result;
@@ -45,8 +45,12 @@ impl Family for DenseSpec {
         self.input_dim.saturating_mul(2)
     }
 
+    fn makes(&self, shape: &[usize]) -> usize {
+        elements(&[elements(shape).div_ceil(self.input_dim), self.output_dim])
+    }
+
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
-        let rows = layer.units(x.shape(), "rows", self.input_dim)?;
+        let rows = layer.units(x.shape(), "rows", &[self.input_dim])?;
         let mut y = layer.linear(&run.cpu, x.data(), self.input_dim, Role::Weight, Role::Bias);
         y.iter_mut().for_each(|v| *v = self.activation.apply(*v));
         Ok(Tensor::of(leading(x.shape(), self.input_dim, rows, self.output_dim), y))
@@ -54,7 +58,7 @@ impl Family for DenseSpec {
 
     #[cfg(feature = "gpu")]
     fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
-        let rows = layer.units(&x.shape, "rows", self.input_dim)?;
+        let rows = layer.units(&x.shape, "rows", &[self.input_dim])?;
         let y = tape.linear(layer, x, Role::Weight, Role::Bias, self.activation)?;
         Ok(y.reshaped(leading(&x.shape, self.input_dim, rows, self.output_dim)))
     }

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Family, Layer, RoleShape, Run, positive};
+use super::{Activation, Family, Layer, RoleShape, Run, elements, positive};
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Kernel, Sums, Tape, Value};
 use crate::error::Result;
@@ -33,6 +33,10 @@ impl Family for EmbeddingSpec {
 
     fn roles(&self) -> Vec<RoleShape> {
         vec![RoleShape::new(Role::Weight, [self.vocab_size, self.embedding_dim])]
+    }
+
+    fn makes(&self, shape: &[usize]) -> usize {
+        elements(&[elements(shape), self.embedding_dim])
     }
 
     fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Family, Layer, RoleShape, Run, leading, positive, softmax_in_place};
+use super::{Activation, Family, Layer, RoleShape, Run, elements, leading, positive, softmax_in_place};
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Kernel, Sums, Tape, Value};
 use crate::error::Result;
@@ -66,9 +66,14 @@ impl Family for KMeansSpec {
         self.input_dim.saturating_add(self.num_clusters).saturating_mul(3)
     }
 
+    fn makes(&self, shape: &[usize]) -> usize {
+        let assignments = elements(&[elements(shape).div_ceil(self.input_dim), self.num_clusters]);
+        elements(&[elements(shape), 3]).saturating_add(assignments)
+    }
+
     fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         let d = self.input_dim;
-        let rows = layer.units(x.shape(), "rows", d)?;
+        let rows = layer.units(x.shape(), "rows", &[d])?;
         let (centers, clusters) = (&layer.weights[&Role::Centers], self.num_clusters);
         let mut center = vec![0.0; d];
         // One centre is decoded at a time and serves every row.
@@ -102,7 +107,7 @@ impl Family for KMeansSpec {
     #[cfg(feature = "gpu")]
     fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
         let (d, clusters) = (self.input_dim, self.num_clusters);
-        let rows = layer.units(&x.shape, "rows", d)?;
+        let rows = layer.units(&x.shape, "rows", &[d])?;
         tape.within(layer, d.max(clusters.saturating_mul(4)))?;
         let centers = tape.whole(layer, &layer.weights()[&Role::Centers], Sums::Rounded)?;
         let assignments = tape.value(leading(&x.shape, d, rows, clusters));

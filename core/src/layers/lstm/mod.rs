@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::rnn::{Scan, check_sizes, roles};
+use super::rnn::{self, Scan, check_sizes, roles};
 use super::{Family, Layer, RoleShape, Run, on};
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Kernel, Tape, Value};
@@ -43,10 +43,14 @@ impl Family for LstmSpec {
         self.input_size.saturating_add(self.hidden_size).saturating_mul(2)
     }
 
+    fn makes(&self, shape: &[usize]) -> usize {
+        rnn::makes(4, self.input_size, self.hidden_size, shape)
+    }
+
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         let hidden = self.hidden_size;
         let scan = Scan { layer, gates: 4, input: self.input_size, hidden, steps: self.seq_length };
-        let batch = layer.units(x.shape(), "sequences", self.seq_length * self.input_size)?;
+        let batch = layer.units(x.shape(), "sequences", &[self.seq_length, self.input_size])?;
         let mut cells = vec![0.0f32; batch * hidden];
         scan.run(run, x, |b, z, h| {
             let c = &mut cells[b * hidden..][..hidden];

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "gpu")]
 use super::Activation;
 use super::norm::{check_eps, rms, rms_eps};
-use super::{Family, Layer, RoleShape, Run, holdable, on, positive};
+use super::{Family, Layer, RoleShape, Run, elements, holdable, on, positive};
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{CacheShape, Kernel, NONE, Tape, Value};
 use crate::backend::{Cpu, MatRef, Rows, matmul};
@@ -124,7 +124,7 @@ impl MhaSpec {
             [.., seq, d] if *d == self.d_model => *seq,
             _ => self.seq_length.unwrap_or(1),
         };
-        Ok((layer.units(shape, "sequences", seq * self.d_model)?, seq))
+        Ok((layer.units(shape, "sequences", &[seq, self.d_model])?, seq))
     }
 
     /// Cosine and sine of every channel pair at `seq` positions from `first` on.
@@ -249,12 +249,24 @@ impl Family for MhaSpec {
         linear.saturating_mul(2).saturating_add(self.seq_length.unwrap_or(1).saturating_mul(3))
     }
 
+    fn makes(&self, shape: &[usize]) -> usize {
+        let rows = elements(shape).div_ceil(self.d_model);
+        let seq = match shape {
+            [.., seq, d] if *d == self.d_model => *seq,
+            _ => self.seq_length.unwrap_or(1),
+        };
+        // Queries and what is mixed, keys and values; the scores of the heads that run at a time.
+        let widths = self.query_dim().saturating_add(self.kv_dim()).saturating_mul(3).saturating_add(self.d_model);
+        let at_a_time = rayon::current_num_threads().min(self.num_heads.saturating_mul(rows));
+        elements(&[rows, widths]).saturating_add(elements(&[seq, seq, at_a_time]))
+    }
+
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         let (d, e, width) = (self.d_model, self.head(), self.kv_dim());
+        let (batch, seq) = self.layout(layer, x.shape())?;
         if x.is_empty() {
             return Ok(x.clone());
         }
-        let (batch, seq) = self.layout(layer, x.shape())?;
         let continues = |cache: &KvCache| self.causal && seq == 1 && cache.samples.len() == batch;
         let visit = run.visits.entry(layer.site).and_modify(|n| *n += 1).or_insert(0);
         let place = (layer.site, *visit);

@@ -61,7 +61,7 @@ pub(super) fn rms(row: &[f32], eps: f64) -> f64 {
 
 #[cfg(feature = "gpu")]
 fn record(tape: &mut Tape<'_>, layer: &Layer, x: &Value, kernel: Kernel, dim: usize, eps: f64) -> Result<Value> {
-    let rows = layer.units(&x.shape, "rows", dim)?;
+    let rows = layer.units(&x.shape, "rows", &[dim])?;
     tape.within(layer, dim.saturating_mul(3))?;
     let (gamma, beta) = (tape.vector(layer, Role::Gamma)?, tape.vector(layer, Role::Beta)?);
     let y = tape.value(x.shape.clone());
@@ -85,7 +85,7 @@ impl Family for RmsNormSpec {
     }
 
     fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
-        layer.units(x.shape(), "rows", self.dim)?;
+        layer.units(x.shape(), "rows", &[self.dim])?;
         let gamma = layer.vector(Role::Gamma);
         let mut y = Vec::with_capacity(x.len());
         for row in x.data().chunks_exact(self.dim) {
@@ -120,7 +120,7 @@ impl Family for LayerNormSpec {
     }
 
     fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
-        layer.units(x.shape(), "rows", self.dim)?;
+        layer.units(x.shape(), "rows", &[self.dim])?;
         let n = self.dim as f64;
         let (gamma, beta) = (layer.vector(Role::Gamma), layer.vector(Role::Beta));
         let mut y = Vec::with_capacity(x.len());

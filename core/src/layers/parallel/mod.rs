@@ -101,9 +101,13 @@ impl Family for ParallelSpec {
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         let (branches, gate) = layer.children().split_at(self.branches.len());
         let mut outs = Vec::new();
+        let before = run.held;
         for (i, branch) in branches.iter().enumerate().filter(|(_, branch)| !branch.disabled) {
-            outs.push((i, run.child(branch, x, None)?));
+            let y = run.child(branch, x, None)?;
+            run.held = run.held.saturating_add(y.len());
+            outs.push((i, y));
         }
+        let held = std::mem::replace(&mut run.held, before);
         let batch = x.batch().max(1);
         let Some((_, first)) = outs.first() else { return Ok(x.clone()) };
         if outs.iter().all(|(_, y)| y.is_empty()) {
@@ -112,7 +116,9 @@ impl Family for ParallelSpec {
         let lengths: Vec<(usize, usize)> = outs.iter().map(|(i, y)| (*i, y.len())).collect();
         self.fit(layer, batch, &lengths)?;
         if matches!(self.combine, Combine::Concat | Combine::GridScatter) {
-            let mut data = Vec::new();
+            let all = lengths.iter().fold(0usize, |sum, (_, n)| sum.saturating_add(*n));
+            run.room(layer, (held - before).saturating_add(x.len()).saturating_add(all))?;
+            let mut data = Vec::with_capacity(all);
             for b in 0..batch {
                 for (_, y) in &outs {
                     let width = y.len() / batch;

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Layer, RoleShape, Run, holdable, on, positive, shift};
+use super::{Family, Layer, RoleShape, Run, elements, holdable, on, positive, shift};
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Kernel, Sums, Tape, Value};
 use crate::backend::{Rows, matmul};
@@ -48,6 +48,12 @@ pub(super) fn roles(gates: usize, input: usize, hidden: usize, bias: bool) -> Ve
     roles
 }
 
+/// What a recurrent layer with `gates` makes of an input: the sums of all gates in f64, and the
+/// states.
+pub(super) fn makes(gates: usize, input: usize, hidden: usize, shape: &[usize]) -> usize {
+    elements(&[elements(shape).div_ceil(input), hidden, gates.saturating_mul(2).saturating_add(1)])
+}
+
 /// A scan over time: what a recurrent layer has in common with the others.
 pub(super) struct Scan<'a> {
     pub(super) layer: &'a Layer,
@@ -67,7 +73,7 @@ impl Scan<'_> {
         mut cell: impl FnMut(usize, &[f32], &mut [f32]),
     ) -> Result<Tensor> {
         let (cpu, width) = (&run.cpu, self.gates * self.hidden);
-        let batch = self.layer.units(x.shape(), "sequences", self.steps * self.input)?;
+        let batch = self.layer.units(x.shape(), "sequences", &[self.steps, self.input])?;
         if batch == 0 {
             return Ok(Tensor::of(vec![0, self.steps, self.hidden], Vec::new()));
         }
@@ -95,7 +101,7 @@ impl Scan<'_> {
     #[cfg(feature = "gpu")]
     pub(super) fn record(&self, tape: &mut Tape<'_>, kernel: Kernel, x: &Value) -> Result<Value> {
         let (hidden, width) = (self.hidden, self.gates * self.hidden);
-        let batch = self.layer.units(&x.shape, "sequences", self.steps * self.input)?;
+        let batch = self.layer.units(&x.shape, "sequences", &[self.steps, self.input])?;
         // A workgroup has 128 invocations, each with four gate rows at a time.
         let rounds = width.div_ceil(4).div_ceil(128);
         tape.within(self.layer, self.steps.saturating_mul(rounds).saturating_mul(hidden + 1))?;
@@ -122,6 +128,10 @@ impl Family for RnnSpec {
 
     fn terms(&self) -> usize {
         self.input_size.saturating_add(self.hidden_size).saturating_mul(2)
+    }
+
+    fn makes(&self, shape: &[usize]) -> usize {
+        makes(1, self.input_size, self.hidden_size, shape)
     }
 
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {

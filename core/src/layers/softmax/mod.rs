@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::kmeans::{check_temperature, unit};
-use super::{Family, Layer, Run, softmax_in_place};
+use super::{Family, Layer, Run, elements, softmax_in_place};
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Kernel, NONE, Tape, Value};
 use crate::error::{Problem, Result};
@@ -202,6 +202,10 @@ impl Family for SoftmaxSpec {
     fn check(&self) -> std::result::Result<(), String> {
         check_temperature(self.temperature)?;
         if self.alpha.is_finite() { Ok(()) } else { Err(format!("alpha is {}; it must be a number", self.alpha)) }
+    }
+
+    fn makes(&self, shape: &[usize]) -> usize {
+        elements(&[elements(shape), 3])
     }
 
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {

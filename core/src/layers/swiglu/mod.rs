@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Activation;
-use super::{Family, Layer, RoleShape, Run, leading, on, positive};
+use super::{Family, Layer, RoleShape, Run, elements, leading, on, positive};
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Kernel, Tape, Value};
 use crate::error::Result;
@@ -53,9 +53,14 @@ impl Family for SwiGluSpec {
         self.input_dim.saturating_add(self.intermediate_dim).saturating_mul(2)
     }
 
+    fn makes(&self, shape: &[usize]) -> usize {
+        let hidden = elements(&[elements(shape).div_ceil(self.input_dim), self.intermediate_dim, 2]);
+        elements(shape).saturating_add(hidden)
+    }
+
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         let (i, m) = (self.input_dim, self.intermediate_dim);
-        let rows = layer.units(x.shape(), "rows", i)?;
+        let rows = layer.units(x.shape(), "rows", &[i])?;
         let mut hidden = layer.linear(&run.cpu, x.data(), i, Role::GateWeight, Role::GateBias);
         let up = layer.linear(&run.cpu, x.data(), i, Role::UpWeight, Role::UpBias);
         for (g, &u) in hidden.iter_mut().zip(&up) {
@@ -68,7 +73,7 @@ impl Family for SwiGluSpec {
 
     #[cfg(feature = "gpu")]
     fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
-        let rows = layer.units(&x.shape, "rows", self.input_dim)?;
+        let rows = layer.units(&x.shape, "rows", &[self.input_dim])?;
         let gate = tape.linear(layer, x, Role::GateWeight, Role::GateBias, Activation::Linear)?;
         let up = tape.linear(layer, x, Role::UpWeight, Role::UpBias, Activation::Linear)?;
         let hidden = tape.value(gate.shape.clone());
