@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn a_band_in_units_in_the_last_place() {
         let up = |v: f32, n: u32| f32::from_bits(v.to_bits() + n);
-        let band = |ulps| Tolerance { atol: 0.0, rtol: 0.0, ulps: Some(ulps), ..BAND };
+        let band = |ulps| Tolerance { atol: 0.0, source: BandSource::Ulps(ulps), ..BAND };
         // 1.99 has units of 2^-24 of itself, 1.01 of 2^-23: a relative band takes one of them for half.
         for v in [1.01f32, 1.99, 1e-20, f32::from_bits(1)] {
             let excess = |n, ulps| compare(&[1], &[up(v, n)], &[v], None, &band(ulps)).excess;

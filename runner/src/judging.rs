@@ -203,8 +203,8 @@ impl LaneRun<'_> {
 fn exact_to(cases: &mut [Case], ulp: u32) {
     for case in cases {
         if let Kind::Parity(tolerance) = &mut case.kind {
-            let (ulps, source) = (Some(ulp.into()), BandSource::CommandLine);
-            *tolerance = Tolerance { atol: 0.0, rtol: 0.0, nmse: None, ulps, source, ..*tolerance };
+            let source = BandSource::Ulps(ulp.into());
+            *tolerance = Tolerance { atol: 0.0, rtol: 0.0, nmse: None, source, ..*tolerance };
         }
     }
 }

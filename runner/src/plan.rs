@@ -99,8 +99,6 @@ pub struct Tolerance {
     pub rtol: f64,
     /// Bound of the normalised mean squared error, if any.
     pub nmse: Option<f64>,
-    /// A distance in units in the last place of f32, in place of both parts.
-    pub ulps: Option<u64>,
     /// Which of the planet's results is meant.
     pub reference: Reference,
     /// Where the band stands.
@@ -116,8 +114,8 @@ pub enum BandSource {
     Bedrock,
     /// `_defaults.yaml`.
     Defaults,
-    /// `--ulp` of the call.
-    CommandLine,
+    /// `--ulp` of the call: a distance in units in the last place of f32, in place of every part.
+    Ulps(u64),
     /// None: exact.
     Exact,
 }
@@ -128,7 +126,6 @@ impl Tolerance {
         atol: 0.0,
         rtol: 0.0,
         nmse: None,
-        ulps: None,
         reference: Reference::Float32,
         source: BandSource::Exact,
     };
@@ -136,7 +133,7 @@ impl Tolerance {
     fn resolve(band: Band, terms: usize, source: BandSource) -> Self {
         let floor = |rtol: f64| rtol.max(4.0 * EPSILON);
         let rtol = band.rtol.map_or(0.0, floor) + band.ulps_per_term.map_or(0.0, |n| n * terms as f64 * EPSILON);
-        Self { atol: band.atol, rtol, nmse: band.nmse, ulps: None, reference: Reference::Float32, source }
+        Self { atol: band.atol, rtol, nmse: band.nmse, reference: Reference::Float32, source }
     }
 
     /// `|a - e|` over the largest that passes, or the distance in units in the last place over theirs; at
@@ -144,9 +141,9 @@ impl Tolerance {
     #[must_use]
     pub fn excess(&self, ours: f32, expected: f32) -> f64 {
         let (a, e) = (f64::from(ours), f64::from(expected));
-        let (distance, allowed) = match self.ulps {
-            Some(most) => (ulps(ours, expected) as f64, most as f64),
-            None => ((a - e).abs(), self.atol + self.rtol * e.abs()),
+        let (distance, allowed) = match self.source {
+            BandSource::Ulps(most) => (ulps(ours, expected) as f64, most as f64),
+            _ => ((a - e).abs(), self.atol + self.rtol * e.abs()),
         };
         // Written so that a NaN fails.
         if allowed > 0.0 { distance / allowed } else { f64::INFINITY }
@@ -168,8 +165,11 @@ impl fmt::Display for Tolerance {
         if self.source == BandSource::Exact {
             return write!(f, "exact");
         }
+        if let BandSource::Ulps(most) = self.source {
+            write!(f, "{most} ULP")?;
+        }
         match (self.atol, self.rtol) {
-            _ if self.ulps.is_some() => write!(f, "{} ULP", self.ulps.unwrap_or(0))?,
+            _ if matches!(self.source, BandSource::Ulps(_)) => {}
             (atol, 0.0) => write!(f, "|Δ| ≤ {atol:e}")?,
             (0.0, rtol) => write!(f, "|Δ| ≤ {rtol:e}·|e|")?,
             (atol, rtol) => write!(f, "|Δ| ≤ {atol:e} + {rtol:e}·|e|")?,

@@ -279,7 +279,7 @@ fn source(case: &Case) -> String {
         BandSource::Override => format!("override of the model in manifests/{bedrock}.yaml"),
         BandSource::Bedrock => format!("bands of manifests/{bedrock}.yaml"),
         BandSource::Defaults => "manifests/_defaults.yaml".into(),
-        BandSource::CommandLine => "--ulp of the call".into(),
+        BandSource::Ulps(_) => "--ulp of the call".into(),
         BandSource::Exact if case.check() == Check::Fidelity => {
             "runner/src/cost.rs, golden/".to_string() + &case.manifest.bedrock + "/cost.yaml"
         }
