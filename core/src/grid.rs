@@ -266,7 +266,8 @@ impl Network {
             return Err(Error::ForeignState);
         }
         self.check_inputs(inputs.len())?;
-        let held = inputs.iter().map(Tensor::len).sum();
+        let replaced = state.replaced.values().flat_map(|layer| layer.weights().values()).map(WeightStore::len);
+        let held = inputs.iter().map(Tensor::len).chain(replaced).fold(0, usize::saturating_add);
         let mut run = Run { cpu: *cpu, network: self, state, visits: BTreeMap::new(), held };
         let mut current: Option<Tensor> = None;
         for cell in self.cells.iter().filter(|cell| !cell.disabled) {

@@ -475,6 +475,13 @@ fn runs_hold_no_more_elements_than_they_may() {
                 {"in_channels": 1, "filters": 1, "input": [1], "kernel_size": 1, "output": [1 << 30]}})),
             vec![1, 1],
         ),
+        (
+            wide(json!({"metacognition": {
+                "observed": {"rmsnorm": {"dim": 1 << 15}},
+                "rules": [{"condition": "max_above", "threshold": -1.0, "command": "become_dense", "cooldown": 0}],
+            }})),
+            vec![1, 1 << 15],
+        ),
         (wide(json!({"embedding": {"vocab_size": 1, "embedding_dim": 1 << 20}})), vec![1, 4096]),
         (wide(json!({"dense": {"input_dim": 1, "output_dim": 1 << 20}})), vec![4096, 1]),
         (wide(json!({"kmeans": {"input_dim": 1, "num_clusters": 1 << 20}})), vec![4096, 1]),

@@ -117,7 +117,7 @@ fn everything_that_differs_is_told() {
     tiled.set_tile_size(64);
     tiled.save(&at("b.entity"), Format::V2, Unheld::Refuse).expect("written");
     differs("tiles", "tile_size");
-    let json = std::fs::read_to_string(recorded("layers/metacognition/float32.json")).expect("a recorded file");
+    let json = std::fs::read_to_string(recorded("layers/meta/float32.json")).expect("a recorded file");
     std::fs::write(at("a.entity"), &json).expect("written");
     let threshold = json.find("\"Threshold\": ").expect("a rule") + "\"Threshold\": ".len();
     std::fs::write(at("b.entity"), format!("{}1{}", &json[..threshold], &json[threshold..])).expect("written");
@@ -187,5 +187,5 @@ fn inputs_and_sizes() {
     let (_, text) = entity(folder.path(), &["convert", "a.entity", "a.entity", "--to", "v2"]);
     let after = std::fs::metadata(at("a.entity")).expect("a file").len();
     assert!(before != after && text.contains(&format!("{after} bytes (from {before})")), "{text}");
-    assert_eq!(Checkpoint::open(&at("a.entity"), Open::default()).expect("read").topology().layers().len(), 8);
+    assert_eq!(Checkpoint::open(&at("a.entity"), Open::default()).expect("read").topology().layers().len(), 16);
 }

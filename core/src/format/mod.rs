@@ -28,6 +28,7 @@
 mod budget;
 mod check;
 mod checkpoint;
+mod codes;
 mod fault;
 mod file;
 pub mod flat;

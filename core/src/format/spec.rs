@@ -5,14 +5,15 @@
 
 #![forbid(unsafe_code)]
 
-use super::record::{Key, Record, RuleRecord, SOFTMAXES, Step, Value};
+use super::codes::{COMMANDS, CONDITIONS, VARIANTS, command_code, condition_code, softmax_name};
+use super::record::{Key, Record, RuleRecord, Step, Value};
 use super::topology::{Has, LayerPath};
 use crate::error::{Error, Result};
 use crate::grid::{ChildSpec, Coord};
 use crate::layers::{
-    Activation, Combine, Command, Condition, ConvSpec, ConvTransposedSpec, DenseSpec, EmbeddingSpec, KMeansOutput,
-    KMeansSpec, LayerKind, LayerNormSpec, LayerSpec, LstmSpec, MetacognitionSpec, MhaSpec, ParallelSpec, QkNorm,
-    ResidualSpec, RmsNormSpec, RnnSpec, Rule, SequentialSpec, SoftmaxOver, SoftmaxSpec, SoftmaxVariant, SwiGluSpec,
+    Activation, Combine, ConvSpec, ConvTransposedSpec, DenseSpec, EmbeddingSpec, KMeansOutput, KMeansSpec, LayerKind,
+    LayerNormSpec, LayerSpec, LstmSpec, MetacognitionSpec, MhaSpec, ParallelSpec, QkNorm, ResidualSpec, RmsNormSpec,
+    RnnSpec, Rule, SequentialSpec, SoftmaxOver, SoftmaxSpec, SwiGluSpec,
 };
 
 impl Record {
@@ -413,35 +414,6 @@ impl Record {
     }
 }
 
-/// The softmax variants in the order of [`SOFTMAXES`].
-const VARIANTS: [SoftmaxVariant; 10] = [
-    SoftmaxVariant::Standard,
-    SoftmaxVariant::Grid,
-    SoftmaxVariant::Hierarchical,
-    SoftmaxVariant::Temperature,
-    SoftmaxVariant::Gumbel,
-    SoftmaxVariant::Masked,
-    SoftmaxVariant::Sparse,
-    SoftmaxVariant::Adaptive,
-    SoftmaxVariant::Mixture,
-    SoftmaxVariant::Entmax,
-];
-
-fn softmax_name(variant: SoftmaxVariant) -> &'static str {
-    match variant {
-        SoftmaxVariant::Standard => SOFTMAXES[0],
-        SoftmaxVariant::Grid => SOFTMAXES[1],
-        SoftmaxVariant::Hierarchical => SOFTMAXES[2],
-        SoftmaxVariant::Temperature => SOFTMAXES[3],
-        SoftmaxVariant::Gumbel => SOFTMAXES[4],
-        SoftmaxVariant::Masked => SOFTMAXES[5],
-        SoftmaxVariant::Sparse => SOFTMAXES[6],
-        SoftmaxVariant::Adaptive => SOFTMAXES[7],
-        SoftmaxVariant::Mixture => SOFTMAXES[8],
-        SoftmaxVariant::Entmax => SOFTMAXES[9],
-    }
-}
-
 fn combine_name(combine: Combine) -> &'static str {
     match combine {
         Combine::Concat => "concat",
@@ -478,42 +450,6 @@ fn records(children: &[ChildSpec], path: &LayerPath, step: fn(usize) -> Step) ->
         Ok(record)
     };
     children.iter().enumerate().map(record).collect()
-}
-
-const CONDITIONS: [Condition; 8] = [
-    Condition::StdAbove,
-    Condition::StdBelow,
-    Condition::MeanAbove,
-    Condition::MeanBelow,
-    Condition::MaxAbove,
-    Condition::ActiveBelow,
-    Condition::StdGrowth,
-    Condition::GainDrift,
-];
-
-const COMMANDS: [Command; 4] =
-    [Command::BecomeDense, Command::BecomeSoftmax, Command::BecomeRmsNorm, Command::ResetToIdentity];
-
-fn condition_code(condition: Condition) -> i64 {
-    match condition {
-        Condition::StdAbove => 1,
-        Condition::StdBelow => 2,
-        Condition::MeanAbove => 3,
-        Condition::MeanBelow => 4,
-        Condition::MaxAbove => 5,
-        Condition::ActiveBelow => 6,
-        Condition::StdGrowth => 7,
-        Condition::GainDrift => 8,
-    }
-}
-
-fn command_code(command: Command) -> f32 {
-    match command {
-        Command::BecomeDense => 70.0,
-        Command::BecomeSoftmax => 83.0,
-        Command::BecomeRmsNorm => 90.0,
-        Command::ResetToIdentity => 101.0,
-    }
 }
 
 impl RuleRecord {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, DenseSpec, Family, Layer, LayerSpec, RmsNormSpec, Run, SoftmaxOver, SoftmaxSpec};
+use super::{Activation, DenseSpec, Family, Layer, LayerSpec, RmsNormSpec, Run, SoftmaxOver, SoftmaxSpec, elements};
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Tape, Value};
 use crate::error::{Error, Problem, Result};
@@ -149,6 +149,16 @@ impl Rule {
 
 impl Command {
     /// The layer that takes the place of `old`.
+    /// About how many elements of four bytes [`Command::replacement`] makes.
+    fn makes(self, old: &Layer) -> usize {
+        let weights = old.weights.values().map(WeightStore::len).fold(0, usize::saturating_add);
+        let square = match &old.spec {
+            LayerSpec::RmsNorm(RmsNormSpec { dim, .. }) if self == Command::BecomeDense => elements(&[*dim, *dim, 2]),
+            _ => 0,
+        };
+        elements(&[weights, 3]).saturating_add(square)
+    }
+
     fn replacement(self, old: &Layer) -> std::result::Result<(LayerSpec, Weights), String> {
         let unfit = || format!("{self:?} cannot be applied to a {} layer", old.spec.kind().name());
         let dense = |spec: &DenseSpec, data| {
@@ -235,7 +245,10 @@ impl Family for MetacognitionSpec {
                 return Err(target.error(Problem::NotLoaded));
             }
             let current = run.state.replaced.get(&target.site).map(Arc::clone);
-            let (spec, weights) = rule.command.replacement(current.as_deref().unwrap_or(target)).map_err(wrong)?;
+            let old = current.as_deref().unwrap_or(target);
+            run.room(layer, rule.command.makes(old).saturating_add(x.len()).saturating_add(y.len()))?;
+            let (spec, weights) = rule.command.replacement(old).map_err(wrong)?;
+            run.held = run.held.saturating_add(weights.values().map(WeightStore::len).sum());
             let (site, at, path) = (target.site, target.at, target.path.clone());
             run.state
                 .replaced
