@@ -2,8 +2,11 @@
 
 For every model: the live arrays by role in the planet's own layout, the planet's output in
 float32, and the planet's output computed in float64 from the same numbers. Writes
-`DIR/<bedrock>/<planet>/<model>.npz` and `DIR/<bedrock>/<planet>/meta.json`; with
-`--planet fixture`, `DIR/<bedrock>/fixture.npz`.
+`DIR/<bedrock>/<planet>/<model>.npz` and, when that is whole, `<model>.json` beside it, which says
+what made it; with `--planet fixture`, `DIR/<bedrock>/fixture.npz` and `fixture.json`.
+
+Ends with 2 where a manifest or an argument is mistaken, 3 where packages are not those that are
+pinned, 1 where the dump itself fails. The last line on stderr says which and where.
 """
 
 from __future__ import annotations
@@ -12,28 +15,30 @@ import argparse
 import fnmatch
 import hashlib
 import importlib.metadata
+import io
 import json
+import os
+import re
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from . import BEDROCK_IDS, PLANETS, fixtures, manifest, planets, weights
+from . import BEDROCK_IDS, PLANETS, fixtures, manifest, planets, sources, weights
+from .manifest import Mistake
+
+FAILED, MISTAKE, PACKAGES = 1, 2, 3
+"""The exit statuses, beside 0."""
+
+FIXTURE_PACKAGES = {"numpy": "numpy", "scikit-learn": "sklearn"}
+REQUIREMENTS = Path(__file__).parents[1] / "requirements"
 
 
-def dump_fixture(bedrock: manifest.Bedrock, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = {name: fixtures.array(recipe) for name, recipe in sorted(bedrock.fixture.items())}
-    np.savez_compressed(folder / "fixture.npz", **arrays)
-    meta = {
-        "packages": {name: importlib.metadata.version(name) for name in ("numpy", "scikit-learn")},
-        "flags": {},
-        "handler": source_hash("fixtures"),
-        "seeds": {},
-    }
-    (folder / "fixture.json").write_text(json.dumps(meta, indent=1, sort_keys=True))
+class PackageError(Exception):
+    """A package is missing, or of another version than pinned."""
 
 
 def dump_model(handler: ModuleType, bedrock: manifest.Bedrock, model: manifest.Model) -> dict[str, np.ndarray]:
@@ -62,30 +67,114 @@ def dump_model(handler: ModuleType, bedrock: manifest.Bedrock, model: manifest.M
     return {name: np.ascontiguousarray(found[name]) for name in sorted(found)}
 
 
-def source_hash(*modules: str) -> str:
-    """A digest of the sources that produced a file."""
-    here = Path(__file__).parent
-    names = sorted({"manifest", "weights", *modules})
-    return hashlib.sha256(b"".join((here / f"{name}.py").read_bytes() for name in names)).hexdigest()
+def write(path: Path, arrays: dict[str, Any], made: dict[str, Any]) -> None:
+    """Writes a file and what made it. A file without its `.json`, or with another's, is no dump."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".json")
+    beside.unlink(missing_ok=True)
+    whole = io.BytesIO()
+    np.savez_compressed(whole, **arrays)
+    for target, content in (
+        (path, whole.getvalue()),
+        (beside, json.dumps(made | {"sha256": hashlib.sha256(whole.getvalue()).hexdigest()}, indent=1,
+                            sort_keys=True).encode()),
+    ):
+        half = target.with_name(f"{target.name}.half")
+        half.write_bytes(content)
+        os.replace(half, target)
 
 
-def dump_planet(planet: str, bedrock: manifest.Bedrock, folder: Path, pattern: str) -> None:
-    models = [m for m in bedrock.models if planet in m.planets and fnmatch.fnmatch(m.id, pattern)]
-    if not models:
-        return
-    handler = planets.handler(planet)
-    folder.mkdir(parents=True, exist_ok=True)
-    for model in models:
-        arrays: dict[str, Any] = dump_model(handler, bedrock, model)
-        np.savez_compressed(folder / f"{model.id}.npz", **arrays)
-        print(f"{bedrock.id}/{planet}/{model.id}", file=sys.stderr, flush=True)
-    meta = {
-        "packages": {name: importlib.metadata.version(name) for name in handler.PACKAGES},
-        "flags": handler.FLAGS,
-        "handler": source_hash("fixtures", "planets/chain", f"planets/{planet}", f"planets/naming/{planet}"),
-        "seeds": {model.id: model.seed for model in models},
-    }
-    (folder / "meta.json").write_text(json.dumps(meta, indent=1, sort_keys=True))
+def pins(planet: str) -> dict[str, str]:
+    """The versions that a checkout pins for a planet; none where the package is installed without it."""
+    path = REQUIREMENTS / f"{'sklearn' if planet == 'fixture' else planet}.txt"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return {_normal(name): version for name, _, version in (line.partition("==") for line in lines)}
+
+
+def packages(planet: str, wanted: dict[str, str], any_version: bool) -> dict[str, str]:
+    """The versions of the distributions that provide the wanted modules, by the names under which
+    they are installed: `tensorflow` does where `tensorflow-cpu` is pinned."""
+    found, missing, others = {}, [], []
+    pinned = pins(planet)
+    for distribution, module in wanted.items():
+        name = _provider(distribution, module)
+        if name is None:
+            missing.append(f"{distribution} is not installed")
+            continue
+        found[name] = version = importlib.metadata.version(name)
+        pin = pinned.get(_normal(distribution), version)
+        # A local version is another build of the same release.
+        if version.partition("+")[0] != pin:
+            others.append(f"{name} {version} is installed, {pin} is pinned")
+    if any_version:
+        for what in others:
+            print(f"note: {what}", file=sys.stderr)
+        others = []
+    if missing or others:
+        raise PackageError(_cure(planet, "; ".join(missing + others)))
+    return found
+
+
+def _normal(name: str) -> str:
+    """A distribution's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def _provider(distribution: str, module: str) -> str | None:
+    """The installed distribution of a name, or else one that provides its module."""
+    try:
+        importlib.metadata.version(distribution)
+        return distribution
+    except importlib.metadata.PackageNotFoundError:
+        others = importlib.metadata.packages_distributions().get(module, [])
+        return min(map(_normal, others), default=None)
+
+
+def _cure(planet: str, what: str) -> str:
+    file = f"{'sklearn' if planet == 'fixture' else planet}.txt"
+    return f"the dump of {planet} cannot start: {what}; {sys.executable} -m pip install -r python/requirements/{file}"
+
+
+def handler_of(planet: str) -> ModuleType:
+    """The planet's package. Raises PackageError where a module of others is missing."""
+    try:
+        return planets.handler(planet)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == __package__:
+            raise
+        raise PackageError(_cure(planet, f"{error.name} is not installed")) from error
+
+
+class Dump:
+    """A dump of one planet; `at` says how far it has come."""
+
+    def __init__(self, planet: str, out: Path):
+        self.planet, self.out, self.at = planet, out, "its imports"
+
+    def fixtures(self, bedrocks: list[manifest.Bedrock], any_version: bool) -> None:
+        made = {"packages": packages(self.planet, FIXTURE_PACKAGES, any_version), "flags": {},
+                "handler": sources.digest(sources.of_fixture())}
+        for bedrock in bedrocks:
+            arrays = {}
+            for name, recipe in sorted(bedrock.fixture.items()):
+                self.at = f"{bedrock.id}/{name}"
+                arrays[name] = fixtures.array(recipe)
+            write(self.out / bedrock.id / "fixture.npz", arrays, made)
+
+    def models(self, bedrocks: list[manifest.Bedrock], pattern: str, any_version: bool) -> None:
+        wanted = [(b, m) for b in bedrocks for m in b.models
+                  if self.planet in m.planets and fnmatch.fnmatchcase(m.id, pattern)]
+        if not wanted:
+            raise Mistake(f"{self.planet} has no model {pattern!r} in {', '.join(b.id for b in bedrocks)}")
+        handler = handler_of(self.planet)
+        versions = packages(self.planet, handler.PACKAGES, any_version)
+        for bedrock, model in wanted:
+            self.at = f"{bedrock.id}/{model.id}"
+            arrays = dump_model(handler, bedrock, model)
+            made = {"packages": versions, "flags": handler.FLAGS, "seed": model.seed,
+                    "handler": sources.digest(sources.of_model(self.planet, model))}
+            write(self.out / bedrock.id / self.planet / f"{model.id}.npz", arrays, made)
+            print(f"{bedrock.id}/{self.planet}/{model.id}", file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -95,13 +184,25 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", default="*", help="glob of model ids")
     parser.add_argument("--manifests", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--any-version", action="store_true", help="take packages of other versions than pinned")
     args = parser.parse_args(argv)
-    for name in args.bedrock or BEDROCK_IDS:
-        bedrock = manifest.load(args.manifests / f"{name}.yaml")
+    dump = Dump(args.planet, args.out)
+    try:
+        bedrocks = [manifest.load(args.manifests / f"{name}.yaml") for name in args.bedrock or BEDROCK_IDS]
         if args.planet == "fixture":
-            dump_fixture(bedrock, args.out / name)
+            dump.fixtures(bedrocks, args.any_version)
         else:
-            dump_planet(args.planet, bedrock, args.out / name / args.planet, args.model)
+            dump.models(bedrocks, args.model, args.any_version)
+    except PackageError as error:
+        print(error, file=sys.stderr)
+        return PACKAGES
+    except Mistake as error:
+        print(error if dump.at == "its imports" else f"{dump.at}: {error}", file=sys.stderr)
+        return MISTAKE
+    except Exception:
+        traceback.print_exc()
+        print(f"the dump of {args.planet} failed in {dump.at}", file=sys.stderr)
+        return FAILED
     return 0
 
 

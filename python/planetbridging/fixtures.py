@@ -10,6 +10,8 @@ from typing import Any, Callable
 
 import numpy as np
 
+from .manifest import Mistake
+
 SEED, TEST = 42, 100
 
 
@@ -136,7 +138,7 @@ def array(recipe: dict[str, Any]) -> np.ndarray:
         return np.asarray(options.get("offset", 0.0) + options.get("scale", 1.0) * rng.normal(size=options["shape"]))
     if name == "integers":
         return np.asarray(rng.integers(0, options["below"], size=options["shape"]), dtype=np.float64)
-    raise ValueError(f"unknown fixture recipe {name!r}")
+    raise Mistake(f"unknown fixture recipe {name!r}")
 
 
 def training(recipe: dict[str, Any], take: tuple[int, ...], width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -146,7 +148,7 @@ def training(recipe: dict[str, Any], take: tuple[int, ...], width: int) -> tuple
         pixels, labels = digits()
         return pixels[:-options["rows"]], labels[:-options["rows"]]
     if name != "original":
-        raise ValueError(f"recipe {name!r} has no training rows")
+        raise Mistake(f"recipe {name!r} has no training rows")
     rows, train = ORIGINAL[options]()
     x = rows[:train][(slice(None), *(slice(0, n) for n in take))]
     return x, targets(x.reshape(len(x), -1), width)

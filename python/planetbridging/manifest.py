@@ -22,6 +22,10 @@ _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"), list("-+.0123456789"))
 
 
+class Mistake(ValueError):
+    """What a manifest asks for cannot be: said without a traceback."""
+
+
 @dataclass(frozen=True)
 class Input:
     """A slice of a fixture array: the first extents of every axis but the batch axis."""
@@ -69,7 +73,19 @@ class Bedrock:
 
 def load(path: Path) -> Bedrock:
     """Reads one manifest file."""
-    document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    try:
+        return _bedrock(yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader))
+    except OSError as error:
+        raise Mistake(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise Mistake(f"{path}: not UTF-8: {error}") from error
+    except yaml.YAMLError as error:
+        raise Mistake(f"{path}: {' '.join(str(error).split())}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Mistake(f"{path}: not a manifest of a bedrock: {type(error).__name__} {error}") from error
+
+
+def _bedrock(document: Any) -> Bedrock:
     models = []
     for entry in document["models"]:
         models.append(Model(

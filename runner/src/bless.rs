@@ -1,63 +1,37 @@
 //! Accepting new numbers: planets' dumps, and digests of our own outputs.
 //!
 //! The only code that writes under the golden folder. A dump is made whole in a temporary
-//! folder, compared with what is there, and only then moved in, each file atomically, the
-//! index last.
+//! folder, compared with what is there, read and checked, and only then moved in, each file
+//! atomically, the index last. What a file says of its origin is the file's own: blessing
+//! one model leaves the entries of all others as they are.
+
+mod dump;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 use glob::Pattern;
 use loom_bedrocks::npz::{self, Arrays, Data};
 use rayon::prelude::*;
 
-use crate::golden::{ArrayEntry, Core, Goldens, Index, Provenance, core_path, index_path, read_index, yaml};
+use crate::golden::{ArrayEntry, Core, FileEntry, Goldens, Index, Maker, core_path, index_path, read_index, yaml};
 use crate::manifest::Manifest;
 use crate::plan::{Case, Check};
 use crate::{run, write_atomically};
 
-/// What `meta.json` of a dump says.
+pub use dump::Dump;
+
+/// What the `.json` beside a dumped file says of it.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Meta {
     packages: BTreeMap<String, String>,
     flags: BTreeMap<String, String>,
     handler: String,
-    seeds: BTreeMap<String, u64>,
-}
-
-/// Runs `python -m planetbridging.dump` for one planet and some bedrocks.
-///
-/// # Errors
-/// When Python cannot be started or the dump fails; its own messages have gone to stderr.
-pub fn dump(
-    python: &Path,
-    package: &Path,
-    manifests: &Path,
-    planet: &str,
-    bedrocks: &[&Manifest],
-    models: &Pattern,
-    out: &Path,
-) -> anyhow::Result<()> {
-    let mut command = Command::new(python);
-    command.args(["-m", "planetbridging.dump", "--planet", planet, "--manifests"]).arg(manifests).arg("--out").arg(out);
-    command.args(["--model", models.as_str()]);
-    for bedrock in bedrocks {
-        command.args(["--bedrock", &bedrock.bedrock]);
-    }
-    command.env("PYTHONPATH", package).stdin(Stdio::null()).stdout(Stdio::null());
-    let status = crate::ending::status(&mut command)
-        .with_context(|| format!("cannot start {}; give --python or BEDROCK_PYTHON", python.display()))?;
-    // The fixtures need NumPy and scikit-learn's digits.
-    let needs = if planet == "fixture" { "sklearn" } else { planet };
-    if !status.success() {
-        bail!(
-            "the dump of {planet} failed ({status}); are its packages installed? pip install -r python/requirements/{needs}.txt"
-        );
-    }
-    Ok(())
+    seed: Option<u64>,
+    /// Of the file as a whole.
+    sha256: String,
 }
 
 /// The files that a planet, or `fixture`, contributes to a bedrock.
@@ -150,73 +124,110 @@ fn check_dump(arrays: &Arrays) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Moves a dump into the goldens and rewrites the index. Files of models that the manifest
-/// no longer has are removed.
-///
-/// # Errors
-/// When a file that the manifest asks for is missing from the dump, or cannot be written.
-pub fn accept(
-    golden: &Path,
-    manifest: &Manifest,
-    planet: &str,
-    models: &Pattern,
-    dumped: &Path,
-    why: &str,
-) -> anyhow::Result<()> {
-    let (from, to) = (dumped.join(&manifest.bedrock), golden.join(&manifest.bedrock));
-    let wanted = files(manifest, planet, models);
-    let asked = files(manifest, planet, &Pattern::new("*")?);
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let path = index_path(golden, &manifest.bedrock);
-    let mut index = match path.exists() {
-        true => read_index(golden, &manifest.bedrock).map_err(anyhow::Error::msg)?,
-        false => Index::default(),
-    };
-    let meta = if planet == "fixture" { from.join("fixture.json") } else { from.join(planet).join("meta.json") };
-    let meta = std::fs::read(&meta).with_context(|| format!("{}", meta.display()))?;
-    let Meta { packages, flags, handler, mut seeds } = serde_json::from_slice(&meta)?;
-    // Seeds of models that were not dumped this time stay as they are.
-    let before = index.made.remove(planet).map(|made| made.seeds).unwrap_or_default();
-    seeds = before.into_iter().chain(seeds).collect();
-    seeds.retain(|model, _| asked.iter().any(|file| *file == format!("{planet}/{model}.npz")));
-    index.made.insert(planet.into(), Provenance { accepted: why.into(), packages, flags, handler, seeds });
-    // Everything is read before anything is written.
-    let mut read = Vec::new();
-    for file in &wanted {
-        let bytes = std::fs::read(from.join(file)).with_context(|| format!("{}", from.join(file).display()))?;
-        let arrays = npz::read(&from.join(file))?;
-        check_dump(&arrays).with_context(|| format!("{}", from.join(file).display()))?;
-        read.push((file, bytes, arrays.iter().map(|(name, array)| (name.clone(), ArrayEntry::of(array))).collect()));
-    }
-    let ours =
-        |file: &str| if planet == "fixture" { file == "fixture.npz" } else { file.starts_with(&format!("{planet}/")) };
-    let gone: Vec<String> = index.files.keys().filter(|file| ours(file) && !asked.contains(file)).cloned().collect();
-    for file in gone {
-        index.files.remove(&file);
-        std::fs::remove_file(to.join(&file)).with_context(|| format!("{}", to.join(&file).display()))?;
-    }
-    for (file, bytes, entries) in read {
-        write_atomically(&to.join(file), &bytes)?;
-        index.files.insert(file.clone(), entries);
-    }
-    let text = serde_yaml::to_string(&index)?;
-    write_atomically(&path, format!("# Written by `bedrock bless`; do not edit.\n{text}").as_bytes())
+/// A dump of one planet and bedrock, read and checked, that may become goldens.
+pub struct Ready {
+    bedrock: String,
+    planet: String,
+    /// All that the manifest asks of the planet, dumped this time or not.
+    asked: Vec<String>,
+    files: Vec<(String, Vec<u8>, Maker, FileEntry)>,
 }
 
-/// Blesses the digests of our own outputs of one bedrock; returns a line for each change.
+/// Reads and checks what a dump holds of the files that the manifest asks for; writes nothing.
+///
+/// # Errors
+/// When a file is missing from the dump, is not what was dumped, or holds what no golden may hold.
+pub fn ready(manifest: &Manifest, planet: &str, models: &Pattern, dumped: &Path, why: &str) -> anyhow::Result<Ready> {
+    let from = dumped.join(&manifest.bedrock);
+    let mut read = Vec::new();
+    for file in files(manifest, planet, models) {
+        let path = from.join(&file);
+        let half = || format!("{}: the dump is not whole; dump it anew. Nothing was accepted", path.display());
+        let meta = std::fs::read(path.with_extension("json")).with_context(half)?;
+        let Meta { packages, flags, handler, seed, sha256 } = serde_json::from_slice(&meta).with_context(half)?;
+        let bytes = std::fs::read(&path).with_context(half)?;
+        if npz::sha256(&bytes) != sha256 {
+            return Err(anyhow::anyhow!("its SHA-256 is not the one in the .json beside it")).with_context(half);
+        }
+        let arrays = npz::read(&path)?;
+        check_dump(&arrays).with_context(|| format!("{}", path.display()))?;
+        let arrays = arrays.iter().map(|(name, array)| (name.clone(), ArrayEntry::of(array))).collect();
+        let maker = Maker { accepted: why.into(), packages, flags };
+        read.push((file, bytes, maker, FileEntry { made: String::new(), handler, seed, arrays }));
+    }
+    let asked = files(manifest, planet, &Pattern::new("*")?);
+    Ok(Ready { bedrock: manifest.bedrock.clone(), planet: planet.into(), asked, files: read })
+}
+
+impl Ready {
+    /// Moves the files into the goldens and rewrites their entries in the index, and no others.
+    /// Files of models that the manifest no longer has are removed.
+    ///
+    /// # Errors
+    /// When the index cannot be read or a file cannot be written.
+    pub fn accept(self, golden: &Path) -> anyhow::Result<()> {
+        let Ready { bedrock, planet, asked, files } = self;
+        if files.is_empty() {
+            return Ok(());
+        }
+        let (path, to) = (index_path(golden, &bedrock), golden.join(&bedrock));
+        let mut index = match path.exists() {
+            true => read_index(golden, &bedrock).map_err(anyhow::Error::msg)?,
+            false => Index::default(),
+        };
+        let ours = |file: &str| match planet.as_str() {
+            "fixture" => file == "fixture.npz",
+            planet => file.split_once('/').is_some_and(|(of, _)| of == planet),
+        };
+        let gone = |file: &String| ours(file) && !asked.contains(file);
+        for file in index.files.keys().filter(|file| gone(file)) {
+            match std::fs::remove_file(to.join(file)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(e).with_context(|| format!("{}", to.join(file).display()));
+                }
+                _ => {}
+            }
+        }
+        // Entries that are replaced name no maker when the new makers get their ids.
+        index.files.retain(|file, _| !gone(file) && !files.iter().any(|(new, ..)| new == file));
+        for (file, bytes, maker, mut entry) in files {
+            write_atomically(&to.join(&file), &bytes)?;
+            entry.made = index.maker(&planet, maker);
+            index.files.insert(file, entry);
+        }
+        let text = serde_yaml::to_string(&index)?;
+        write_atomically(&path, format!("# Written by `bedrock bless`; do not edit.\n{text}").as_bytes())
+    }
+}
+
+/// Blesses the digests of our own outputs of some models of one bedrock; returns a line for each
+/// change. Models whose digests stay keep the reason for which they were accepted.
 ///
 /// # Errors
 /// When a model cannot be run or the file cannot be written.
-pub fn core(golden: &Path, cases: &[Case], goldens: &Goldens, bedrock: &str, why: &str) -> anyhow::Result<Vec<String>> {
+pub fn core(
+    golden: &Path,
+    cases: &[Case],
+    goldens: &Goldens,
+    manifest: &Manifest,
+    models: &Pattern,
+    why: &str,
+) -> anyhow::Result<Vec<String>> {
+    let bedrock = &manifest.bedrock;
     let path = core_path(golden, bedrock);
     let old: Core = if path.exists() { yaml(&path).map_err(anyhow::Error::msg)? } else { Core::default() };
-    let mut new = Core { accepted: why.into(), digests: BTreeMap::new() };
-    let mut lines = Vec::new();
-    let snapshots = cases.iter().filter(|case| case.check() == Check::Snapshot && case.manifest.bedrock == bedrock);
-    let snapshots: Vec<&Case> = snapshots.collect();
+    let mut new = old.clone();
+    let known = |model: &str| manifest.models.iter().any(|known| known.id() == model);
+    for model in old.digests.keys().filter(|model| !known(model)) {
+        new.digests.remove(model);
+        new.forget(model);
+    }
+    let of_bedrock = |case: &&Case| case.check() == Check::Snapshot && case.manifest.bedrock == *bedrock;
+    let snapshots: Vec<&Case> =
+        cases.iter().filter(of_bedrock).filter(|case| models.matches(case.model().id())).collect();
     let digests: Vec<Result<String, String>> = snapshots.par_iter().map(|case| run::digest(case, goldens)).collect();
+    let mut found: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
+    let mut lines = Vec::new();
     for (case, digest) in snapshots.iter().zip(digests) {
         let (model, stored, digest) = (case.model().id(), case.stored.to_string(), digest.map_err(anyhow::Error::msg)?);
         match old.digests.get(model).and_then(|of| of.get(&stored)) {
@@ -226,9 +237,16 @@ pub fn core(golden: &Path, cases: &[Case], goldens: &Goldens, bedrock: &str, why
             }
             Some(_) => {}
         }
-        new.digests.entry(model.into()).or_default().insert(stored, digest);
+        found.entry(model).or_default().insert(stored, digest);
     }
-    if new.digests == old.digests {
+    for (model, digests) in found {
+        let moved = old.digests.get(model) != Some(&digests);
+        new.digests.insert(model.into(), digests);
+        if moved || !new.explains(model) {
+            new.accept(model, why);
+        }
+    }
+    if new == old {
         return Ok(lines);
     }
     let text = serde_yaml::to_string(&new)?;

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::compare;
 use crate::golden::{Core, Goldens, core_path, yaml};
+use crate::manifest::Manifest;
 use crate::plan::{Case, Tolerance};
 use crate::run::Config;
 use crate::write_atomically;
@@ -192,18 +193,19 @@ pub fn path(golden: &Path, bedrock: &str) -> PathBuf {
 }
 
 /// Measures the models of `cases` whose costs are not known, or are of other outputs than the blessed ones,
-/// and writes the bedrock's file; returns a line for each dtype whose cost is another. `cases` are one
-/// bedrock's, its fidelity cases all among them; `measured` is called as dtypes are done.
+/// and writes the bedrock's file; returns a line for each dtype whose cost is another. `cases` are the fidelity
+/// cases of some of its models; those of other models stay. `measured` is called as dtypes are done.
 ///
 /// # Errors
 /// When a model cannot be run, or a file cannot be read or written.
 pub fn bless(
     golden: &Path,
-    bedrock: &str,
+    manifest: &Manifest,
     cases: &[&Case],
     goldens: &Goldens,
     measured: &(dyn Fn() + Sync),
 ) -> anyhow::Result<Vec<String>> {
+    let bedrock = &manifest.bedrock;
     let core: Core = yaml(&core_path(golden, bedrock)).map_err(anyhow::Error::msg)?;
     let path = path(golden, bedrock);
     let old: Costs = if path.exists() { yaml(&path).map_err(anyhow::Error::msg)? } else { Costs::default() };
@@ -218,7 +220,9 @@ pub fn bless(
             cost
         })
         .collect();
-    let mut new = Costs::default();
+    let has = |model: &str| manifest.models.iter().any(|known| known.id() == model);
+    let mut new = old.clone();
+    new.models.retain(|model, _| has(model));
     let mut lines = Vec::new();
     for (case, cost) in cases.iter().zip(found) {
         let (model, stored, cost) = (case.model().id(), case.stored.to_string(), cost.map_err(anyhow::Error::msg)?);

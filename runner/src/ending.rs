@@ -8,7 +8,7 @@
 
 use std::io;
 use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 
 use loom_core::file;
 
@@ -43,15 +43,19 @@ impl Scratch {
     }
 }
 
-/// Runs a program that works in a [`Scratch`]; it and what it has started end with this one.
+/// Runs a program that works in a [`Scratch`], and `watch` beside it; it and what it has started end with this one.
 ///
 /// # Errors
 /// When it cannot be started.
-pub fn status(command: &mut Command) -> io::Result<ExitStatus> {
+pub fn status(command: &mut Command, watch: impl FnOnce(&mut Child)) -> io::Result<ExitStatus> {
     #[cfg(unix)]
-    return unix::status(command);
+    return unix::status(command, watch);
     #[cfg(not(unix))]
-    command.status()
+    {
+        let mut child = command.spawn()?;
+        watch(&mut child);
+        child.wait()
+    }
 }
 
 #[cfg(unix)]
@@ -67,7 +71,7 @@ mod unix {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::{flag, iterator::Signals, low_level};
 
-    use super::{Command, ExitStatus, file, io};
+    use super::{Child, Command, ExitStatus, file, io};
 
     /// Children, each the first of a process group.
     static CHILDREN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
@@ -75,7 +79,7 @@ mod unix {
     /// How long killed children may take to be gone.
     const PATIENCE: Duration = Duration::from_secs(2);
 
-    pub(super) fn status(command: &mut Command) -> io::Result<ExitStatus> {
+    pub(super) fn status(command: &mut Command, watch: impl FnOnce(&mut Child)) -> io::Result<ExitStatus> {
         command.process_group(0);
         let children = || CHILDREN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut child = {
@@ -84,6 +88,7 @@ mod unix {
             children.insert(child.id());
             child
         };
+        watch(&mut child);
         let ended = child.wait();
         children().remove(&child.id());
         ended

@@ -4,7 +4,7 @@
 //! checked against its recorded dtype, shape and SHA-256 before any case runs. A missing
 //! golden is an error; a run never creates one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,41 +28,114 @@ pub struct ArrayEntry {
     pub sha256: String,
 }
 
-/// How a planet's files, or the fixture, were made.
+/// What files that were accepted together have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Provenance {
-    /// Why the files were accepted the last time.
+pub struct Maker {
+    /// Why the files were accepted.
     pub accepted: String,
     /// Versions of the packages that computed them.
     pub packages: BTreeMap<String, String>,
     /// Switches that make the planet deterministic.
     pub flags: BTreeMap<String, String>,
-    /// SHA-256 of the Python sources that dumped them.
+}
+
+/// What the index knows of one file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// The id of its maker.
+    pub made: String,
+    /// SHA-256 of the Python sources that computed it.
     pub handler: String,
-    /// Seeds, by model.
-    #[serde(default)]
-    pub seeds: BTreeMap<String, u64>,
+    /// The model's seed; a fixture has one in each recipe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Its arrays.
+    pub arrays: BTreeMap<String, ArrayEntry>,
 }
 
 /// `golden/<bedrock>/index.yaml`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Index {
-    /// How the files were made, by planet; the fixture counts as one.
-    pub made: BTreeMap<String, Provenance>,
-    /// The arrays of every file, by path within the bedrock's folder.
-    pub files: BTreeMap<String, BTreeMap<String, ArrayEntry>>,
+    /// Makers by id: the planet or `fixture`, with a number from the second one on.
+    pub makers: BTreeMap<String, Maker>,
+    /// Files by path within the bedrock's folder.
+    pub files: BTreeMap<String, FileEntry>,
 }
 
 /// `golden/<bedrock>/core.yaml`: digests of our own outputs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Core {
-    /// Why they were accepted the last time.
-    pub accepted: String,
+    /// Why digests were accepted, each model under the reason given last for it.
+    pub accepted: Vec<Acceptance>,
     /// SHA-256 of the output's little-endian bytes, by model and `dtype/numerics`.
     pub digests: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// One reason, and the models whose digests were accepted for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Acceptance {
+    /// The reason.
+    pub why: String,
+    /// The models, sorted.
+    pub models: BTreeSet<String>,
+}
+
+impl Index {
+    /// The id of a planet's maker of these values: a known one's, or the first that is free.
+    /// Makers that no file names any more are removed first.
+    pub fn maker(&mut self, planet: &str, maker: Maker) -> String {
+        self.makers.retain(|id, _| self.files.values().any(|file| file.made == *id));
+        let ours = |id: &str| id.strip_prefix(planet).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        if let Some((id, _)) = self.makers.iter().find(|(id, known)| ours(id) && **known == maker) {
+            return id.clone();
+        }
+        let mut id = planet.to_string();
+        let mut number = 1;
+        while self.makers.contains_key(&id) {
+            number += 1;
+            id = format!("{planet}-{number}");
+        }
+        self.makers.insert(id.clone(), maker);
+        id
+    }
+}
+
+impl Core {
+    /// Puts a model under a reason, and takes it from any other.
+    pub fn accept(&mut self, model: &str, why: &str) {
+        self.forget(model);
+        match self.accepted.iter_mut().find(|known| known.why == why) {
+            Some(known) => {
+                known.models.insert(model.into());
+            }
+            None => self.accepted.push(Acceptance { why: why.into(), models: [model.into()].into() }),
+        }
+    }
+
+    /// Whether a model is under exactly one reason.
+    #[must_use]
+    pub fn explains(&self, model: &str) -> bool {
+        self.accepted.iter().filter(|known| known.models.contains(model)).count() == 1
+    }
+
+    /// A model that has digests and not exactly one reason.
+    #[must_use]
+    pub fn unexplained(&self) -> Option<&str> {
+        self.digests.keys().map(String::as_str).find(|model| !self.explains(model))
+    }
+
+    /// Removes a model from the reasons, and reasons that have no model left.
+    pub fn forget(&mut self, model: &str) {
+        for known in &mut self.accepted {
+            known.models.remove(model);
+        }
+        self.accepted.retain(|known| !known.models.is_empty());
+    }
 }
 
 impl ArrayEntry {
@@ -104,9 +177,12 @@ impl FileId {
     /// What to run to make it anew.
     #[must_use]
     pub fn cure(&self) -> String {
-        let planet = self.path.split_once('/').map_or("fixture", |(planet, _)| planet);
+        let which = match self.path.trim_end_matches(".npz").split_once('/') {
+            Some((planet, model)) => format!("{planet} --model {model}"),
+            None => "fixture".into(),
+        };
         format!(
-            "`git checkout` it, or dump it anew: bedrock bless {} --planet {planet} --accept \"<why>\"",
+            "`git checkout` it, or dump it anew: bedrock bless {} --planet {which} --accept \"<why>\"",
             self.bedrock
         )
     }
@@ -198,6 +274,13 @@ pub fn load(folder: &Path, cases: &[Case]) -> Result<Goldens, Vec<String>> {
         let known = |case: &&Case| {
             core.digests.get(case.model().id()).is_some_and(|of| of.contains_key(&case.stored.to_string()))
         };
+        if let Some(model) = core.unexplained() {
+            let path = path.display();
+            problems.push(format!(
+                "{path}: {model} is not under exactly one reason in `accepted`; `git checkout` it, or bless it: {}",
+                bless(model)
+            ));
+        }
         problems.extend(snapshots.filter(|case| !known(case)).map(|case| {
             let (path, model, stored) = (path.display(), case.model().id(), case.stored);
             format!("{path}: no digest of {model} in {stored}; bless it: {}", bless(model))
@@ -246,7 +329,7 @@ pub fn load(folder: &Path, cases: &[Case]) -> Result<Goldens, Vec<String>> {
 fn verified(folder: &Path, id: &FileId, index: &Index) -> Result<Arrays, Vec<String>> {
     let path = folder.join(&id.bedrock).join(&id.path);
     let name = path.display();
-    let Some(entries) = index.files.get(&id.path) else {
+    let Some(FileEntry { arrays: entries, .. }) = index.files.get(&id.path) else {
         let what = if path.exists() { "the index does not list it" } else { "not dumped yet" };
         return Err(vec![format!("{name}: {what}; {}", id.cure())]);
     };
@@ -288,7 +371,8 @@ fn short(digest: &str) -> &str {
 /// Reads a bedrock's index.
 ///
 /// # Errors
-/// When it is missing or unreadable, or names a file that cannot be a golden.
+/// When it is missing or unreadable, or names a file that cannot be a golden or a maker that it
+/// does not have.
 pub fn read_index(folder: &Path, bedrock: &str) -> Result<Index, String> {
     let path = index_path(folder, bedrock);
     let index: Index = yaml(&path)?;
@@ -298,13 +382,22 @@ pub fn read_index(folder: &Path, bedrock: &str) -> Result<Index, String> {
             planets::find(planet).is_some() && model.strip_suffix(".npz").is_some_and(crate::manifest::is_plain)
         }
     };
-    match index.files.keys().find(|file| !plain(file)) {
-        Some(file) => Err(format!(
+    if let Some(file) = index.files.keys().find(|file| !plain(file)) {
+        return Err(format!(
             "{}: {file:?} is no golden's path; expected fixture.npz or <planet>/<model>.npz",
             path.display()
-        )),
-        None => Ok(index),
+        ));
     }
+    if let Some((file, entry)) = index.files.iter().find(|(_, entry)| !index.makers.contains_key(&entry.made)) {
+        let known: Vec<&str> = index.makers.keys().map(String::as_str).collect();
+        return Err(format!(
+            "{}: {file} is made by {:?}, which is not among the makers: {}",
+            path.display(),
+            entry.made,
+            known.join(", ")
+        ));
+    }
+    Ok(index)
 }
 
 /// Everything below the golden folder of `bedrocks` that no index lists, and everything that

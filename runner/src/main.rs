@@ -67,20 +67,24 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
                 bail!(Mistake("--accept needs a reason".into()));
             }
             if core {
-                return bless_core(&places, &manifests, &accept);
+                return bless_core(&places, &manifests, &python.model, &accept);
             }
-            each_dump(&places, &manifests, &planet, &python, |manifest, planet, dumped| {
-                let _lock = Lock::take(&places.golden)?;
+            // Everything is dumped, read and checked before anything is written.
+            let mut ready = Vec::new();
+            each_dump(&places, &manifests, &planet, &python, false, |manifest, planet, dumped| {
                 print_lines(&bless::drift(&places.golden, manifest, planet, &python.model, dumped)?)?;
-                bless::accept(&places.golden, manifest, planet, &python.model, dumped, &accept)
+                ready.push(bless::ready(manifest, planet, &python.model, dumped, &accept)?);
+                Ok(())
             })?;
+            let _lock = Lock::take(&places.golden)?;
+            ready.into_iter().try_for_each(|ready| ready.accept(&places.golden))?;
             Ok(End::Green)
         }
         Command::Drift { bedrocks, planet, python, folders } => {
             let places = Places::find(&folders)?;
             let manifests = places.load(&bedrocks)?;
             let mut drifted = 0;
-            each_dump(&places, &manifests, &planet, &python, |manifest, planet, dumped| {
+            each_dump(&places, &manifests, &planet, &python, true, |manifest, planet, dumped| {
                 let lines = bless::drift(&places.golden, manifest, planet, &python.model, dumped)?;
                 drifted += lines.len();
                 print_lines(&lines)
@@ -229,6 +233,7 @@ fn each_dump(
     manifests: &Manifests,
     planets: &[String],
     python: &PythonArgs,
+    any_version: bool,
     mut each: impl FnMut(&Manifest, &str, &Path) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let known = || PLANETS.iter().map(|p| p.id).chain(["fixture"]);
@@ -248,15 +253,16 @@ fn each_dump(
         let dumped = match &python.from {
             Some(from) => from,
             None => {
-                bless::dump(
-                    &python.python,
-                    &places.root.join("python"),
-                    &places.manifests,
+                let dump = bless::Dump {
+                    python: &python.python,
+                    package: &places.root.join("python"),
+                    manifests: &places.manifests,
                     planet,
-                    &bedrocks,
-                    &python.model,
-                    folder.path(),
-                )?;
+                    bedrocks: &bedrocks,
+                    models: &python.model,
+                    any_version,
+                };
+                dump.run(folder.path())?;
                 folder.path()
             }
         };
@@ -267,23 +273,28 @@ fn each_dump(
     Ok(())
 }
 
-fn bless_core(places: &Places, manifests: &Manifests, why: &str) -> anyhow::Result<End> {
+fn bless_core(places: &Places, manifests: &Manifests, models: &glob::Pattern, why: &str) -> anyhow::Result<End> {
     let cases = plan::all(manifests).map_err(Mistake)?;
     // The digests are what is about to change, so only the arrays they come from are verified:
     // those of the first planet of each model, as the kernel check uses.
-    let arrays: Vec<Case> = cases.iter().filter(|case| case.check() == Check::Kernel).cloned().collect();
+    let has = |case: &&Case| case.check() == Check::Kernel && models.matches(case.model().id());
+    let arrays: Vec<Case> = cases.iter().filter(has).cloned().collect();
+    if arrays.is_empty() {
+        bail!(Mistake(format!("no model of these bedrocks matches {:?}", models.as_str())));
+    }
     let goldens = golden::load(&places.golden, &arrays).map_err(|problems| anyhow::anyhow!(first_of(&problems)))?;
     let (mut changed, mut recosted) = (0, 0);
     for manifest in &manifests.bedrocks {
         let _lock = Lock::take(&places.golden)?;
-        let mut lines = bless::core(&places.golden, &cases, &goldens, &manifest.bedrock, why)?;
+        let mut lines = bless::core(&places.golden, &cases, &goldens, manifest, models, why)?;
         changed += lines.len();
         let fidelity: Vec<&Case> = cases
             .iter()
             .filter(|case| case.check() == Check::Fidelity && case.manifest.bedrock == manifest.bedrock)
+            .filter(|case| models.matches(case.model().id()))
             .collect();
         let bar = terminal::bar(fidelity.len());
-        let costs = cost::bless(&places.golden, &manifest.bedrock, &fidelity, &goldens, &|| bar.inc(1))?;
+        let costs = cost::bless(&places.golden, manifest, &fidelity, &goldens, &|| bar.inc(1))?;
         bar.finish_and_clear();
         recosted += costs.len();
         lines.extend(costs);

@@ -122,13 +122,8 @@ pub enum BandSource {
 
 impl Tolerance {
     /// No tolerance at all.
-    pub const EXACT: Tolerance = Tolerance {
-        atol: 0.0,
-        rtol: 0.0,
-        nmse: None,
-        reference: Reference::Float32,
-        source: BandSource::Exact,
-    };
+    pub const EXACT: Tolerance =
+        Tolerance { atol: 0.0, rtol: 0.0, nmse: None, reference: Reference::Float32, source: BandSource::Exact };
 
     fn resolve(band: Band, terms: usize, source: BandSource) -> Self {
         let floor = |rtol: f64| rtol.max(4.0 * EPSILON);

@@ -72,9 +72,8 @@ impl Project {
         let path = self.path("golden/dense/index.yaml");
         let mut index: Index = yaml(&path).expect("an index");
         let arrays = npz::read(&self.path("golden/dense").join(file)).expect("arrays");
-        index
-            .files
-            .insert(file.into(), arrays.iter().map(|(name, array)| (name.clone(), ArrayEntry::of(array))).collect());
+        let entry = index.files.get_mut(file).expect("an entry");
+        entry.arrays = arrays.iter().map(|(name, array)| (name.clone(), ArrayEntry::of(array))).collect();
         write_atomically(&path, serde_yaml::to_string(&index).expect("yaml").as_bytes()).expect("written");
     }
 }
@@ -126,7 +125,7 @@ fn the_copy_is_green_as_it_is() {
 fn missing_golden() {
     let project = Project::new();
     fs::remove_file(project.path(MODEL)).expect("removed");
-    project.refuses(RUN, 1, &[MODEL, "No such file", "bedrock bless dense --planet sklearn"]);
+    project.refuses(RUN, 1, &[MODEL, "No such file", "bedrock bless dense --planet sklearn --model linear_16_4"]);
 }
 
 #[test]

@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use loom_runner::golden::{Index, yaml};
-
 const BEDROCK: &str = env!("CARGO_BIN_EXE_bedrock");
 const RUN: &[&str] = &["--bedrock", "dense", "--model", "linear_16_4", "--lane", "cpu", "--dtype", "float32"];
 
@@ -313,32 +311,6 @@ fn runs_at_once_lose_no_rows() {
         assert_eq!(ids(&reports), ids("one-by-one"));
         // Rendered from all of them, whoever was last.
         assert_eq!(project.text(&format!("{reports}/PROGRESS.md")), project.text("one-by-one/PROGRESS.md"));
-    }
-}
-
-#[test]
-fn blessings_at_once_lose_no_entry() {
-    let planets = ["pytorch", "tensorflow", "jax", "sklearn"];
-    let project = Project::new();
-    copy(&project.path("golden"), &project.path("dump"));
-    let path = project.path("golden/dense/index.yaml");
-    let index: Index = yaml(&path).expect("an index");
-    for planet in planets {
-        let mut meta = serde_json::to_value(&index.made[planet]).expect("JSON");
-        meta.as_object_mut().expect("an object").remove("accepted");
-        fs::write(project.path(&format!("dump/dense/{planet}/meta.json")), meta.to_string()).expect("written");
-    }
-    for round in ["first", "second", "third", "fourth"] {
-        let start = |planet| {
-            let args = ["bless", "dense", "--planet", planet, "--from", "dump", "--accept", round];
-            project.command(&args).stdout(Stdio::null()).spawn().expect("a run")
-        };
-        let mut runs: Vec<Child> = planets.iter().map(|planet| start(*planet)).collect();
-        for run in &mut runs {
-            assert!(ends(run, Duration::from_secs(120)) && run.wait().expect("an end").success());
-        }
-        let index: Index = yaml(&path).expect("an index");
-        planets.iter().for_each(|planet| assert_eq!(index.made[*planet].accepted, round, "{planet}"));
     }
 }
 

@@ -1,14 +1,15 @@
 //! The repository's rules as tests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use loom_bedrocks::BEDROCKS;
 use loom_bedrocks::planets::PLANETS;
-use loom_core::LayerKind;
-use loom_runner::golden::{Core, Index, core_path, index_path, yaml};
-use loom_runner::{manifest, plan};
+use loom_core::{LayerKind, LayerSpec};
+use loom_runner::golden::{Core, core_path, index_path, read_index, yaml};
+use loom_runner::manifest::{self, Manifests};
+use loom_runner::plan;
 
 /// The most that the goldens may take.
 const GOLDEN_CAP: u64 = 48 << 20;
@@ -47,7 +48,9 @@ fn every_bedrock_has_a_manifest_and_every_manifest_a_bedrock() {
 #[test]
 fn every_planet_has_a_handler_and_pinned_packages() {
     for planet in PLANETS {
-        for file in [format!("planetbridging/planets/{}.py", planet.id), format!("requirements/{}.txt", planet.id)] {
+        for file in
+            [format!("planetbridging/planets/{}/__init__.py", planet.id), format!("requirements/{}.txt", planet.id)]
+        {
             assert!(root().join("python").join(&file).is_file(), "python/{file} is missing");
         }
         let pins =
@@ -61,8 +64,18 @@ fn goldens_are_exactly_what_the_indexes_list() {
     let golden = root().join("golden");
     let mut expected = BTreeSet::new();
     for bedrock in BEDROCKS {
-        let index: Index = yaml(&index_path(&golden, bedrock)).expect("an index");
-        let _: Core = yaml(&core_path(&golden, bedrock)).expect("digests");
+        let index = read_index(&golden, bedrock).expect("an index");
+        let core: Core = yaml(&core_path(&golden, bedrock)).expect("digests");
+        assert_eq!(core.unexplained(), None, "{bedrock}");
+        for (path, text) in [
+            (index_path(&golden, bedrock), serde_yaml::to_string(&index)),
+            (core_path(&golden, bedrock), serde_yaml::to_string(&core)),
+        ] {
+            let written = fs::read_to_string(&path).expect("a file");
+            let (first, rest) = written.split_once('\n').expect("lines");
+            assert!(first.starts_with("# Written by `bedrock bless"), "{}", path.display());
+            assert!(rest == text.expect("yaml"), "{} is not as bless writes it", path.display());
+        }
         expected.insert(index_path(&golden, bedrock));
         expected.insert(core_path(&golden, bedrock));
         expected.insert(loom_runner::cost::path(&golden, bedrock));
@@ -80,40 +93,159 @@ fn goldens_are_exactly_what_the_indexes_list() {
 fn indexes_hold_what_the_manifests_ask_for_and_nothing_else() {
     let manifests = manifest::load(&root().join("manifests"), &[]).expect("manifests");
     for manifest in &manifests.bedrocks {
-        let index: Index = yaml(&index_path(&root().join("golden"), &manifest.bedrock)).expect("an index");
+        let index = read_index(&root().join("golden"), &manifest.bedrock).expect("an index");
         let mut asked: BTreeSet<String> = BTreeSet::from(["fixture.npz".into()]);
         for model in &manifest.models {
             asked.extend(model.planets(manifest).iter().map(|planet| format!("{}/{}.npz", planet.id, model.id())));
         }
         assert_eq!(index.files.keys().cloned().collect::<BTreeSet<_>>(), asked, "{}", manifest.bedrock);
-        let arrays: BTreeSet<&String> = index.files["fixture.npz"].keys().collect();
+        let arrays: BTreeSet<&String> = index.files["fixture.npz"].arrays.keys().collect();
         assert_eq!(arrays, manifest.fixture.keys().collect(), "fixture arrays of {}", manifest.bedrock);
-        for planet in index.made.values() {
-            assert!(!planet.accepted.is_empty() && !planet.packages.is_empty());
+        for (id, maker) in &index.makers {
+            assert!(!maker.accepted.is_empty() && !maker.packages.is_empty());
+            assert!(index.files.values().any(|file| file.made == *id), "{}: {id} made nothing", manifest.bedrock);
         }
     }
 }
 
-/// The digest that `planetbridging.dump` records of the sources it ran.
+/// The files of the package that a file imports, by the rule of `planetbridging/sources.py`:
+/// `from X import name` is X/name, or else X.
+fn imports(package: &Path, file: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for line in fs::read_to_string(package.join(file)).expect("a source").lines() {
+        let Some((module, names)) = line.trim_start().strip_prefix("from .").and_then(|l| l.split_once(" import "))
+        else {
+            continue;
+        };
+        let more = module.chars().take_while(|c| *c == '.').count();
+        let mut folder: Vec<&str> = file.split('/').collect();
+        folder.truncate(folder.len() - 1 - more);
+        folder.extend(module[more..].split('.').filter(|part| !part.is_empty()));
+        let folder = folder.join("/");
+        for name in names.split(',').map(|name| name.split(" as ").next().unwrap_or_default().trim()) {
+            let places = [
+                format!("{folder}/{name}.py"),
+                format!("{folder}/{name}/__init__.py"),
+                format!("{folder}.py"),
+                format!("{folder}/__init__.py"),
+            ];
+            let place = places.iter().map(|place| place.trim_start_matches('/')).find(|at| package.join(at).is_file());
+            found.push(place.unwrap_or_else(|| panic!("{file}: nothing is at {line:?}")).to_string());
+        }
+    }
+    found
+}
+
+/// The digest that `planetbridging.dump` records of the sources of a planet's file, or of a fixture.
+fn handler(package: &Path, file: Option<(&str, &manifest::Model)>) -> String {
+    fn kinds(layer: &LayerSpec, found: &mut BTreeSet<&'static str>) {
+        found.insert(layer.kind().name());
+        layer.children().iter().filter_map(|(_, child)| child.layer.as_ref()).for_each(|layer| kinds(layer, found));
+    }
+    let mut open = vec!["fixtures.py".to_string()];
+    if let Some((planet, model)) = file {
+        open.push(format!("planets/{planet}/__init__.py"));
+        let mut names = BTreeSet::new();
+        model.layers.iter().for_each(|layer| kinds(layer, &mut names));
+        let own = names.iter().flat_map(|k| [format!("weights/{k}.py"), format!("planets/{planet}/kinds/{k}.py")]);
+        open.extend(own.filter(|file| package.join(file).is_file()));
+    }
+    let mut sources = BTreeSet::new();
+    while let Some(file) = open.pop() {
+        if sources.insert(file.clone()) {
+            open.extend(imports(package, &file));
+        }
+    }
+    let bytes: Vec<u8> = sources.iter().flat_map(|file| fs::read(package.join(file)).expect("a source")).collect();
+    loom_bedrocks::npz::sha256(&bytes)
+}
+
+/// The goldens that other sources computed than those in `package`, by the command that dumps them anew.
+fn stale(manifests: &Manifests, package: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for manifest in &manifests.bedrocks {
+        let bedrock = &manifest.bedrock;
+        let index = read_index(&root().join("golden"), bedrock).expect("an index");
+        let planet = |file: &str| file.split_once('/').map_or("fixture", |(planet, _)| planet).to_string();
+        let is_stale = |file: &String| {
+            let model = file
+                .trim_end_matches(".npz")
+                .split_once('/')
+                .map(|(planet, id)| (planet, manifest.models.iter().find(|model| model.id() == id).expect("a model")));
+            handler(package, model) != index.files[file].handler
+        };
+        let (stale, fresh): (Vec<&String>, Vec<&String>) = index.files.keys().partition(|file| is_stale(file));
+        for file in stale {
+            let planet = planet(file);
+            let one = match file.trim_end_matches(".npz").split_once('/') {
+                Some((_, model)) if fresh.iter().any(|file| file.starts_with(&format!("{planet}/"))) => {
+                    format!(" --model {model}")
+                }
+                _ => String::new(),
+            };
+            let which = format!("{bedrock} --planet {planet}{one}");
+            let command = format!("bedrock drift {which} && bedrock bless {which} --accept \"<why>\"");
+            found.entry(command).or_default().insert(format!("golden/{bedrock}/{file}"));
+        }
+    }
+    found
+}
+
 #[test]
 fn goldens_were_dumped_by_the_handlers_that_are_here() {
-    let package = root().join("python/planetbridging");
-    let hash = |extra: &[String]| {
-        let mut names = vec!["manifest".to_string(), "weights".into()];
-        names.extend(extra.iter().cloned());
-        names.sort();
-        let read = |name: &String| fs::read(package.join(format!("{name}.py"))).expect("a source");
-        loom_bedrocks::npz::sha256(&names.iter().flat_map(read).collect::<Vec<u8>>())
-    };
-    for bedrock in BEDROCKS {
-        let index: Index = yaml(&index_path(&root().join("golden"), bedrock)).expect("an index");
-        for (planet, made) in &index.made {
-            let mut extra = vec!["fixtures".to_string()];
-            if planet != "fixture" {
-                extra.extend(["planets/chain".into(), format!("planets/{planet}"), format!("planets/naming/{planet}")]);
-            }
-            assert_eq!(made.handler, hash(&extra), "{bedrock}/{planet}: run bedrock drift, then bless");
+    let manifests = manifest::load(&root().join("manifests"), &[]).expect("manifests");
+    let stale = stale(&manifests, &root().join("python/planetbridging"));
+    let lines = stale.iter().map(|(command, files)| {
+        format!("{}\n    {command}", files.iter().map(String::as_str).collect::<Vec<_>>().join("\n"))
+    });
+    let count: usize = stale.values().map(BTreeSet::len).sum();
+    assert!(count == 0, "{count} goldens were dumped by other sources:\n{}", lines.collect::<Vec<_>>().join("\n"));
+}
+
+/// A change of a source makes the files stale that depend on it, all of them and no others.
+#[test]
+fn a_handler_covers_what_its_file_is_made_of() {
+    let manifests = manifest::load(&root().join("manifests"), &["dense".into(), "mixer".into()]).expect("manifests");
+    let folder = tempfile::tempdir().expect("a folder");
+    for path in files(&root().join("python/planetbridging")).iter().filter(|p| p.extension().is_some_and(|e| e == "py"))
+    {
+        let to = folder.path().join(path.strip_prefix(root().join("python/planetbridging")).expect("within"));
+        fs::create_dir_all(to.parent().expect("a parent")).expect("a folder");
+        fs::copy(path, to).expect("copied");
+    }
+    let after = |file: &str| {
+        let path = folder.path().join(file);
+        let before = fs::read_to_string(&path).unwrap_or_default();
+        fs::write(&path, format!("{before}# changed\n")).expect("written");
+        let found = stale(&manifests, folder.path());
+        match before.is_empty() {
+            true => fs::remove_file(&path).expect("removed"),
+            false => fs::write(&path, before).expect("written"),
         }
+        found.into_values().flatten().collect::<BTreeSet<String>>()
+    };
+    let all: BTreeSet<String> = manifests
+        .bedrocks
+        .iter()
+        .flat_map(|m| {
+            let index = read_index(&root().join("golden"), &m.bedrock).expect("an index");
+            index.files.into_keys().map(|file| format!("golden/{}/{file}", m.bedrock))
+        })
+        .collect();
+    let some = |keep: &dyn Fn(&str) -> bool| all.iter().filter(|file| keep(file)).cloned().collect::<BTreeSet<_>>();
+    assert_eq!(after("engines.py"), BTreeSet::new());
+    assert_eq!(after("fixtures.py"), all);
+    assert_eq!(after("weights/__init__.py"), some(&|file| !file.ends_with("/fixture.npz")));
+    assert_eq!(after("planets/jax/__init__.py"), some(&|file| file.contains("/jax/")));
+    let mixers = some(&|file| file.starts_with("golden/mixer/"));
+    assert!(after("weights/lstm.py").is_subset(&mixers) && !after("weights/lstm.py").is_empty());
+    // What kinds share is followed by import.
+    let shared = after("planets/jax/kinds/_recurrent.py");
+    assert!(!shared.is_empty() && shared.iter().all(|file| file.contains("/jax/") && mixers.contains(file)));
+    assert_eq!(after("planets/naming/jax/recurrent.py"), shared);
+    // A new kind leaves all files as they are.
+    for file in ["weights/mamba.py", "planets/jax/kinds/mamba.py", "planets/naming/jax/mamba.py"] {
+        assert_eq!(after(file), BTreeSet::new(), "{file}");
     }
 }
 

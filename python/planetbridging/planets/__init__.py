@@ -1,5 +1,5 @@
-"""One module per planet. Each names the arrays of a live model by role, in the planet's own
-layout, and runs the planet's own forward."""
+"""One package per planet. Each names the arrays of a live model by role, in the planet's own
+layout, and runs the planet's own forward; its constructors are `kinds/<kind>.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import ModuleType
 
 
 def handler(planet: str) -> ModuleType:
-    """The module of a planet."""
+    """The package of a planet."""
     if planet == "tensorflow" and "tensorflow" not in sys.modules:
         load_triton()
     return import_module(f"{__name__}.{planet}")

@@ -1,18 +1,20 @@
 """What all planets share: walking a manifest's layers over a planet's operators.
 
-A planet provides `Operators`: its stock operators, wrapped so that each registers the
-arrays it owns in `slots`. The chain only reshapes (flat order, as Loom reads tensors) and
-routes skips; it does no arithmetic.
+A planet provides `Operators` and a constructor for each kind of layer, in `kinds/<kind>.py`:
+its stock operators, wrapped so that each registers the arrays it owns in `slots`. The chain only
+reshapes (flat order, as Loom reads tensors) and routes skips; it does no arithmetic.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Callable, Protocol
 
 import numpy as np
 
-from ..manifest import Model, kind_of
+from ..manifest import Mistake, Model, kind_of
 from ..weights import Weights
 
 Roles = dict[str, np.ndarray]
@@ -26,7 +28,7 @@ class Slot:
     convert: Callable[[Roles], np.ndarray]
 
 class Operators(Protocol):
-    """A planet's stock operators. Tensors are the planet's own."""
+    """What a planet's constructors share. Tensors are the planet's own."""
 
     channels_last: bool
     slots: dict[str, Slot]
@@ -34,7 +36,13 @@ class Operators(Protocol):
     def reshape(self, x, shape: tuple[int, ...]): ...
     def transpose(self, x, axes: tuple[int, ...]): ...
     def add(self, a, b): ...
-    def layer(self, path: str, kind: str, config: dict[str, Any]) -> Callable[[Any], Any]: ...
+
+def constructor(ops: Operators, path: str, kind: str) -> Callable[[Any, str, dict[str, Any]], Callable[[Any], Any]]:
+    """What makes layers of a kind: `build` of the file of that name beside the operators."""
+    name = f"{type(ops).__module__}.kinds.{kind}"
+    if find_spec(name) is None:
+        raise Mistake(f"{path}: {name.split('.')[-3]} has no constructor for {kind}")
+    return import_module(name).build
 
 class Chain:
     """A model of a manifest, built of a planet's operators."""
@@ -50,7 +58,7 @@ class Chain:
             return kind, config, steps
         if kind == "residual":
             return kind, config, None
-        return kind, config, self.ops.layer(path, kind, config)
+        return kind, config, constructor(self.ops, path, kind)(self.ops, path, config)
 
     def __call__(self, *inputs):
         """The forward on the planet's tensors, channels first where there are channels.
@@ -116,11 +124,3 @@ def path_of(name: str) -> str:
     while parts and not parts[-1].isdigit():
         parts.pop()
     return ".".join(parts)
-
-def gates(kind: str) -> str:
-    """Loom's gate order."""
-    return "ifgo" if kind == "lstm" else "h"
-
-def gate(rows: np.ndarray, kind: str, name: str) -> np.ndarray:
-    """One gate's block of a stacked array."""
-    return np.split(rows, len(gates(kind)))[gates(kind).index(name)]

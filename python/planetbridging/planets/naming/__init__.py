@@ -1,2 +1,2 @@
-"""Which parameter of a live module plays which role: one file per planet, shared by the handlers
-that dump goldens and by `absorb`. Importing these files changes nothing in the process."""
+"""Which parameter of a live module plays which role: one package per planet, shared by the
+handlers that dump goldens and by `absorb`. Importing these files changes nothing in the process."""

@@ -8,14 +8,13 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 
-from ..manifest import Model, kind_of
-from ..weights import Weights
-from .naming import sklearn as naming
+from ...manifest import Mistake, Model, kind_of
+from ...weights import Weights
+from ..naming.sklearn import perceptron
+from .kinds.dense import build as build_estimator
 
-PACKAGES = ("scikit-learn", "numpy")
+PACKAGES = {"scikit-learn": "sklearn", "numpy": "numpy"}
 FLAGS = {"threads": "1"}
-
-ACTIVATIONS = {"linear": "identity", "relu": "relu", "tanh": "tanh", "sigmoid": "logistic"}
 
 
 class Net:
@@ -25,16 +24,9 @@ class Net:
         self.model, self.dtype = model, np.dtype(dtype)
         configs = [c for kind, c in map(kind_of, model.layers) if kind == "dense"]
         if len(configs) != len(model.layers):
-            raise ValueError(f"{model.id}: scikit-learn has dense layers only")
-        if configs[-1].get("activation", "linear") != "linear":
-            raise ValueError(f"{model.id}: MLPRegressor's last layer is linear")
-        hidden = {c.get("activation", "linear") for c in configs[:-1]} or {"linear"}
-        if len(hidden) != 1:
-            raise ValueError(f"{model.id}: MLPRegressor has one activation for all hidden layers")
+            raise Mistake(f"{model.id}: scikit-learn has dense layers only")
         self.configs, self.biased = configs, all(c.get("bias", True) for c in configs)
-        self.mlp = MLPRegressor(
-            hidden_layer_sizes=tuple(c["output_dim"] for c in configs[:-1]), activation=ACTIVATIONS[hidden.pop()],
-            solver="adam", random_state=model.seed)
+        self.mlp = build_estimator(model.id, configs, model.seed)
         # One pass over zeros gives the estimator its arrays.
         first, last = configs[0]["input_dim"], configs[-1]["output_dim"]
         self.mlp.partial_fit(np.zeros((2, first), self.dtype), np.zeros((2, last), self.dtype))
@@ -57,7 +49,7 @@ class Net:
             self.mlp.intercepts_[i] = arrays[f"layers.{i}.bias"].astype(self.dtype)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return naming.perceptron(self.mlp)
+        return perceptron(self.mlp)
 
 
 def build(model: Model, dtype: str) -> Net:

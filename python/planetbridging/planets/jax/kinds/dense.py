@@ -1,0 +1,14 @@
+"""nn.Dense and an activation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import Operators, activation
+from ._linear import linear
+
+
+def build(ops: Operators, path: str, c: dict[str, Any]):
+    act = activation(c)
+    dense = linear(ops, path, c["input_dim"], c["output_dim"], c.get("bias", True), "weight", "bias")
+    return lambda x: act(dense(x))

@@ -1,0 +1,14 @@
+"""nn.LSTM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from .. import Operators
+from ._recurrent import recurrent
+
+
+def build(ops: Operators, path: str, c: dict[str, Any]):
+    return recurrent(ops, path, c, nn.LSTM)

@@ -1,0 +1,16 @@
+"""nn.RMSNorm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from .. import Operators
+from ...naming.pytorch.norm import norm
+
+
+def build(ops: Operators, path: str, c: dict[str, Any]):
+    module = nn.RMSNorm(c["dim"], eps=c.get("eps", 1e-6), dtype=ops.dtype)
+    ops.plain(norm(path, module))
+    return ops.module(module, c)

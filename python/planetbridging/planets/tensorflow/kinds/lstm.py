@@ -1,0 +1,14 @@
+"""layers.LSTM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import layers
+
+from .. import Operators
+from ._recurrent import recurrent
+
+
+def build(ops: Operators, path: str, c: dict[str, Any]):
+    return recurrent(ops, path, c, layers.LSTM)

@@ -1,0 +1,342 @@
+//! Blessing: what is accepted, what is left alone, and what is said when a dump fails. The Python
+//! is a shell script.
+#![cfg(unix)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use loom_bedrocks::npz::sha256;
+use loom_runner::golden::{Core, Index, core_path, read_index, yaml};
+
+const ONE: &str = "sklearn/linear_16_4.npz";
+const RUN: &[&str] = &["--bedrock", "dense", "--model", "linear_16_4", "--no-report"];
+const OTHER: &str = "sklearn/linear_32_4.npz";
+
+/// A copy of the project with the manifests and the goldens of dense.
+struct Project(tempfile::TempDir);
+
+impl Project {
+    fn new() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let project = Self(tempfile::tempdir().expect("a folder"));
+        copy(&root.join("manifests"), &project.path("manifests"));
+        copy(&root.join("golden/dense"), &project.path("golden/dense"));
+        project
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A dump of files as they are committed, made by `handler` with one package.
+    fn dump(&self, files: &[&str], handler: &str) -> PathBuf {
+        let folder = self.path(&format!("dump-{handler}"));
+        for file in files {
+            let bytes = fs::read(self.path("golden/dense").join(file)).expect("a golden");
+            let to = folder.join("dense").join(file);
+            fs::create_dir_all(to.parent().expect("a parent")).expect("a folder");
+            fs::write(&to, &bytes).expect("written");
+            let meta = format!(
+                r#"{{"packages": {{"numpy": "{handler}"}}, "flags": {{}}, "handler": "{handler}", "seed": 7, "sha256": "{}"}}"#,
+                sha256(&bytes)
+            );
+            fs::write(to.with_extension("json"), meta).expect("written");
+        }
+        folder
+    }
+
+    /// A Python that is a shell script.
+    fn python(&self, script: &str) -> String {
+        let path = self.path("python");
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a program");
+        path.display().to_string()
+    }
+
+    fn run(&self, args: &[&str]) -> (Option<i32>, String) {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_bedrock")).args(args).current_dir(self.0.path()).output().expect("a run");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), said)
+    }
+
+    #[track_caller]
+    fn passes(&self, args: &[&str]) -> String {
+        let (status, said) = self.run(args);
+        assert_eq!(status, Some(0), "{said}");
+        said
+    }
+
+    /// Runs what must fail, and checks that no golden was touched.
+    #[track_caller]
+    fn fails(&self, args: &[&str], status: i32) -> String {
+        let before = content(&self.path("golden"));
+        let (found, said) = self.run(args);
+        assert_eq!(found, Some(status), "{said}");
+        assert!(before == content(&self.path("golden")), "goldens were touched:\n{said}");
+        said
+    }
+
+    #[track_caller]
+    fn bless(&self, from: &Path, model: &str, why: &str) {
+        let from = from.display().to_string();
+        self.passes(&["bless", "dense", "--planet", "sklearn", "--model", model, "--accept", why, "--from", &from]);
+    }
+
+    /// What `bless` says when the dump is this script.
+    #[track_caller]
+    fn refused(&self, script: &str) -> String {
+        let python = self.python(script);
+        self.fails(&["bless", "dense", "--planet", "sklearn", "--accept", "why", "--python", &python], 1)
+    }
+
+    fn index(&self) -> Index {
+        read_index(&self.path("golden"), "dense").expect("an index")
+    }
+
+    fn core(&self) -> Core {
+        yaml(&core_path(&self.path("golden"), "dense")).expect("digests")
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("copied");
+        }
+    }
+}
+
+fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(content(&path));
+        } else {
+            found.push((path.clone(), fs::read(path).expect("a file")));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn blessing_one_model_changes_its_entry_alone() {
+    let project = Project::new();
+    let before = project.index();
+    project.bless(&project.dump(&[ONE], "abc"), "linear_16_4", "a reason");
+    let after = project.index();
+    let entry = &after.files[ONE];
+    assert_eq!((entry.handler.as_str(), entry.seed), ("abc", Some(7)));
+    let maker = &after.makers[&entry.made];
+    assert_eq!((maker.accepted.as_str(), maker.packages["numpy"].as_str()), ("a reason", "abc"));
+    assert_eq!(entry.arrays, before.files[ONE].arrays);
+    for (file, entry) in before.files.iter().filter(|(file, _)| *file != ONE) {
+        assert_eq!(&after.files[file], entry, "{file}");
+        assert_eq!(after.makers[&entry.made], before.makers[&entry.made], "{file}");
+    }
+    project.passes(RUN);
+}
+
+#[test]
+fn makers_are_shared_and_go_with_their_last_file() {
+    let project = Project::new();
+    let makers = project.index().makers.len();
+    let id = |file: &str| project.index().files[file].made.clone();
+    project.bless(&project.dump(&[ONE], "abc"), "linear_16_4", "a reason");
+    project.bless(&project.dump(&[OTHER], "abc"), "linear_32_4", "a reason");
+    assert_eq!(id(ONE), id(OTHER));
+    assert_eq!(project.index().makers.len(), makers + 1);
+    let own = id(ONE);
+    assert_ne!(own, "sklearn");
+    // Another reason is another maker; the one before has a file left.
+    project.bless(&project.dump(&[ONE], "abc"), "linear_16_4", "a better reason");
+    assert_eq!((project.index().makers.len(), id(OTHER)), (makers + 2, own.clone()));
+    project.bless(&project.dump(&[OTHER], "abc"), "linear_32_4", "a better reason");
+    assert_eq!(project.index().makers.len(), makers + 1);
+    assert!(!project.index().makers.contains_key(&own));
+    assert_eq!(id(ONE), id(OTHER));
+    // All at once: one maker under the plain name.
+    let all: Vec<String> = project.index().files.keys().filter(|f| f.starts_with("sklearn/")).cloned().collect();
+    project.bless(&project.dump(&all.iter().map(String::as_str).collect::<Vec<_>>(), "def"), "*", "all anew");
+    assert_eq!((project.index().makers.len(), id(ONE)), (makers, "sklearn".into()));
+}
+
+#[test]
+fn an_index_with_a_maker_that_is_not_there_is_refused() {
+    let project = Project::new();
+    let path = project.path("golden/dense/index.yaml");
+    let text = fs::read_to_string(&path).expect("an index").replacen("made: sklearn", "made: sklearm", 1);
+    fs::write(&path, text).expect("written");
+    let said = project.fails(&["verify"], 1);
+    for part in ["index.yaml", ONE, "\"sklearm\"", "fixture, jax, pytorch, sklearn"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+}
+
+#[test]
+fn half_a_dump_is_not_accepted() {
+    let project = Project::new();
+    let from = project.dump(&[ONE, OTHER], "abc");
+    let dumped = from.display().to_string();
+    let bless = ["bless", "dense", "--planet", "sklearn", "--model", "linear_*", "--accept", "why", "--from", &dumped];
+    let json = from.join("dense/sklearn/linear_32_4.json");
+    let meta = fs::read_to_string(&json).expect("a file");
+    for (content, expected) in [
+        (None, "No such file"),
+        (Some("{".to_string()), "EOF"),
+        (Some(meta.replace("sha256\": \"", "sha256\": \"0")), "its SHA-256 is not the one"),
+    ] {
+        match content {
+            None => fs::remove_file(&json).expect("removed"),
+            Some(content) => fs::write(&json, content).expect("written"),
+        }
+        let said = project.fails(&bless, 1);
+        for part in [expected, "linear_32_4.npz", "the dump is not whole", "Nothing was accepted"] {
+            assert!(said.contains(part), "{part} is not in {said}");
+        }
+    }
+    fs::write(&json, meta).expect("written");
+    project.passes(&bless);
+}
+
+/// Of two planets that are asked for, the second fails: the first is not accepted either.
+#[test]
+fn planets_are_accepted_together() {
+    let project = Project::new();
+    let from = project.dump(&[ONE], "abc").display().to_string();
+    let planets = ["bless", "dense", "--planet", "sklearn", "--planet", "jax", "--model", "linear_16_4"];
+    let said = project.fails(&[&planets[..], &["--accept", "why", "--from", &from]].concat(), 1);
+    assert!(said.contains("jax/linear_16_4"), "{said}");
+}
+
+#[test]
+fn a_failed_dump_says_what_it_was() {
+    let project = Project::new();
+    let pip = "-m pip install -r python/requirements/sklearn.txt";
+
+    let said = project.refused("echo dense/sklearn/a >&2; echo 'the dump of sklearn cannot start: jax 1 is installed, 2 is pinned; pip' >&2; exit 3");
+    assert!(said.contains("dense/sklearn/a"), "{said}");
+    assert!(said.contains("error: the dump of sklearn cannot start: jax 1 is installed, 2 is pinned; pip"), "{said}");
+
+    let said = project.refused("echo 'dense/x: Flax cells always have biases' >&2; exit 2");
+    assert!(said.contains("error: the dump of sklearn refuses: dense/x: Flax cells always have biases"), "{said}");
+    assert!(!said.contains("pip"), "{said}");
+
+    let traceback = "echo 'Traceback (most recent call last):' >&2; echo 'ZeroDivisionError: division by zero' >&2;";
+    let said = project.refused(&format!("{traceback} echo 'the dump of sklearn failed in dense/x' >&2; exit 1"));
+    let whole = "Traceback (most recent call last):\nZeroDivisionError: division by zero\nerror: the dump of sklearn failed in dense/x";
+    assert!(said.contains(whole) && !said.contains("pip"), "{said}");
+
+    // Python's own ends: something does not compile, a package of the dump itself is missing.
+    let said = project.refused("echo 'SyntaxError: invalid syntax' >&2; exit 1");
+    assert!(said.contains("SyntaxError: invalid syntax\nerror: the dump of sklearn failed (exit status: 1)"), "{said}");
+    assert!(said.contains("what it printed is above") && !said.contains("pip"), "{said}");
+    let said = project.refused("echo \"ModuleNotFoundError: No module named 'numpy'\" >&2; exit 1");
+    assert!(said.contains("the dump of sklearn cannot start: numpy is not installed") && said.contains(pip), "{said}");
+    let said = project.refused("echo \"ModuleNotFoundError: No module named 'planetbridging.wieghts'\" >&2; exit 1");
+    assert!(said.contains("failed (exit status: 1)") && !said.contains("pip"), "{said}");
+
+    let said = project.refused("echo dense/sklearn/a >&2; kill -9 $$");
+    assert!(said.contains("was ended (signal: 9") && said.contains("dense/sklearn/a"), "{said}");
+    let said = project.refused("exit 2");
+    assert!(said.contains("failed (exit status: 2)"), "{said}");
+    // A dump that says it is done and is not.
+    let said = project.refused("exit 0");
+    assert!(said.contains("No such file"), "{said}");
+}
+
+/// Only what is to be accepted needs the pinned versions.
+#[test]
+fn drift_takes_any_version() {
+    let project = Project::new();
+    let python = project.python("echo \"$@\" >&2; exit 3");
+    let args = ["dense", "--planet", "sklearn", "--python", &python];
+    assert!(project.fails(&[&["drift"][..], &args].concat(), 1).contains("--any-version"));
+    assert!(!project.fails(&[&["bless", "--accept", "why"][..], &args].concat(), 1).contains("--any-version"));
+}
+
+#[test]
+fn blessing_digests_leaves_the_reasons_of_the_others() {
+    let project = Project::new();
+    let path = project.path("golden/dense/core.yaml");
+    let text = fs::read_to_string(&path).expect("digests");
+    let before = project.core();
+    let spoilt = |model: &str| before.digests[model]["int8/loom"].clone();
+    assert_ne!(spoilt("linear_16_4"), spoilt("linear_32_4"));
+    let wrong = text.replace(&spoilt("linear_16_4"), "0").replace(&spoilt("linear_32_4"), "0");
+    fs::write(&path, wrong).expect("written");
+    let core = ["bless", "dense", "--core", "--accept", "one moved", "--model", "linear_16_4"];
+    let said = project.passes(&core);
+    assert!(said.contains("linear_16_4 int8/loom") && !said.contains("linear_32_4"), "{said}");
+    let after = project.core();
+    let reason = |core: &Core, model: &str| {
+        core.accepted.iter().find(|known| known.models.contains(model)).expect("a reason").why.clone()
+    };
+    assert_eq!(after.digests["linear_16_4"], before.digests["linear_16_4"]);
+    assert_eq!(after.digests["linear_32_4"]["int8/loom"], "0");
+    for model in before.digests.keys().filter(|model| *model != "linear_16_4") {
+        assert_eq!(reason(&after, model), reason(&before, model), "{model}");
+    }
+    assert_eq!(reason(&after, "linear_16_4"), "one moved");
+    // Without --model, too, only the model that moved has the new reason.
+    project.passes(&["bless", "dense", "--core", "--accept", "the other moved"]);
+    let last = project.core();
+    assert_eq!(last.digests, before.digests);
+    assert_eq!((reason(&last, "linear_32_4").as_str(), last.accepted.len()), ("the other moved", 3));
+    assert_eq!(reason(&last, "linear_16_4"), "one moved");
+    // Nothing moves: nothing is written.
+    let bytes = fs::read(&path).expect("digests");
+    project.passes(&["bless", "dense", "--core", "--accept", "nothing moved"]);
+    assert!(bytes == fs::read(&path).expect("digests"));
+    let none = ["bless", "dense", "--core", "--accept", "why", "--model", "lin_16"];
+    assert!(project.fails(&none, 2).contains("no model of these bedrocks matches \"lin_16\""));
+}
+
+#[test]
+fn a_model_without_a_reason_is_refused_until_it_is_blessed() {
+    let project = Project::new();
+    let path = project.path("golden/dense/core.yaml");
+    let text = fs::read_to_string(&path).expect("digests");
+    for wrong in ["", "  - linear_16_4\n- why: another\n  models:\n  - linear_16_4\n"] {
+        fs::write(&path, text.replacen("  - linear_16_4\n", wrong, 1)).expect("written");
+        let said = project.fails(&["verify"], 1);
+        assert!(said.contains("core.yaml: linear_16_4 is not under exactly one reason"), "{said}");
+        project.passes(&["bless", "dense", "--core", "--accept", "as it was", "--model", "linear_16_4"]);
+        project.passes(RUN);
+        assert!(project.core().accepted.iter().any(|known| known.why == "as it was" && known.models.len() == 1));
+    }
+}
+
+/// Four runs read and write one index.
+#[test]
+fn blessings_at_once_lose_no_entry() {
+    let project = Project::new();
+    let planets = ["pytorch", "tensorflow", "jax", "sklearn"];
+    let file = |planet: &str| format!("{planet}/linear_16_4.npz");
+    for round in ["first", "second", "third", "fourth"] {
+        let files = planets.map(file);
+        let dump = project.dump(&files.each_ref().map(String::as_str), round);
+        let start = |planet| {
+            let mut bless = Command::new(env!("CARGO_BIN_EXE_bedrock"));
+            bless.args(["bless", "dense", "--planet", planet, "--model", "linear_16_4", "--accept", round, "--from"]);
+            bless.arg(&dump).current_dir(project.0.path()).stdout(Stdio::null()).spawn().expect("a run")
+        };
+        let runs: Vec<Child> = planets.into_iter().map(start).collect();
+        for mut run in runs {
+            assert!(run.wait().expect("an end").success());
+        }
+        let index = project.index();
+        for planet in planets {
+            assert_eq!(index.makers[&index.files[&file(planet)].made].accepted, round, "{planet}");
+        }
+    }
+}
