@@ -197,14 +197,8 @@ mod tests {
     use super::*;
     use crate::plan::BandSource;
 
-    const BAND: Tolerance = Tolerance {
-        atol: 0.1,
-        rtol: 0.0,
-        nmse: None,
-        ulps: None,
-        reference: Reference::Float32,
-        source: BandSource::Bedrock,
-    };
+    const BAND: Tolerance =
+        Tolerance { atol: 0.1, rtol: 0.0, nmse: None, reference: Reference::Float32, source: BandSource::Bedrock };
 
     #[test]
     fn ulps_cross_zero() {

@@ -192,7 +192,7 @@ fn fidelity(seen: &Fidelity) -> (Label, Option<String>) {
         _ if output.exact => (Label::Exact, None),
         None => {
             let met: Vec<&str> = seen.cost.met.iter().map(|wrong| wrong.name()).collect();
-            (Label::Unjudged, Some(format!("weights changed to {} would cost no more", met.join(", "))))
+            (Label::Unjudged, Some(format!("{} would cost no more", met.join(", "))))
         }
         Some(bound) if output.nmse <= bound => (Label::Pass, None),
         Some(bound) => {
@@ -248,14 +248,8 @@ mod tests {
     use crate::manifest::{Match, Pin};
     use crate::plan::BandSource;
 
-    const BAND: Tolerance = Tolerance {
-        atol: 0.1,
-        rtol: 0.0,
-        nmse: None,
-        ulps: None,
-        reference: Reference::Float32,
-        source: BandSource::Bedrock,
-    };
+    const BAND: Tolerance =
+        Tolerance { atol: 0.1, rtol: 0.0, nmse: None, reference: Reference::Float32, source: BandSource::Bedrock };
 
     fn seen(ours: f32) -> Observation {
         Observation::Compared(compare(&[2], &[1.0, ours], &[1.0, 2.0], None, &BAND))

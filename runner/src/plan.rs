@@ -254,7 +254,7 @@ impl Case {
     pub fn fingerprint(&self) -> String {
         let said = (&self.said, self.storage(), self.kind);
         let mut digest = loom_bedrocks::npz::sha256(format!("{said:?}").as_bytes());
-        digest.truncate(12);
+        digest.truncate(8);
         digest
     }
 
@@ -268,9 +268,7 @@ impl Case {
     #[must_use]
     pub fn band(&self) -> String {
         match self.kind {
-            Kind::Fidelity => format!(
-                "NMSE ≤ {DECODED:e} of its decoded weights in f32; of the weights in f32 ≤ {MARGIN} times the worst of {SEEDS} seeds"
-            ),
+            Kind::Fidelity => format!("NMSE ≤ {DECODED:e}, cost ≤ {MARGIN} × {SEEDS} seeds"),
             _ => self.tolerance().to_string(),
         }
     }

@@ -418,7 +418,7 @@ fn checkpoints(text: &mut String, report: &LaneReport) {
     let mut lacks: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for row in report.rows.iter().filter(|row| row.id.ends_with(Numerics::Loom.name())) {
         let Some(what) = &row.lacks else { continue };
-        lacks.entry(lacking(what)).or_default().insert(row.parts()[1]);
+        lacks.entry(what.clone()).or_default().insert(row.parts()[1]);
     }
     text.push_str("What keeps networks of the original's profile out of JSON or version 1 (the latter does hold biases of dense layers that\nstand in the grid, and norms of queries and keys):\n\n");
     for (what, models) in lacks {
@@ -426,13 +426,6 @@ fn checkpoints(text: &mut String, report: &LaneReport) {
         let _ = writeln!(text, "- {what}: {}.", models.join(", "));
     }
     text.push('\n');
-}
-
-/// The first thing that a format has no field for, without the layer it stands in.
-fn lacking(what: &str) -> String {
-    let what = what.trim_start_matches("has no field for ");
-    let first = what.split(['.', ';']).find(|part| part.contains(": ")).unwrap_or(what);
-    first.split_once(": ").map_or(first, |(_, what)| what).to_string()
 }
 
 /// What the run did not show.

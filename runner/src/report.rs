@@ -23,7 +23,7 @@ pub struct Row {
     /// Whether the reference is the planet's float64 output, not its float32 output.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub float64: bool,
-    /// Elements compared.
+    /// Elements compared, where a difference of them is shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elements: Option<usize>,
     /// Largest `|a - e|`.
@@ -50,7 +50,7 @@ pub struct Row {
     /// The checkpoint formats that hold the network, all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
-    /// What the others have no field for.
+    /// The first thing that the others have no field for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lacks: Option<String>,
     /// What is allowed over what was measured; absent where nothing differs.
@@ -123,25 +123,25 @@ impl Row {
         };
         if let Observation::Roundtrip(seen) = observation {
             row.held = Some(seen.held.iter().map(|format| format.name()).collect::<Vec<_>>().join(" "));
-            row.lacks = seen.lacks.clone();
+            row.lacks = seen.lacks.as_deref().map(first_lacking);
         }
         if let Observation::Path(_, c) = observation {
-            row.elements = Some(c.shape.iter().product());
             if case.device.is_some() && !c.exact {
+                row.elements = Some(c.shape.iter().product());
                 (row.max_abs, row.max_ulp, row.nmse) = (Some(c.max_abs), Some(c.max_ulp), Some(c.nmse));
             }
         }
         if let Observation::Digest(ours, _) = observation {
-            row.digest = Some(ours.chars().take(16).collect());
+            row.digest = Some(ours.chars().take(8).collect());
         }
         if let Observation::Fidelity(seen) = observation {
             let output = &seen.output;
-            row.elements = Some(output.shape.iter().product());
-            (row.max_abs, row.nmse, row.cosine) = (Some(output.max_abs), Some(output.nmse), Some(seen.cosine));
-            (row.bits, row.decoded) = (seen.bits, Some(seen.decoded.nmse));
+            (row.max_abs, row.nmse) = (Some(short(output.max_abs)), Some(short(output.nmse)));
+            (row.cosine, row.decoded) = (Some(short(seen.cosine)), Some(short(seen.decoded.nmse)));
+            row.bits = seen.bits.map(short);
             // What differs by the last digits of f32 alone has room that says nothing.
             let bound = seen.cost.bound().filter(|bound| *bound > cost::FLOOR && output.nmse > 0.0);
-            row.headroom = bound.map(|bound| bound / output.nmse);
+            row.headroom = bound.map(|bound| short(bound / output.nmse));
         }
         if let Observation::Compared(c) = observation {
             row.elements = Some(c.shape.iter().product());
@@ -161,6 +161,18 @@ impl Row {
         let mut parts = self.id.splitn(4, '/');
         std::array::from_fn(|_| parts.next().unwrap_or_default())
     }
+}
+
+/// Six digits: there are thousands of such numbers, and tables show three.
+fn short(value: f64) -> f64 {
+    format!("{value:.5e}").parse().unwrap_or(value)
+}
+
+/// The first thing that a format has no field for, without the layer it stands in.
+fn first_lacking(what: &str) -> String {
+    let what = what.trim_start_matches("has no field for ");
+    let first = what.split(['.', ';']).find(|part| part.contains(": ")).unwrap_or(what);
+    first.split_once(": ").map_or(first, |(_, what)| what).to_string()
 }
 
 /// Everything one lane has shown, in the order of the plan.

@@ -45,7 +45,8 @@ fn table(headers: Vec<&str>, colour: bool) -> Table {
 }
 
 fn painted(text: String, red: bool, colour: bool) -> Cell {
-    match (colour && text != "—", red) {
+    // What was not judged is neither green nor red.
+    match (colour && (red || text != "—" && !text.contains("not judged")), red) {
         (false, _) => Cell::new(text),
         (true, true) => Cell::new(text).fg(Color::Red).add_attribute(Attribute::Bold),
         (true, false) => Cell::new(text).fg(Color::Green),

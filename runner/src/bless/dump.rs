@@ -51,7 +51,6 @@ impl Dump<'_> {
             command.arg("--any-version");
         }
         command.env("PYTHONPATH", self.package).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let cannot = || format!("cannot start {}; give --python or BEDROCK_PYTHON", python.display());
         let mut last = Vec::new();
         let status = ending::status(&mut command, |child| {
             let Some(stderr) = child.stderr.take() else { return };
