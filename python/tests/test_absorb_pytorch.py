@@ -488,13 +488,16 @@ def test_refusals(name: str, tmp_path: Path) -> None:
     refused(absorb.pytorch, make(), x, tmp_path, *places)
 
 
-def test_a_file_that_gives_other_axes_says_so(tmp_path: Path) -> None:
-    """A file has no flattening: where the widths agree without it, the model's axes are not Loom's."""
+def test_a_flattened_model_gives_one_row_for_each_sample(tmp_path: Path) -> None:
+    """Also where the widths agree without flattening: five samples are five rows, alone and in other batches."""
     x = np.random.default_rng(0).normal(size=(5, 1, 8)).astype(np.float32)
-    flat = same(absorb.pytorch, nn.Sequential(nn.Flatten(), nn.Linear(8, 10)), x, tmp_path)
-    assert flat.outputs.shape == (5, 10) and load(flat.entity_path).forward(x).shape == (5, 1, 10)
-    assert flat.notes == ("run by itself, the file gives outputs [batch, 1, 10] where the model gives [batch, 10]: "
-                          "the same numbers in the same order; reshape them",)
+    for net in (nn.Sequential(nn.Flatten(), nn.Linear(8, 10)), nn.Sequential(nn.Linear(8, 8), nn.Flatten())):
+        flat = same(absorb.pytorch, net, x, tmp_path)
+        native = net(torch.from_numpy(x)).detach().numpy()
+        for rows in (x, x[:1], x[:3]):
+            y = load(flat.entity_path).forward(rows)
+            assert y.shape == native[: len(rows)].shape and np.allclose(y, native[: len(rows)], atol=1e-6)
+        assert flat.notes == ()
     straight = same(absorb.pytorch, nn.Linear(8, 10), x, tmp_path)
     picture = np.random.default_rng(0).normal(size=(5, 2, 4)).astype(np.float32)
     wide = same(absorb.pytorch, nn.Sequential(nn.Flatten(), nn.Linear(8, 10)), picture, tmp_path)

@@ -157,16 +157,24 @@ def lower(graph: Graph, output: int, layout: Layout) -> Mapped:
     if lowering.problems:
         raise UnmappableModel(lowering.problems)
     layers, arrays = [], {}
+    wanted = graph.shape(output)
+    # One row for each sample, as flattening leaves it: what a concatenation of one branch gives.
+    flat = value.loom is not None and value.loom[0] == 1 and len(wanted) == 1 and value.loom[1:] != wanted
     for i, step in enumerate(steps):
-        layer, found = _spell(step, f"layers.{i}")
+        path = f"layers.{i}"
+        if flat and i + 1 == len(steps):
+            layer, found = _spell(step, f"{path}.parallel_branches.0")
+            layer = {"parallel": {"branches": [{"layer": layer}], "combine": "concat"}}
+        else:
+            layer, found = _spell(step, path)
         layers.append(layer)
         arrays.update(found)
     if value.order is not None:
         lowering.note("outputs are compared channels first, as Loom writes them")
-    if value.loom is not None and value.loom != (1, *graph.shape(output)):
-        own, wanted = (f"[{lead}batch{''.join(f', {n}' for n in rest)}]" for lead, rest in (
-            (f"{value.loom[0]} × " if value.loom[0] != 1 else "", value.loom[1:]), ("", graph.shape(output))))
-        lowering.note(f"run by itself, the file gives outputs {own} where the model gives {wanted}: the same numbers "
+    if value.loom is not None and value.loom != (1, *wanted) and not flat:
+        own, native = (f"[{lead}batch{''.join(f', {n}' for n in rest)}]" for lead, rest in (
+            (f"{value.loom[0]} × " if value.loom[0] != 1 else "", value.loom[1:]), ("", wanted)))
+        lowering.note(f"run by itself, the file gives outputs {own} where the model gives {native}: the same numbers "
                       "in the same order; reshape them")
     return Mapped(
         layout.planet,
