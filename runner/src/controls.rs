@@ -83,6 +83,9 @@ pub fn plant(
     cases.into_iter().zip(seen).map(outcome).collect()
 }
 
+/// The weights of a store of that shape, changed.
+type Change<'a> = dyn Fn(&[usize], Vec<f64>) -> Vec<f64> + 'a;
+
 struct Plant {
     planted: Planted,
     /// Ids of the cases in which it changed something.
@@ -140,7 +143,7 @@ impl Fault for Plant {
 
     fn packed(&self, case: &Case, network: &Network, inputs: &[Tensor], cpu: &Cpu) -> Result<Tensor> {
         let Planted::Kernel(wrong) = self.planted else { return network.run(inputs, &mut State::default(), cpu) };
-        let run = |change: &dyn Fn(&[usize], Vec<f64>) -> Vec<f64>| {
+        let run = |change: &Change<'_>| {
             let changed = with_packed(case, network, &|store| {
                 WeightStore::f64(store.shape().to_vec(), change(store.shape(), store.iter().collect()))
             })?;

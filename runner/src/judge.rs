@@ -17,7 +17,7 @@ pub enum Observation {
     /// Two arrays were compared.
     Compared(Comparison),
     /// A network in a dtype was compared with itself in f32.
-    Fidelity(Fidelity),
+    Fidelity(Box<Fidelity>),
     /// A fast path, named, was compared with the reference.
     Path(String, Comparison),
     /// The shapes differ: ours, expected.
@@ -160,6 +160,12 @@ impl Fidelity {
         self.weight.as_ref().is_none_or(|worst| matches!(worst.excess, 0.0..=1.0))
     }
 
+    /// Whether the output is that of the decoded weights. Written so that a NaN fails.
+    #[must_use]
+    pub fn is_computed_right(&self) -> bool {
+        matches!(self.decoded.nmse, 0.0..=DECODED)
+    }
+
     /// Whether every weight is stored as its type's rule says.
     fn is_stored_right(&self) -> bool {
         self.scale.is_none() && self.weights_are_bounded()
@@ -183,8 +189,7 @@ fn fidelity(seen: &Fidelity) -> (Label, Option<String>) {
         return (Label::Diff, Some(why));
     }
     let (output, decoded) = (&seen.output, &seen.decoded);
-    // Written so that a NaN fails, here and below.
-    if !(decoded.nmse <= DECODED) {
+    if !seen.is_computed_right() {
         let why = format!("computed wrong: NMSE {:.3e} beside its own decoded weights in f32", decoded.nmse);
         return (Label::Diff, Some(why));
     }
@@ -219,16 +224,16 @@ fn expected(rule: &Expect, observation: &Observation, label: Label, reason: Opti
         },
         (Outcome::Diff | Outcome::Flaky, Label::Diff) => match (rule.pin, observation) {
             // A weight that its codec does not explain is no known difference, nor is a wrong product.
-            (_, Observation::Fidelity(seen)) if !seen.is_stored_right() || !(seen.decoded.nmse <= DECODED) => {
+            (_, Observation::Fidelity(seen)) if !seen.is_stored_right() || !seen.is_computed_right() => {
                 Verdict { label, reason }
             }
-            (
-                Some(pin),
-                Observation::Compared(c) | Observation::Path(_, c) | Observation::Fidelity(Fidelity { output: c, .. }),
-            ) if !(pin.max_abs[0]..=pin.max_abs[1]).contains(&c.max_abs) => outside(format!(
-                "expected to differ by {:e} to {:e}, but differs by {:e}",
-                pin.max_abs[0], pin.max_abs[1], c.max_abs
-            )),
+            (Some(pin), seen)
+                if compared(seen).is_some_and(|c| !(pin.max_abs[0]..=pin.max_abs[1]).contains(&c.max_abs)) =>
+            {
+                let differs = compared(seen).map_or(0.0, |c| c.max_abs);
+                let [least, most] = pin.max_abs;
+                outside(format!("expected to differ by {least:e} to {most:e}, but differs by {differs:e}"))
+            }
             _ => Verdict { label: Label::Xfail, reason: because() },
         },
         (Outcome::Error, Label::Error) => match (&rule.error_contains, &reason) {
@@ -238,6 +243,15 @@ fn expected(rule: &Expect, observation: &Observation, label: Label, reason: Opti
             _ => Verdict { label: Label::Xfail, reason: because() },
         },
         _ => Verdict { label, reason },
+    }
+}
+
+/// What an observation compared with its reference.
+fn compared(observation: &Observation) -> Option<&Comparison> {
+    match observation {
+        Observation::Compared(c) | Observation::Path(_, c) => Some(c),
+        Observation::Fidelity(seen) => Some(&seen.output),
+        _ => None,
     }
 }
 

@@ -125,11 +125,12 @@ impl Row {
             row.held = Some(seen.held.iter().map(|format| format.name()).collect::<Vec<_>>().join(" "));
             row.lacks = seen.lacks.as_deref().map(first_lacking);
         }
-        if let Observation::Path(_, c) = observation {
-            if case.device.is_some() && !c.exact {
-                row.elements = Some(c.shape.iter().product());
-                (row.max_abs, row.max_ulp, row.nmse) = (Some(c.max_abs), Some(c.max_ulp), Some(c.nmse));
-            }
+        if let Observation::Path(_, c) = observation
+            && case.device.is_some()
+            && !c.exact
+        {
+            row.elements = Some(c.shape.iter().product());
+            (row.max_abs, row.max_ulp, row.nmse) = (Some(c.max_abs), Some(c.max_ulp), Some(c.nmse));
         }
         if let Observation::Digest(ours, _) = observation {
             row.digest = Some(ours.chars().take(8).collect());

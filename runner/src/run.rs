@@ -312,7 +312,7 @@ impl Model<'_> {
         let right = self.fault.run(&network, &plain.inputs, &self.config.cpu).map_err(|e| e.to_string())?;
         let exactly = |other: &Tensor| compare(ours.shape(), ours.data(), other.data(), None, &Tolerance::EXACT);
         let (weight, bits) = compare::weights(&plain.built.network, &stored.network);
-        Ok(Observation::Fidelity(Fidelity {
+        Ok(Observation::Fidelity(Box::new(Fidelity {
             decoded: exactly(&right),
             output: exactly(expected),
             cosine: compare::cosine(ours.data(), expected.data()),
@@ -320,7 +320,7 @@ impl Model<'_> {
             scale: oracle::mismatch(&plain.built.network, &stored.network, &case.storage()),
             weight,
             bits,
-        }))
+        })))
     }
 }
 
