@@ -124,8 +124,11 @@ impl Checkpoint {
         let text = start.iter().find(|byte| !byte.is_ascii_whitespace());
         let wide = crate::file::is_utf16(&start);
         if !wide && matches!(text, Some(b'{' | b'[' | b'n' | 0xef)) {
-            let text = source.read(0, len)?;
-            return Ok((json::read(text.strip_prefix(BOM).unwrap_or(&text), reading, purse)?, Format::Json));
+            // The original refuses it, so that no file of ours may have it.
+            ensure(!start.starts_with(BOM), || {
+                Fault::Json.at("byte 0", "a byte order mark before the document; save it as UTF-8 without one")
+            })?;
+            return Ok((json::read(&source.read(0, len)?, reading, purse)?, Format::Json));
         }
         ensure(len >= 10 || !v1::MAGIC.starts_with(&start[..len.min(8)]), || {
             Fault::Truncated.at(format!("byte {len}"), "the file ends within the fixed header")
