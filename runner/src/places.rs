@@ -33,10 +33,10 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     print_styled(&plain(text))
 }
 
-/// As [`print`], of text that has colours of ours and nothing of a file.
+/// As [`print()`], of text that has colours of ours and nothing of a file.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_styled(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };
