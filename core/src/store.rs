@@ -341,11 +341,15 @@ impl WeightStore {
         }
     }
 
-    /// The numbers of the codes from `start` on, as many as `out` holds, for [`Rule::Narrow`].
-    pub(crate) fn numbers(&self, start: usize, out: &mut [i32]) {
+    /// The number of every code, for [`Rule::Narrow`].
+    pub(crate) fn numbers(&self) -> Vec<i32> {
         let Scales::Tensor(affine) = self.scales;
-        let numbers = self.dtype.numbers(self.numerics, affine);
-        unpack(self.dtype.bits(), &self.bytes, start, out.len(), |i, code| out[i] = numbers[code as usize]);
+        self.dtype.numbers(self.numerics, affine)
+    }
+
+    /// What `table` has for the codes from `start` on, as many as `out` holds.
+    pub(crate) fn look_up(&self, table: &[i32], start: usize, out: &mut [i32]) {
+        unpack(self.dtype.bits(), &self.bytes, start, out.len(), |i, code| out[i] = table[code as usize]);
     }
 
     /// How kernels decode it.

@@ -78,23 +78,27 @@ impl Lane {
 
     /// Runs cases of this lane and returns what each showed, in their order; `None` where a red
     /// case before it ended the run.
+    ///
+    /// # Errors
+    /// When the thread pools cannot be made.
     pub fn run(
         &self,
         cases: &[Case],
         goldens: &Goldens,
         config: &Config,
         done: &mut dyn FnMut(usize),
-    ) -> Vec<Option<Observation>> {
+    ) -> anyhow::Result<Vec<Option<Observation>>> {
         let mut observations = vec![None; cases.len()];
         let mut first = 0;
         // One bedrock at a time, so that few networks are in memory; the processor works out the
         // next one's references while the device runs.
         let parts: Vec<&[Case]> = cases.chunk_by(|a, b| a.manifest.bedrock == b.manifest.bedrock).collect();
-        std::thread::scope(|scope| {
+        std::thread::scope(|scope| -> anyhow::Result<()> {
             let ahead = |n: usize| parts.get(n).map(|&part| scope.spawn(move || references(part, goldens, config)));
             let mut next = ahead(0);
             for (n, &part) in parts.iter().enumerate() {
-                let Some(Ok(references)) = next.map(std::thread::ScopedJoinHandle::join) else { break };
+                let Some(references) = next else { break };
+                let references = references.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
                 next = ahead(n + 1);
                 let mut cells = Vec::new();
                 let mut places = Vec::new();
@@ -120,9 +124,10 @@ impl Lane {
                 }
                 first += part.len();
             }
-        });
+            Ok(())
+        })?;
         let _ = self.gpu.save_pipelines();
-        observations
+        Ok(observations)
     }
 
     fn observed(&self, case: &Case, reference: &Reference, ran: loom_core::Result<Ran>) -> Observation {

@@ -245,7 +245,7 @@ fn observe(
     match run.place {
         Place::Cpu => run::run(&run.cases, goldens, config, &Faithful, done),
         #[cfg(feature = "gpu")]
-        Place::Gpu(lane) => Ok(lane.run(&run.cases, goldens, config, &mut |n| done(n))),
+        Place::Gpu(lane) => lane.run(&run.cases, goldens, config, &mut |n| done(n)),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 
 use loom_bedrocks::build;
 use loom_bedrocks::npz::{Arrays, Data, sha256_f32};
@@ -77,7 +78,6 @@ pub fn run(
     fault: &dyn Fault,
     done: &(dyn Fn(usize) + Sync),
 ) -> anyhow::Result<Vec<Option<Observation>>> {
-    let wide = rayon::ThreadPoolBuilder::new().num_threads(rayon::current_num_threads().max(2)).build()?;
     let jobs = if config.jobs == 0 { rayon::current_num_threads() } else { config.jobs };
     let mut groups: BTreeMap<(&str, usize), Vec<usize>> = BTreeMap::new();
     for (i, case) in cases.iter().enumerate() {
@@ -86,10 +86,10 @@ pub fn run(
     let groups: Vec<Vec<usize>> = groups.into_values().collect();
     let stop = AtomicBool::new(false);
     let models = fan(jobs, groups.len(), |g| {
-        let mut model = Model { goldens, config, fault, wide: &wide, plain: BTreeMap::new() };
+        let mut model = Model { goldens, config, fault, plain: BTreeMap::new() };
         groups[g].iter().for_each(|&i| model.prepare(&cases[i]));
         model
-    });
+    })?;
     // Cases of one network in one dtype follow each other, and share it.
     let together = |a: &usize, b: &usize| {
         let key = |i: usize| (cases[i].planet.id, cases[i].check() == Check::Parity, cases[i].stored);
@@ -116,7 +116,7 @@ pub fn run(
             done(1);
         }
         found
-    });
+    })?;
     let mut observations = vec![None; cases.len()];
     for (i, observation) in found.into_iter().flatten() {
         observations[i] = Some(observation);
@@ -124,9 +124,14 @@ pub fn run(
     Ok(observations)
 }
 
-/// `f(0), f(1), …` in order, on `threads` threads that take the next number as they get free.
-/// Rayon's threads would start another case while one waits for its cores, and nest without end.
-fn fan<T: Send>(threads: usize, n: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
+/// Threads of the pool in which a job runs: what "several cores" are. They are the job's own, as a
+/// shared pool would start another job while one waits for its cores, and nest without end.
+const SEVERAL: usize = 2;
+
+/// `f(0), f(1), …` in order, by `jobs` threads that take the next number as they get free.
+fn fan<T: Send>(jobs: usize, n: usize, f: impl Fn(usize) -> T + Sync) -> anyhow::Result<Vec<T>> {
+    let pool = |_| rayon::ThreadPoolBuilder::new().num_threads(SEVERAL).build();
+    let pools = (0..jobs.clamp(1, n.max(1))).map(pool).collect::<Result<Vec<_>, _>>()?;
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
@@ -139,16 +144,13 @@ fn fan<T: Send>(threads: usize, n: usize, f: impl Fn(usize) -> T + Sync) -> Vec<
         }
     };
     let mut all: Vec<(usize, T)> = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(n)).map(|_| scope.spawn(work)).collect();
-        let mut all = work();
-        for other in others {
-            // Cases are fenced, so a thread ends in a panic only where this function is at fault.
-            all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        all
+        let jobs: Vec<_> = pools.iter().map(|pool| scope.spawn(|| pool.install(work))).collect();
+        // Cases are fenced, so a thread ends in a panic only where this function is at fault.
+        let end = |job: ScopedJoinHandle<'_, _>| job.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        jobs.into_iter().flat_map(end).collect()
     });
     all.sort_by_key(|(i, _)| *i);
-    all.into_iter().map(|(_, result)| result).collect()
+    Ok(all.into_iter().map(|(_, result)| result).collect())
 }
 
 /// Our output of a case's model in its dtype, for `bless --core`: the digest of the scalar
@@ -173,14 +175,21 @@ pub struct Reference {
 }
 
 /// The references of `cases`, in their order; of each model, the network is built once.
-pub fn references(cases: &[Case], goldens: &Goldens, config: &Config) -> Vec<Result<Reference, String>> {
+///
+/// # Errors
+/// When the thread pools cannot be made.
+pub fn references(
+    cases: &[Case],
+    goldens: &Goldens,
+    config: &Config,
+) -> anyhow::Result<Vec<Result<Reference, String>>> {
     let jobs = if config.jobs == 0 { rayon::current_num_threads() } else { config.jobs };
     let models: Vec<&[Case]> =
         cases.chunk_by(|a, b| a.model == b.model && a.manifest.bedrock == b.manifest.bedrock).collect();
     let plain = fan(jobs, models.len(), |m| {
         let case = &models[m][0];
         fenced(|| Ok((network(case, goldens, &Faithful)?, Arc::new(inputs(case, goldens)?))))
-    });
+    })?;
     let model_of: Vec<usize> = models.iter().enumerate().flat_map(|(m, cases)| vec![m; cases.len()]).collect();
     fan(jobs, cases.len(), |i| {
         fenced(|| {
@@ -206,7 +215,6 @@ struct Model<'a> {
     goldens: &'a Goldens,
     config: &'a Config,
     fault: &'a dyn Fault,
-    wide: &'a rayon::ThreadPool,
     /// By planet.
     plain: BTreeMap<&'static str, Result<Plain, String>>,
 }
@@ -292,7 +300,7 @@ impl Model<'_> {
         let single = vector.filter_map(|isa| Cpu::with(isa, Threads::Single));
         for cpu in single.chain(Cpu::with(self.config.cpu.isa(), Threads::Multi)) {
             let several = cpu.threads() == Threads::Multi;
-            let y = if several { self.wide.install(|| on(cpu))? } else { on(cpu)? };
+            let y = on(cpu)?;
             let path = format!("{} on {}", cpu.isa(), if several { "several cores" } else { "one core" });
             let observation = bits(path, &reference, &y);
             if several || !matches!(&observation, Observation::Path(_, c) if c.exact) {

@@ -30,7 +30,7 @@ fn labels(filter: &str, edit: Option<Edit>) -> Option<Vec<(Label, String)>> {
         .collect();
     assert!(!cases.is_empty(), "{filter} matches no case");
     let goldens = golden::load(&root.join("golden"), &cases).expect("goldens");
-    let seen = lane.run(&cases, &goldens, &Config::default(), &mut |_| {});
+    let seen = lane.run(&cases, &goldens, &Config::default(), &mut |_| {}).expect("pools");
     let judged = cases.iter().zip(seen).map(|(case, seen)| {
         let verdict = judge(case, &seen.expect("it ran"));
         (verdict.label, verdict.reason.unwrap_or_default())

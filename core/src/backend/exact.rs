@@ -8,6 +8,7 @@
 //! Rows whose numbers lie too far apart become several, whose sums are added exactly; the scalar
 //! path uses [`sum`] there.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::Isa;
@@ -115,22 +116,16 @@ impl Whole {
     /// A row as the sum of as few rows as hold its numbers: each takes those of the rest that do
     /// not reach too far below the largest. `None` when a number is not finite.
     pub(super) fn windows(x: &[f32]) -> Option<Vec<Self>> {
+        if x.iter().any(|x| !x.is_finite()) {
+            return None;
+        }
         let mut windows = Vec::new();
-        let mut rest = x.to_vec();
+        let mut rest = Cow::Borrowed(x);
         loop {
-            let (mut low, mut high) = (i32::MAX, i32::MIN);
-            for &x in &rest {
-                if !x.is_finite() {
-                    return None;
-                }
-                if x != 0.0 {
-                    let (bottom, top) = span(x);
-                    (low, high) = (low.min(bottom), high.max(top));
-                }
-            }
-            if low > high {
-                (low, high) = (0, 0);
-            }
+            let spans = rest.iter().filter(|x| **x != 0.0).map(|&x| span(x));
+            let reach = |(low, high): (i32, i32), (bottom, top)| (low.min(bottom), high.max(top));
+            let (low, high) = spans.fold((i32::MAX, i32::MIN), reach);
+            let (low, high) = if low > high { (0, 0) } else { (low, high) };
             if high - low <= REACH {
                 windows.push(Self::of(&rest, low, high));
                 return Some(windows);
@@ -139,7 +134,7 @@ impl Whole {
             let near: Vec<f32> = rest.iter().map(|&x| if is_near(x) { x } else { 0.0 }).collect();
             let low = near.iter().filter(|x| **x != 0.0).map(|&x| span(x).0).min().unwrap_or(high);
             windows.push(Self::of(&near, low, high));
-            rest.iter_mut().filter(|x| is_near(**x)).for_each(|x| *x = 0.0);
+            rest.to_mut().iter_mut().filter(|x| is_near(**x)).for_each(|x| *x = 0.0);
         }
     }
 
@@ -183,12 +178,16 @@ impl Cut {
     fn new(row: &Whole, bits: usize) -> Self {
         let (count, per_byte, per_word) = (row.digits, 8 / bits, 32 / bits);
         let mut digits = vec![[0; 4]; row.numbers.len().div_ceil(per_word) * per_byte * count];
-        for (k, whole) in row.numbers.iter().enumerate().filter(|_| count > 0) {
-            // With 128 added to every digit, digits are the bytes of a two's complement number.
-            let bytes = whole.wrapping_add(0x8080_8080_8080_8080_u64 as i64).to_le_bytes();
-            let (word, byte, step) = (k / per_word, k % per_word / per_byte, k % per_byte);
-            let place = &mut digits[(word * per_byte + step) * count..][..count];
-            place.iter_mut().zip(bytes).for_each(|(digit, b)| digit[byte] = (b ^ 0x80) as i8);
+        // A row of zeros has no digits.
+        let words = digits.chunks_exact_mut(per_byte * count.max(1)).zip(row.numbers.chunks(per_word));
+        for (word, numbers) in words {
+            for (byte, numbers) in numbers.chunks(per_byte).enumerate() {
+                for (step, whole) in word.chunks_exact_mut(count).zip(numbers) {
+                    // With 128 added to every digit, digits are the bytes of a two's complement number.
+                    let bytes = whole.wrapping_add(0x8080_8080_8080_8080_u64 as i64).to_le_bytes();
+                    step.iter_mut().zip(bytes).for_each(|(digit, b)| digit[byte] = (b ^ 0x80) as i8);
+                }
+            }
         }
         let total = row.numbers.iter().map(|&x| i128::from(x)).sum();
         Self { exponent: row.exponent, count, total, fits: row.fits, digits }

@@ -229,11 +229,11 @@ impl<E> Job<'_, E> {
         E: Fn(usize, f64) -> T,
     {
         let Scales::Tensor(Affine { scale, .. }) = store.scales();
-        let mut numbers = vec![0; self.x.depth];
+        let (table, mut numbers) = (store.numbers(), vec![0; self.x.depth]);
         let rows: Vec<&[f32]> = (0..out.len() / width).map(|r| self.x.row(row + r)).collect();
         let wholes: Vec<Option<Whole>> = rows.iter().map(|row| Whole::new(row)).collect();
         for i in 0..width {
-            store.numbers((from + i) * self.w.depth, &mut numbers);
+            store.look_up(&table, (from + i) * self.w.depth, &mut numbers);
             for ((row, whole), out) in rows.iter().zip(&wholes).zip(out.chunks_mut(width)) {
                 let sum = whole.as_ref().map_or_else(|| exact::sum(row, &numbers), |whole| whole.dot(&numbers));
                 out[i] = (self.emit)(from + i, canonical(sum * f64::from(scale)));

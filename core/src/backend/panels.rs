@@ -61,7 +61,7 @@ impl Narrow {
     fn of(store: &WeightStore) -> Self {
         let Scales::Tensor(affine) = store.scales();
         let bits = store.dtype().bits();
-        let numbers = store.dtype().numbers(store.numerics(), affine);
+        let numbers = store.numbers();
         let offset = numbers.iter().copied().min().unwrap_or(0);
         let number = |code: u64| (numbers[code as usize] - offset) as u8;
         let (depth, bytes) = match bits {

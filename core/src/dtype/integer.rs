@@ -61,8 +61,11 @@ fn rule(bits: u32, numerics: Numerics, sign: Sign) -> Rule {
 fn value(bits: u32, numerics: Numerics, number: i128, scale: f32) -> f64 {
     match (bits, numerics) {
         (32.., Numerics::Standard) => product(number, scale),
-        (_, Numerics::Loom) => scaled(f64::from(number as f32), scale),
-        _ => scaled(number as f64, scale),
+        // Numbers of 128 bits are slow to convert, and few need them.
+        (_, Numerics::Loom) => {
+            scaled(f64::from(i64::try_from(number).map_or(number as f32, |number| number as f32)), scale)
+        }
+        _ => scaled(i64::try_from(number).map_or(number as f64, |number| number as f64), scale),
     }
 }
 

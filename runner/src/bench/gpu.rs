@@ -235,7 +235,7 @@ pub fn lane(
     let mut cost = vec![vec![0.0; BEDROCKS.len()]; Dtype::ALL.len()];
     for (b, bedrock) in BEDROCKS.iter().enumerate() {
         let mine: Vec<Case> = cases.iter().filter(|case| case.manifest.bedrock == *bedrock).cloned().collect();
-        let found = references(&mine, goldens, &Config::default());
+        let found = references(&mine, goldens, &Config::default())?;
         for (d, dtype) in Dtype::ALL.iter().enumerate() {
             let of = mine.iter().zip(&found).filter(|(case, _)| case.stored.dtype == *dtype);
             let cells: Vec<_> = of.filter_map(|(_, r)| r.as_ref().ok()).map(|r| (&r.network, &r.inputs[..])).collect();

@@ -118,14 +118,21 @@ impl<const N: usize> ConvSpec<N> {
         };
         let mut rows = Vec::with_capacity(positions * self.window());
         for (oz, oy, ox) in triples(out) {
+            // Of a line of the window, what lies in the input; zeros stand before and behind it.
+            let first = ox * self.stride;
+            let before = self.padding.saturating_sub(first).min(kernel[2]);
+            let line = (first + before).saturating_sub(self.padding)..(first + kernel[2]).saturating_sub(self.padding);
+            let line = line.start.min(input[2])..line.end.min(input[2]);
             for c in 0..self.in_channels {
                 let x = &x[c * volume..(c + 1) * volume];
                 for tz in 0..kernel[0] {
                     for ty in 0..kernel[1] {
-                        let line = at(oz, tz, 0).zip(at(oy, ty, 1)).map(|(z, y)| (z * input[1] + y) * input[2]);
-                        for tx in 0..kernel[2] {
-                            rows.push(line.zip(at(ox, tx, 2)).map_or(0.0, |(line, x_at)| x[line + x_at]));
+                        let end = rows.len() + kernel[2];
+                        if let Some((z, y)) = at(oz, tz, 0).zip(at(oy, ty, 1)) {
+                            rows.resize(end - kernel[2] + before, 0.0);
+                            rows.extend_from_slice(&x[(z * input[1] + y) * input[2]..][line.clone()]);
                         }
+                        rows.resize(end, 0.0);
                     }
                 }
             }

@@ -29,6 +29,9 @@ use crate::math::{pow, sin_cos};
 use crate::store::Role;
 use crate::tensor::Tensor;
 
+/// Queries whose values are mixed in one product.
+const TOGETHER: usize = 8;
+
 /// Whether queries and keys are normalised before the rotation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -170,19 +173,32 @@ impl MhaSpec {
         let keys = MatRef::strided(&kv.k[kv_head * e..], positions, e, width);
         let queries = Rows::strided(q, seq, e, self.query_dim());
         let mut scores: Vec<f32> = matmul(cpu, queries, keys, |_, sum| (sum / scale) as f32);
+        let seen = |s: usize| {
+            let end = if self.causal { past + s + 1 } else { positions };
+            self.window.map_or(0, |window| end.saturating_sub(window))..end
+        };
+        for (s, scores) in scores.chunks_exact_mut(positions).enumerate() {
+            let seen = seen(s);
+            scores[..seen.start].fill(0.0);
+            scores[seen.end..].fill(0.0);
+            super::softmax_in_place(&mut scores[seen]);
+        }
         let kept = OnceLock::new();
         let values = &kv.v[kv_head * e..];
+        // Queries that follow each other are mixed together: one that sees less than its neighbours has weights of
+        // 0 there, which add nothing to a sum that is not -0, as none is that began at 0.
+        let is_finite = kv.v.chunks_exact(width).all(|row| row[kv_head * e..][..e].iter().all(|v| v.is_finite()));
+        let together = if is_finite { TOGETHER } else { 1 };
         let mut mixed = Vec::with_capacity(seq * e);
-        for (s, scores) in scores.chunks_exact_mut(positions).enumerate() {
-            let end = if self.causal { past + s + 1 } else { positions };
-            let start = self.window.map_or(0, |window| end.saturating_sub(window));
-            let seen = &mut scores[start..end];
-            super::softmax_in_place(seen);
+        for s in (0..seq).step_by(together) {
+            let last = seq.min(s + together);
+            let (start, end) = (seen(s).start, seen(last - 1).end);
             // One packing serves every query that sees the sequence from its start.
             let columns = |from: usize| MatRef::columns(&values[from * width..], e, positions - from, width);
             let values = if start == 0 { columns(0).kept_in(&kept) } else { columns(start) };
-            let row: Vec<f32> = matmul(cpu, Rows::packed(seen, end - start), values, |_, sum| sum as f32);
-            mixed.extend(row);
+            let weights = Rows::strided(&scores[s * positions + start..], last - s, end - start, positions);
+            let rows: Vec<f32> = matmul(cpu, weights, values, |_, sum| sum as f32);
+            mixed.extend(rows);
         }
         mixed
     }
