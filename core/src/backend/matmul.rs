@@ -211,13 +211,14 @@ impl<E> Job<'_, E> {
         E: Fn(usize, f64) -> T,
     {
         let mut w = vec![0.0; self.x.depth];
+        let rows: Vec<&[f32]> = (0..out.len() / width).map(|r| self.x.row(row + r)).collect();
+        // A sum waits for each of its additions; four of them wait together.
+        let (fours, rest) = rows.as_chunks::<4>();
         for i in 0..width {
             self.w.row(from + i, &mut w);
-            for (r, out) in out.chunks_mut(width).enumerate() {
-                let mut sum = 0.0;
-                for (&x, &w) in self.x.row(row + r).iter().zip(&w) {
-                    sum += f64::from(x) * w;
-                }
+            let sums =
+                fours.iter().flat_map(|rows| dots(*rows, &w)).chain(rest.iter().flat_map(|row| dots([*row], &w)));
+            for (out, sum) in out.chunks_mut(width).zip(sums) {
                 out[i] = (self.emit)(from + i, canonical(sum));
             }
         }
@@ -337,6 +338,18 @@ struct Group {
     first: usize,
     rows: usize,
     x: Vec<f64>,
+}
+
+/// The sum of each row times the weights, k ascending.
+fn dots<const R: usize>(rows: [&[f32]; R], w: &[f64]) -> [f64; R] {
+    let rows = rows.map(|row| &row[..w.len()]);
+    let mut sums = [0.0; R];
+    for (k, &w) in w.iter().enumerate() {
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            *sum += f64::from(row[k]) * w;
+        }
+    }
+    sums
 }
 
 /// Which NaN a sum ends in depends on the order of an instruction's operands: one for all.

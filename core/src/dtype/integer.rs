@@ -14,7 +14,9 @@ use super::{Affine, Codec, Magnitudes, Numerics, Rule, Sign, power_of_two, quoti
 
 /// `value` cut to `low..=high` (NaN becomes 0), as a number that is exact at both ends.
 fn clamped(value: f64, low: i128, high: i128) -> i128 {
-    (value as i128).clamp(low, high)
+    // Most numbers fit 64 bits, and 128 are slow to convert.
+    let whole = if value.abs() < 2f64.powi(62) { i128::from(value as i64) } else { value as i128 };
+    whole.clamp(low, high)
 }
 
 /// The scale of both signed and unsigned types.

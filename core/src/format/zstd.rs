@@ -2,8 +2,13 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "zstd")]
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::io::Read as _;
+
+#[cfg(feature = "zstd")]
+use zstd::bulk::Compressor;
 
 use super::fault::{Fault, ensure};
 use crate::error::Result;
@@ -43,10 +48,17 @@ pub(super) fn expand(place: &dyn Display, stored: &[u8], raw: usize) -> Result<V
 #[cfg(feature = "zstd")]
 pub(super) fn shrink(raw: &[u8]) -> Option<Vec<u8>> {
     const LEVEL: i32 = 3;
-    // Only an allocation can fail here; the bytes are then stored as they are.
-    let mut compressor = zstd::bulk::Compressor::new(LEVEL).ok()?;
-    compressor.include_checksum(true).ok()?;
-    let frame = compressor.compress(raw).ok()?;
+    // A compressor's tables cost more than a small section. Only an allocation can fail here; the bytes are then
+    // stored as they are.
+    thread_local!(static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) });
+    let frame = COMPRESSOR.with_borrow_mut(|kept| {
+        if kept.is_none() {
+            let mut new = Compressor::new(LEVEL).ok()?;
+            new.include_checksum(true).ok()?;
+            *kept = Some(new);
+        }
+        kept.as_mut()?.compress(raw).ok()
+    })?;
     (frame.len() < raw.len() && raw.len() / MOST_EXPANSION <= frame.len()).then_some(frame)
 }
 
