@@ -1,38 +1,24 @@
 //! Bad input: every mistake ends with a message that names file, place, cause and cure, with
 //! the right exit status, and with nothing written.
 
+mod common;
+
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use common::Project;
 use loom_bedrocks::npz;
 use loom_runner::golden::{ArrayEntry, Index, yaml};
 use loom_runner::write_atomically;
 
 const MODEL: &str = "golden/dense/sklearn/linear_16_4.npz";
 
-/// A copy of the project with the manifests and the goldens of dense.
-struct Project(tempfile::TempDir);
-
 impl Project {
-    fn new() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let project = Self(tempfile::tempdir().expect("a folder"));
-        copy(&root.join("manifests"), &project.path("manifests"));
-        copy(&root.join("golden/dense"), &project.path("golden/dense"));
-        project
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
     /// Runs `bedrock` and checks its exit status, its messages and that it wrote nothing.
     #[track_caller]
     fn refuses(&self, args: &[&str], status: i32, parts: &[&str]) {
-        let output =
-            Command::new(env!("CARGO_BIN_EXE_bedrock")).args(args).current_dir(self.0.path()).output().expect("a run");
+        let output = self.command(args).output().expect("a run");
         let message = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(status), "{message}");
         for part in parts {
@@ -78,19 +64,6 @@ impl Project {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).expect("copied");
-        }
-    }
-}
-
 /// An `.npy` document with the given header fields.
 fn npy(descr: &str, fortran: bool, shape: &str, data: &[u8]) -> Vec<u8> {
     let fortran = if fortran { "True" } else { "False" };
@@ -115,8 +88,7 @@ const RUN: &[&str] = &["--bedrock", "dense", "--model", "linear_16_4"];
 #[test]
 fn the_copy_is_green_as_it_is() {
     let project = Project::new();
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_bedrock")).args(RUN).current_dir(project.0.path()).output().expect("a run");
+    let output = project.command(RUN).output().expect("a run");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(project.path("reports/PROGRESS.md").exists());
 }
@@ -278,17 +250,14 @@ fn a_reader_that_goes_away_changes_no_verdict() {
     project.replace("manifests/_defaults.yaml", "original: { atol: 1e-5,", "original: { atol: 1e-12,");
     let bedrock = env!("CARGO_BIN_EXE_bedrock");
     let script = format!("set -o pipefail; {bedrock} --bedrock dense --no-report | head -n 1");
-    let status =
-        Command::new("bash").args(["-c", &script]).current_dir(project.0.path()).output().expect("a run").status;
+    let status = project.program("bash", &["-c", &script]).output().expect("a run").status;
     assert_eq!(status.code(), Some(1));
 }
 
 #[test]
 fn rows_of_a_changed_case_do_not_survive_in_the_report() {
     let project = Project::new();
-    let run = |args: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_bedrock")).args(args).current_dir(project.0.path()).output().expect("a run")
-    };
+    let run = |args: &[&str]| project.command(args).output().expect("a run");
     assert!(run(RUN).status.success());
     assert!(fs::read_to_string(project.path("reports/cpu.json")).expect("a report").contains("linear_16_4/parity/jax"));
     project.replace("manifests/dense.yaml", "output_dim: 4 }", "output_dim: 4, activation: sigmoid }");
@@ -437,11 +406,7 @@ fn a_path_that_leaves_the_golden_folder() {
 fn too_few_cases() {
     let project = Project::new();
     project.replace("manifests/dense.yaml", "parity: 6", "parity: 96");
-    let output = Command::new(env!("CARGO_BIN_EXE_bedrock"))
-        .args(["--bedrock", "dense", "--no-report"])
-        .current_dir(project.0.path())
-        .output()
-        .expect("a run");
+    let output = project.command(&["--bedrock", "dense", "--no-report"]).output().expect("a run");
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("min_cases of manifests/dense.yaml asks for 96"));
 }

@@ -2,11 +2,13 @@
 //! is a shell script.
 #![cfg(unix)]
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+mod common;
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use common::Project;
 use loom_bedrocks::npz::sha256;
 use loom_runner::golden::{Core, Index, core_path, read_index, yaml};
 
@@ -14,22 +16,7 @@ const ONE: &str = "sklearn/linear_16_4.npz";
 const RUN: &[&str] = &["--bedrock", "dense", "--model", "linear_16_4", "--no-report"];
 const OTHER: &str = "sklearn/linear_32_4.npz";
 
-/// A copy of the project with the manifests and the goldens of dense.
-struct Project(tempfile::TempDir);
-
 impl Project {
-    fn new() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let project = Self(tempfile::tempdir().expect("a folder"));
-        copy(&root.join("manifests"), &project.path("manifests"));
-        copy(&root.join("golden/dense"), &project.path("golden/dense"));
-        project
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
     /// A dump of files as they are committed, made by `handler` with one package.
     fn dump(&self, files: &[&str], handler: &str) -> PathBuf {
         let folder = self.path(&format!("dump-{handler}"));
@@ -50,14 +37,12 @@ impl Project {
     /// A Python that is a shell script.
     fn python(&self, script: &str) -> String {
         let path = self.path("python");
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a program");
+        common::script(&path, script);
         path.display().to_string()
     }
 
     fn run(&self, args: &[&str]) -> (Option<i32>, String) {
-        let output =
-            Command::new(env!("CARGO_BIN_EXE_bedrock")).args(args).current_dir(self.0.path()).output().expect("a run");
+        let output = self.command(args).output().expect("a run");
         let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         (output.status.code(), said)
     }
@@ -98,19 +83,6 @@ impl Project {
 
     fn core(&self) -> Core {
         yaml(&core_path(&self.path("golden"), "dense")).expect("digests")
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).expect("copied");
-        }
     }
 }
 
@@ -326,9 +298,8 @@ fn blessings_at_once_lose_no_entry() {
         let files = planets.map(file);
         let dump = project.dump(&files.each_ref().map(String::as_str), round);
         let start = |planet| {
-            let mut bless = Command::new(env!("CARGO_BIN_EXE_bedrock"));
-            bless.args(["bless", "dense", "--planet", planet, "--model", "linear_16_4", "--accept", round, "--from"]);
-            bless.arg(&dump).current_dir(project.0.path()).stdout(Stdio::null()).spawn().expect("a run")
+            let args = ["bless", "dense", "--planet", planet, "--model", "linear_16_4", "--accept", round, "--from"];
+            project.command(&args).arg(&dump).stdout(Stdio::null()).spawn().expect("a run")
         };
         let runs: Vec<Child> = planets.into_iter().map(start).collect();
         for mut run in runs {

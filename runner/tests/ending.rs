@@ -1,7 +1,8 @@
 //! Programs that are told to end by a signal leave nothing behind, and end by that signal.
 #![cfg(unix)]
 
-use std::os::unix::fs::PermissionsExt as _;
+mod common;
+
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -98,18 +99,17 @@ fn a_signal_that_is_ignored_from_the_start_stays_ignored() {
 fn python(folder: &Path) -> PathBuf {
     let path = folder.join("python");
     let script = format!(
-        "#!/bin/sh\nwhile [ \"$1\" != --out ]; do shift; done\necho half > \"$2/half.npz\"\nsleep 600 &\n\
-         echo $$ $! > {0}/starting && mv {0}/starting {0}/pids\nwait\n",
+        "while [ \"$1\" != --out ]; do shift; done\necho half > \"$2/half.npz\"\nsleep 600 &\n\
+         echo $$ $! > {0}/starting && mv {0}/starting {0}/pids\nwait",
         folder.display()
     );
-    std::fs::write(&path, script).expect("written");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("set");
+    common::script(&path, &script);
     path
 }
 
 #[test]
 fn drift_and_bless_end_their_python_and_remove_its_folder() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = common::root();
     for (signal, args) in [(Signal::SIGTERM, &["drift"][..]), (Signal::SIGINT, &["bless", "--accept", "a test"])] {
         let folder = tempfile::tempdir().expect("a folder");
         let temporary = folder.path().join("tmp");

@@ -1,42 +1,22 @@
 //! What stands where a file is expected or is written: links, pipes, devices, full disks, other runs.
 #![cfg(unix)]
 
+mod common;
+
 use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use common::{Project, root};
 
 const BEDROCK: &str = env!("CARGO_BIN_EXE_bedrock");
 const RUN: &[&str] = &["--bedrock", "dense", "--model", "linear_16_4", "--lane", "cpu", "--dtype", "float32"];
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// A copy of the manifests and of the goldens of dense.
-struct Project(tempfile::TempDir);
-
 impl Project {
-    fn new() -> Self {
-        let project = Self(tempfile::tempdir().expect("a folder"));
-        copy(&root().join("manifests"), &project.path("manifests"));
-        copy(&root().join("golden/dense"), &project.path("golden/dense"));
-        project
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
     fn text(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).expect("a file")
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(BEDROCK);
-        command.args(args).current_dir(self.0.path()).stdin(Stdio::null());
-        command
     }
 
     /// The end of a run that must not wait for anything.
@@ -69,19 +49,6 @@ impl Project {
             serde_json::from_str(&self.text(&format!("{reports}/cpu.json"))).expect("a report");
         let rows = report["rows"].as_array().expect("rows").iter();
         rows.map(|row| row["id"].as_str().expect("an id").to_string()).collect()
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).expect("copied");
-        }
     }
 }
 
@@ -153,8 +120,7 @@ fn modes_and_the_umask_hold() {
         recorded("int4.entity"),
         RUN.join(" ")
     );
-    let (code, message) =
-        said(&Command::new("sh").args(["-c", &script]).current_dir(project.0.path()).output().expect("a run"));
+    let (code, message) = said(&project.program("sh", &["-c", &script]).output().expect("a run"));
     assert_eq!(code, 0, "{message}");
     for (name, mode) in [("private.entity", 0o640), ("fresh.entity", 0o600), ("reports/cpu.json", 0o600)] {
         assert_eq!(fs::metadata(project.path(name)).expect("there").mode() & 0o777, mode, "{name}");
@@ -252,8 +218,7 @@ fn text_with_a_mark_is_read_and_utf16_is_told() {
 fn a_standard_error_that_takes_nothing_changes_no_exit_status() {
     let project = Project::new();
     let status = |program: &str, args: &[&str]| {
-        let mut command = Command::new(program);
-        command.args(args).current_dir(project.0.path()).stdin(Stdio::null());
+        let mut command = project.program(program, args);
         command.stdout(Stdio::null()).stderr(full()).status().expect("a run").code()
     };
     let stream = env!("CARGO_BIN_EXE_loom-stream");
