@@ -1,9 +1,9 @@
 //! Everything that can go wrong in the core, with data in every variant.
 
+use crate::coord::Coord;
 use crate::dtype::{Dtype, Numerics};
-use crate::format::Fault;
-use crate::grid::Coord;
-use crate::store::Role;
+use crate::fault::Fault;
+use crate::role::Role;
 
 /// The result of a core call.
 pub type Result<T> = std::result::Result<T, Error>;

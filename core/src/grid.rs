@@ -9,7 +9,6 @@
 //! history and the replacements of metacognition) lives in a [`State`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,33 +16,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Cpu;
+use crate::coord::{Coord, Extents};
 use crate::error::{Error, Problem, Result};
 use crate::layers::{Child, ChildBody, KvCache, Layer, LayerSpec, MetaState, Run};
-use crate::store::{Role, Storage, WeightStore, Weights};
-use crate::tensor::{Tensor, element_count};
+use crate::role::Role;
+use crate::store::{Storage, WeightStore, Weights};
+use crate::tensor::Tensor;
 
 /// How many layers one cell may run, links followed.
 const MOST_RUNS: usize = 1 << 16;
-
-/// A grid position.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Coord {
-    /// Depth of the cell.
-    pub z: usize,
-    /// Row of the cell.
-    pub y: usize,
-    /// Column of the cell.
-    pub x: usize,
-    /// Layer within the cell.
-    pub l: usize,
-}
-
-impl fmt::Display for Coord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "({},{},{},{})", self.z, self.y, self.x, self.l)
-    }
-}
 
 /// One cell of a [`NetworkSpec`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -120,11 +101,14 @@ impl NetworkSpec {
     /// The index of a position in forward order, if it lies inside the grid.
     #[must_use]
     pub fn index(&self, at: Coord) -> Option<usize> {
-        let extents = [self.depth, self.rows, self.cols, self.layers_per_cell];
-        element_count(&extents)?;
-        let at = [at.z, at.y, at.x, at.l];
-        let inside = at.iter().zip(&extents).all(|(at, extent)| at < extent);
-        inside.then(|| at.iter().zip(&extents).fold(0, |index, (at, extent)| index * extent + at))
+        self.extents().index(at)
+    }
+
+    /// How far the grid reaches along each axis.
+    #[must_use]
+    pub fn extents(&self) -> Extents {
+        let &Self { depth, rows, cols, layers_per_cell, .. } = self;
+        Extents { depth, rows, cols, layers_per_cell }
     }
 }
 
@@ -168,14 +152,10 @@ impl Network {
         weights: &mut WeightTable,
         loaded: Option<&BTreeSet<usize>>,
     ) -> Result<Self> {
-        let extents = [spec.depth, spec.rows, spec.cols, spec.layers_per_cell];
-        let bad_extent = Error::GridExtent {
-            depth: spec.depth,
-            rows: spec.rows,
-            cols: spec.cols,
-            layers_per_cell: spec.layers_per_cell,
-        };
-        let places = element_count(&extents).filter(|&n| n > 0).ok_or(bad_extent)?;
+        let extents = spec.extents();
+        let Extents { depth, rows, cols, layers_per_cell } = extents;
+        let bad_extent = Error::GridExtent { depth, rows, cols, layers_per_cell };
+        let places = extents.places().ok_or(bad_extent)?;
         let mut order = vec![None; places.min(spec.cells.len())];
         for (i, cell) in spec.cells.iter().enumerate() {
             let outside = Error::Position { at: cell.at, what: "lies outside the grid" };
@@ -190,7 +170,7 @@ impl Network {
         }
         if spec.cells.len() != places || order.iter().any(Option::is_none) {
             let index = order.iter().position(Option::is_none).unwrap_or(order.len());
-            let at = position(&spec, index);
+            let at = extents.position(index);
             return Err(Error::Position { at, what: "has no layer; every place of the grid needs one" });
         }
         let mut sites = 0;
@@ -352,11 +332,6 @@ impl Network {
 fn fresh_id() -> u64 {
     static BUILT: AtomicU64 = AtomicU64::new(0);
     BUILT.fetch_add(1, Ordering::Relaxed)
-}
-
-fn position(spec: &NetworkSpec, index: usize) -> Coord {
-    let (cell, l) = (index / spec.layers_per_cell, index % spec.layers_per_cell);
-    Coord { z: cell / spec.cols / spec.rows, y: cell / spec.cols % spec.rows, x: cell % spec.cols, l }
 }
 
 /// What survives from one run of a network to the next. A fresh one starts afresh; a used

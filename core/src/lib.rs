@@ -25,20 +25,27 @@
 //! stage; no result depends on the instruction set or on the number of threads.
 
 pub mod backend;
+mod coord;
 pub mod dtype;
 mod error;
+mod fault;
 pub mod file;
 pub mod format;
 mod grid;
 pub mod layers;
 pub mod math;
+mod random;
+mod role;
 mod store;
 mod tensor;
 
 pub use backend::{Cpu, Isa, Threads};
+pub use coord::{Coord, Extents};
 pub use dtype::{Affine, Dtype, Magnitudes, Numerics};
 pub use error::{Error, Problem, Result};
-pub use grid::{CellSpec, ChildSpec, Coord, Network, NetworkSpec, State, WeightTable};
+pub use grid::{CellSpec, ChildSpec, Network, NetworkSpec, State, WeightTable};
 pub use layers::{Activation, Layer, LayerKind, LayerSpec, RoleShape};
-pub use store::{Role, Scales, Storage, Vectors, WeightStore, Weights};
+pub use random::SplitMix64;
+pub use role::Role;
+pub use store::{Scales, Storage, Vectors, WeightStore, Weights};
 pub use tensor::Tensor;

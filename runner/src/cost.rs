@@ -17,7 +17,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use loom_core::{Cpu, Network, Result, Role, State, Tensor, WeightStore};
+use loom_core::{Cpu, Network, Result, Role, SplitMix64, State, Tensor, WeightStore};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -275,7 +275,7 @@ pub fn measure(plain: &Network, stored: &Network, inputs: &[Tensor], expected: &
     }
     let mut cost = Cost { seen: 0.0, met: Vec::new() };
     for seed in 0..SEEDS {
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut random = SplitMix64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let y = run(changed(&mut |errors| errors.drawn(&mut random))?)?;
         cost.seen = cost.seen.max(nmse(&y, expected));
     }
@@ -328,23 +328,9 @@ impl Errors {
         }
     }
 
-    fn drawn(&self, random: &mut Random) -> Vec<f64> {
-        let sign = |random: &mut Random| if random.bits() >> 63 == 0 { 1.0 } else { -1.0 };
+    fn drawn(&self, random: &mut SplitMix64) -> Vec<f64> {
+        let sign = |random: &mut SplitMix64| if random.bits() >> 63 == 0 { 1.0 } else { -1.0 };
         self.line.iter().zip(&self.rest).map(|(line, rest)| line + sign(random) * rest).collect()
-    }
-}
-
-/// A splitmix64 stream.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    /// The next 64 bits.
-    pub(crate) fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }
 

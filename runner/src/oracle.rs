@@ -70,7 +70,7 @@ fn zero_point(stored: Stored) -> u64 {
 #[must_use]
 pub fn is_stored(storage: &Storage, role: Role) -> bool {
     match storage.numerics {
-        Numerics::Loom => !loom_core::format::flat::is_apart(role),
+        Numerics::Loom => !role.is_outside_array(),
         Numerics::Standard => storage.vectors == Vectors::Stored || !role.is_vector(),
     }
 }

@@ -11,14 +11,13 @@ use std::path::Path;
 use loom_bedrocks::build;
 use loom_core::format::{Checkpoint, FORMATS, Format, Unheld};
 use loom_core::{
-    CellSpec, Coord, Cpu, Dtype, LayerSpec, Network, NetworkSpec, Numerics, State, Storage, Tensor, Vectors,
+    CellSpec, Cpu, Dtype, Extents, LayerSpec, Network, NetworkSpec, Numerics, State, Storage, Tensor, Vectors,
     WeightStore, WeightTable, Weights,
 };
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::cost::Random;
 use crate::manifest;
 
 /// Layers of a cell.
@@ -132,12 +131,12 @@ impl Suite {
     #[must_use]
     pub fn network(&self) -> NetworkSpec {
         let [depth, rows, cols] = self.grid;
+        let extents = Extents { depth, rows, cols, layers_per_cell: SEVEN };
         let mut cells = Vec::new();
         for place in 0..depth * rows * cols {
-            let (z, y, x) = (place / cols / rows, place / cols % rows, place % cols);
             let layers = if place == 0 { self.first_cell.as_ref().unwrap_or(&self.cell) } else { &self.cell };
             for (l, layer) in layers.iter().cycle().take(SEVEN).enumerate() {
-                let at = Coord { z, y, x, l };
+                let at = extents.position(place * SEVEN + l);
                 cells.push(CellSpec { at, disabled: false, input: None, skip: None, layer: layer.clone() });
             }
         }
@@ -146,14 +145,14 @@ impl Suite {
 
     fn build(&self, lucy: &Lucy, index: usize) -> Result<Network, String> {
         let spec = self.network();
-        let mut random = Random(lucy.seed.wrapping_add((index as u64) << 32));
+        let mut random = SplitMix64(lucy.seed.wrapping_add((index as u64) << 32));
         let mut table = WeightTable::new();
         for (path, layer) in build::layers(&spec) {
             let mut weights = Weights::new();
             for role in layer.roles() {
                 let n = role.shape.iter().product();
                 // Uniform in [-amplitude, amplitude), on a grid that f32 holds.
-                let unit = |random: &mut Random| (random.bits() >> 40) as f32 / (1u64 << 24) as f32;
+                let unit = |random: &mut SplitMix64| (random.bits() >> 40) as f32 / (1u64 << 24) as f32;
                 let values = (0..n).map(|_| (2.0 * unit(&mut random) - 1.0) * lucy.amplitude).collect();
                 weights.insert(role.role, WeightStore::f32(role.shape, values).map_err(|e| e.to_string())?);
             }

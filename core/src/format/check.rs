@@ -15,7 +15,7 @@ use super::topology::LayerPath;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::layers::LayerKind;
-use crate::store::Role;
+use crate::role::Role;
 
 impl Checkpoint {
     /// Checks that every blob is one that its layer can have, and that every layer has its

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::fault::Fault;
-use super::flat::{Layout, is_apart};
+use super::flat::Layout;
 use super::layer::{Stored, has_no_place, is_bridged};
 use super::record::{Key, Record};
 use super::source::Section;
@@ -26,7 +26,8 @@ use crate::dtype::{Affine, Dtype, Magnitudes, Numerics};
 use crate::error::{Error, Problem, Result};
 use crate::grid::{Network, WeightTable};
 use crate::layers::{LayerKind, QkNorm};
-use crate::store::{Role, Scales, Storage, WeightStore, Weights};
+use crate::role::Role;
+use crate::store::{Scales, Storage, WeightStore, Weights};
 
 /// What the bytes of a blob are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +150,7 @@ impl Blob {
     }
 
     fn of_store(role: Role, store: &WeightStore) -> Self {
-        let gains = if is_apart(role) { store.len() } else { 0 };
+        let gains = if role.is_outside_array() { store.len() } else { 0 };
         Self { gains, ..Self::memory(Coding::of_store(store), store.shared_bytes()) }
     }
 
@@ -212,7 +213,7 @@ impl Checkpoint {
 
     /// Takes the weights of a layer, whose record then names the dtype of its matrices.
     pub(super) fn put(&mut self, path: &LayerPath, weights: Weights) {
-        let ours = || weights.iter().filter(|(role, _)| !is_apart(**role));
+        let ours = || weights.iter().filter(|(role, _)| !role.is_outside_array());
         let main = ours().find(|(role, _)| !role.is_vector()).or_else(|| ours().next());
         if let Some(dtype) = main.map(|(_, store)| store.dtype()) {
             self.topology.change(path, &mut |record| record.dtype = dtype);
@@ -403,7 +404,7 @@ impl Checkpoint {
             if stored.is_empty() {
                 continue;
             }
-            let apart = |stored: &Stored| is_apart(stored.role) || is_bridged(record, stored.role);
+            let apart = |stored: &Stored| stored.role.is_outside_array() || is_bridged(record, stored.role);
             let old: Vec<BlobId> = self.layer_blobs(&path).map(|(id, _)| id.clone()).collect();
             old.iter().for_each(|id| {
                 morphed.blobs.remove(id);
@@ -434,7 +435,7 @@ impl Checkpoint {
                 // All that the layer has shares one scale, as in its array.
                 Numerics::Loom => {
                     let ours: Result<Vec<_>> =
-                        stored.iter().filter(|s| !is_apart(s.role)).map(|s| s.store(&path)).collect();
+                        stored.iter().filter(|s| !s.role.is_outside_array()).map(|s| s.store(&path)).collect();
                     let chosen =
                         storage.dtype.choose(Numerics::Loom, &Magnitudes::of(ours?.iter().flat_map(WeightStore::iter)));
                     Some(if scale == 1.0 { chosen } else { storage.dtype.affine(Numerics::Loom, scale) })

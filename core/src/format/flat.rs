@@ -13,14 +13,9 @@ use bytes::Bytes;
 use super::record::{Key, Record};
 use crate::dtype::{Dtype, unpack as each_code};
 use crate::layers::{LayerKind, LayerSpec, RoleShape};
-use crate::store::{Role, WeightStore, Weights};
+use crate::role::Role;
+use crate::store::{WeightStore, Weights};
 use crate::tensor::element_count;
-
-/// Whether the original keeps a role outside of the array.
-#[must_use]
-pub fn is_apart(role: Role) -> bool {
-    matches!(role, Role::QNorm | Role::KNorm)
-}
 
 /// How a layer's array is laid out.
 #[derive(Clone, Debug)]
@@ -34,7 +29,7 @@ pub(super) struct Layout {
 impl Layout {
     fn of_spec(spec: &LayerSpec) -> Result<Self, String> {
         let mut roles = spec.roles();
-        roles.retain(|role| !is_apart(role.role));
+        roles.retain(|role| !role.role.is_outside_array());
         Self { roles, blocks: blocks(spec.kind()) }.checked()
     }
 

@@ -6,14 +6,15 @@ use bytes::Bytes;
 
 use super::checkpoint::{BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use super::fault::{Fault, ensure};
-use super::flat::{Layout, is_apart};
+use super::flat::Layout;
 use super::q4;
 use super::record::{Key, Record};
 use super::topology::LayerPath;
 use crate::dtype::{Dtype, Magnitudes, Numerics};
 use crate::error::Result;
 use crate::layers::LayerKind;
-use crate::store::{Role, Scales, WeightStore};
+use crate::role::Role;
+use crate::store::{Scales, WeightStore};
 
 /// A role of a layer as it is stored.
 #[derive(Clone, Debug)]
@@ -168,7 +169,7 @@ pub(super) fn is_bridged(record: &Record, role: Role) -> bool {
 /// Whether neither the array nor a blob beside it has a place for a role.
 pub(super) fn has_no_place(record: &Record, role: Role) -> bool {
     let array = Layout::of_record(record).is_ok_and(|layout| layout.shape(role).is_some());
-    !(array || is_apart(role) || is_bridged(record, role))
+    !(array || role.is_outside_array() || is_bridged(record, role))
 }
 
 impl Record {

@@ -8,8 +8,9 @@
 use super::codes::{COMMANDS, CONDITIONS, VARIANTS, command_code, condition_code, softmax_name};
 use super::record::{Key, Record, RuleRecord, Step, Value};
 use super::topology::{Has, LayerPath};
+use crate::coord::Coord;
 use crate::error::{Error, Result};
-use crate::grid::{ChildSpec, Coord};
+use crate::grid::ChildSpec;
 use crate::layers::{
     Activation, Combine, ConvSpec, ConvTransposedSpec, DenseSpec, EmbeddingSpec, KMeansOutput, KMeansSpec, LayerKind,
     LayerNormSpec, LayerSpec, LstmSpec, MetacognitionSpec, MhaSpec, ParallelSpec, QkNorm, ResidualSpec, RmsNormSpec,

@@ -13,11 +13,11 @@ use super::budget::{Budget, Purse};
 use super::fault::{Fault, ensure};
 use super::parse::{Document, Lane, Reading, document};
 use super::record::{Key, Record, Step};
+use crate::coord::{Coord, Extents};
 use crate::dtype::Dtype;
 use crate::error::Result;
-use crate::grid::{CellSpec, Coord, NetworkSpec};
+use crate::grid::{CellSpec, NetworkSpec};
 use crate::layers::QkNorm;
-use crate::tensor::element_count;
 
 /// Layers that even the smallest file may describe; a larger one may describe as many more as it
 /// has bytes.
@@ -54,8 +54,8 @@ impl std::fmt::Display for LayerPath {
 /// A grid of records in forward order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Topology {
-    /// depth, rows, cols, layers per cell.
-    pub(super) extents: [usize; 4],
+    /// How far the grid reaches along each axis.
+    pub(super) extents: Extents,
     /// One for each place of the grid; equal neighbours may share one.
     pub(super) layers: Vec<Arc<Record>>,
 }
@@ -73,7 +73,7 @@ impl Topology {
         let mut layers: Vec<Option<Arc<Record>>> = vec![None; places];
         let mut order = Vec::with_capacity(document.records.len());
         for (i, mut record) in std::mem::take(&mut document.records).into_iter().enumerate() {
-            let index = index(extents, record.at).ok_or_else(|| {
+            let index = coord(record.at).and_then(|at| extents.index(at)).ok_or_else(|| {
                 let [z, y, x, l] = record.at;
                 Fault::Grid.at(format!("layers[{i}]"), format!("position ({z},{y},{x},{l}) lies outside the grid"))
             })?;
@@ -101,8 +101,8 @@ impl Topology {
                     filled.push(Arc::clone(&untouched));
                 }
                 None => {
-                    let [z, y, x, l] = position(extents, index);
-                    let what = format!("position ({z},{y},{x},{l}) has no layer; every place of the grid needs one");
+                    let at = extents.position(index);
+                    let what = format!("position {at} has no layer; every place of the grid needs one");
                     return Err(Fault::Grid.at("layers", what));
                 }
             }
@@ -110,9 +110,9 @@ impl Topology {
         Ok(Self { extents, layers: filled })
     }
 
-    /// depth, rows, cols, layers per cell.
+    /// How far the grid reaches along each axis.
     #[must_use]
-    pub fn extents(&self) -> [usize; 4] {
+    pub fn extents(&self) -> Extents {
         self.extents
     }
 
@@ -167,24 +167,24 @@ impl Topology {
     /// # Errors
     /// [`Error::Document`] when a layer contradicts itself.
     pub(super) fn spec(&self, has: &dyn Fn(&LayerPath) -> Has) -> Result<NetworkSpec> {
-        let [depth, rows, cols, layers_per_cell] = self.extents;
         let mut cells = Vec::with_capacity(self.layers.len());
         for (index, record) in self.layers.iter().enumerate() {
-            let [z, y, x, l] = position(self.extents, index).map(|v| v as usize);
+            let at = self.extents.position(index);
             cells.push(CellSpec {
-                at: Coord { z, y, x, l },
+                at,
                 disabled: record.has(Key::IsDisabled),
                 input: record.size(Key::ReadsInput).checked_sub(1),
                 skip: record.size(Key::AddsInput).checked_sub(1),
                 layer: record.spec(&LayerPath::top(index), has)?,
             });
         }
+        let Extents { depth, rows, cols, layers_per_cell } = self.extents;
         Ok(NetworkSpec { depth, rows, cols, layers_per_cell, cells })
     }
 
     /// The records of a network's topology, with every layer in float32.
     pub(super) fn of_spec(spec: &NetworkSpec) -> Result<Self> {
-        let extents = [spec.depth, spec.rows, spec.cols, spec.layers_per_cell];
+        let extents = spec.extents();
         let mut cells: Vec<_> = spec.cells.iter().filter_map(|cell| Some((spec.index(cell.at)?, cell))).collect();
         cells.sort_by_key(|(index, _)| *index);
         let mut layers = Vec::with_capacity(cells.len());
@@ -203,32 +203,25 @@ impl Topology {
 }
 
 /// Checked extents and their product, for a file of `bytes` bytes.
-pub(super) fn grid(extents: [i64; 4], bytes: usize) -> Result<([usize; 4], usize)> {
+pub(super) fn grid(extents: [i64; 4], bytes: usize) -> Result<(Extents, usize)> {
     let [depth, rows, cols, cell] = extents;
     let shown = format!("grid of {depth}x{rows}x{cols} cells with {cell} layers each");
-    let sizes = extents.map(|extent| usize::try_from(extent).unwrap_or(0));
-    let places = element_count(&sizes).filter(|&places| places > 0);
-    let places =
-        places.ok_or_else(|| Fault::Grid.at("topology", format!("{shown}: every extent must be at least 1")))?;
+    let [depth, rows, cols, layers_per_cell] = extents.map(|extent| usize::try_from(extent).unwrap_or(0));
+    let extents = Extents { depth, rows, cols, layers_per_cell };
+    let places = extents
+        .places()
+        .ok_or_else(|| Fault::Grid.at("topology", format!("{shown}: every extent must be at least 1")))?;
     let most = bytes.saturating_add(FREE_LAYERS);
     ensure(places <= most, || {
         Fault::Limit.at("topology", format!("{shown}: a file of {bytes} bytes may describe {most} layers at most"))
     })?;
-    Ok((sizes, places))
+    Ok((extents, places))
 }
 
-/// The index of a position, if it lies inside the grid.
-fn index(extents: [usize; 4], at: [i64; 4]) -> Option<usize> {
-    at.iter().zip(extents).try_fold(0, |index, (&at, extent)| {
-        let at = usize::try_from(at).ok().filter(|&at| at < extent)?;
-        Some(index * extent + at)
-    })
-}
-
-/// The position of an index.
-pub(super) fn position([_, rows, cols, layers]: [usize; 4], index: usize) -> [i64; 4] {
-    let (cell, l) = (index / layers, index % layers);
-    [cell / cols / rows, cell / cols % rows, cell % cols, l].map(|v| v as i64)
+/// A position as a file has it, if none of its numbers is negative.
+fn coord(at: [i64; 4]) -> Option<Coord> {
+    let [Ok(z), Ok(y), Ok(x), Ok(l)] = at.map(usize::try_from) else { return None };
+    Some(Coord { z, y, x, l })
 }
 
 /// Which optional roles a layer has weights for.

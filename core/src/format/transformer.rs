@@ -14,7 +14,8 @@ use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::grid::{ChildSpec, Network, NetworkSpec, WeightTable};
 use crate::layers::{LayerKind, LayerSpec, ResidualSpec, RmsNormSpec, SequentialSpec};
-use crate::store::{Role, WeightStore, Weights};
+use crate::role::Role;
+use crate::store::{WeightStore, Weights};
 
 macro_rules! sections {
     ($(#[$doc:meta])* $name:ident { $($field:ident $shape:ident $required:literal $field_doc:literal,)* }) => {

@@ -15,19 +15,19 @@ use rayon::prelude::*;
 use super::budget::Purse;
 use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use super::fault::{Fault, ensure};
-use super::flat::{Layout, is_apart};
+use super::flat::Layout;
 use super::layer::{baked_coding, is_bridged};
 use super::loss::{Losses, Target};
 use super::parse::{self, Entry, Reading};
 use super::record::{Key, Record, Step, Value};
 use super::source::{Section, Source};
 use super::text::{Extra, Place, Style, Writer};
-use super::topology::{LayerPath, Topology, position};
+use super::topology::{LayerPath, Topology};
 use super::transformer::{Decoder, Dims};
 use crate::dtype::{Dtype, Numerics};
 use crate::error::Result;
 use crate::layers::LayerKind;
-use crate::store::Role;
+use crate::role::Role;
 
 /// What every `.entity` begins with.
 pub(super) const MAGIC: &[u8; 8] = b"ENTITY\0\0";
@@ -78,7 +78,8 @@ pub(super) fn read(source: &Source, reading: Reading, purse: Purse) -> Result<Ch
             zstd: false,
             digest: None,
         };
-        let gains = if matches!(id, BlobId::Layer(_, Part::Role(role)) if is_apart(role)) { len / 4 } else { 0 };
+        let gains =
+            if matches!(id, BlobId::Layer(_, Part::Role(role)) if role.is_outside_array()) { len / 4 } else { 0 };
         let blob = Blob { coding, section: Arc::new(section), range: 0..len, gains };
         ensure(blobs.insert(id, blob).is_none(), || Fault::Duplicate.at(&entry.path, "two blobs have this path"))?;
     }
@@ -255,7 +256,7 @@ pub(super) fn plan<'a>(checkpoint: &'a Checkpoint, losses: &mut Losses) -> Resul
             let id = BlobId::Layer(path.clone(), *part);
             let n = checkpoint.float32(&path, record, *role)?.len() / 4;
             match role {
-                _ if is_apart(*role) => {
+                _ if role.is_outside_array() => {
                     planned.push(put(From::Role(*role), Coding::F32, false, 4 * n, &format!(".{role}")));
                 }
                 Role::Bias if is_bridged(record, *role) && path.steps.is_empty() => {
@@ -455,7 +456,7 @@ pub(super) fn topology(
     w.object(|w| {
         w.key("id");
         w.string("network");
-        for (name, extent) in ["depth", "rows", "cols", "layers_per_cell"].iter().zip(topology.extents()) {
+        for (name, extent) in ["depth", "rows", "cols", "layers_per_cell"].iter().zip(topology.extents().axes()) {
             w.key(name);
             w.display(extent);
         }
@@ -467,7 +468,7 @@ pub(super) fn topology(
                 record.set(Key::SeqLength, Value::Int(length));
                 losses.drop_from(record);
             });
-            w.record(&record, position(topology.extents(), index), &Place::top(index), extra);
+            w.record(&record, topology.extents().position(index).axes().map(|v| v as i64), &Place::top(index), extra);
         });
     });
 }

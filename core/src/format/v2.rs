@@ -14,7 +14,7 @@ mod write;
 use super::flat::Layout;
 use super::record::Record;
 use crate::layers::LayerKind;
-use crate::store::Role;
+use crate::role::Role;
 
 pub(super) use read::read;
 #[doc(hidden)]

@@ -7,11 +7,13 @@ use rayon::prelude::*;
 
 use super::{LayerSpec, RoleShape};
 use crate::backend::{Cpu, MatRef, Rows, Threads, matmul};
+use crate::coord::Coord;
 use crate::dtype::{Magnitudes, Numerics};
 use crate::error::{Error, Problem, Result};
 use crate::format::flat;
-use crate::grid::{Coord, Network, NetworkSpec, State, WeightTable};
-use crate::store::{Role, Storage, WeightStore, Weights};
+use crate::grid::{Network, NetworkSpec, State, WeightTable};
+use crate::role::Role;
+use crate::store::{Storage, WeightStore, Weights};
 use crate::tensor::Tensor;
 
 /// A layer with its weights and the layers inside it.

@@ -15,9 +15,11 @@ use serde::{Deserialize, Serialize};
 use super::{Activation, DenseSpec, Family, Layer, LayerSpec, RmsNormSpec, Run, SoftmaxOver, SoftmaxSpec, elements};
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Tape, Value};
+use crate::coord::Coord;
 use crate::error::{Error, Problem, Result};
-use crate::grid::{ChildSpec, Coord, Network};
-use crate::store::{Role, WeightStore, Weights};
+use crate::grid::{ChildSpec, Network};
+use crate::role::Role;
+use crate::store::{WeightStore, Weights};
 use crate::tensor::Tensor;
 
 /// What a rule tests; the threshold is its only parameter.

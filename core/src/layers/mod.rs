@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::gpu::{Tape, Value};
 use crate::error::Result;
 use crate::grid::ChildSpec;
-use crate::store::Role;
+use crate::role::Role;
 use crate::tensor::{Tensor, element_count};
 
 pub use activation::Activation;

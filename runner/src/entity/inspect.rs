@@ -63,7 +63,7 @@ struct SeenDecoder {
 
 impl Seen {
     pub(super) fn of(checkpoint: &Checkpoint, format: Format, bytes: u64) -> Self {
-        let [depth, rows, cols, layers_per_cell] = checkpoint.topology().extents();
+        let [depth, rows, cols, layers_per_cell] = checkpoint.topology().extents().axes();
         let seen = |id: &BlobId, blob: &loom_core::format::Blob| SeenBlob {
             id: id.to_string(),
             part: if let BlobId::Layer(_, part) = id { Some(*part) } else { None },

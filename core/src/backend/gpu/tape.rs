@@ -16,7 +16,8 @@ use crate::dtype::{Dtype, Numerics, Rule, Sign};
 use crate::error::{Problem, Result};
 use crate::grid::Network;
 use crate::layers::{Activation, Child, Layer};
-use crate::store::{Role, Scales, WeightStore};
+use crate::role::Role;
+use crate::store::{Scales, WeightStore};
 use crate::tensor::{Tensor, element_count};
 
 /// Words of a record, which is also the alignment of dynamic offsets: 256 bytes.

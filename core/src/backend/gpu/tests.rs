@@ -7,7 +7,8 @@ use proptest::test_runner::{Config, TestRunner};
 use super::*;
 use crate::dtype::{Affine, Dtype, Numerics};
 use crate::layers::LayerSpec;
-use crate::store::{Role, Scales, Storage, Vectors, WeightStore, Weights};
+use crate::role::Role;
+use crate::store::{Scales, Storage, Vectors, WeightStore, Weights};
 use crate::{CellSpec, Coord, Cpu, NetworkSpec, State, WeightTable, math};
 
 mod lone;

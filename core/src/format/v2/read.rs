@@ -18,13 +18,13 @@ use crate::error::Result;
 use crate::format::budget::Purse;
 use crate::format::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use crate::format::fault::{Fault, ensure};
-use crate::format::flat::{Layout, is_apart};
+use crate::format::flat::Layout;
 use crate::format::record::Record;
 use crate::format::source::{Section, Source};
 use crate::format::topology::{LayerPath, Topology};
 use crate::format::{q4, zstd};
 use crate::layers::RoleShape;
-use crate::store::Role;
+use crate::role::Role;
 
 /// The largest topology or index that is read, expanded.
 const LARGEST_TABLE: u64 = 256 << 20;
@@ -261,7 +261,7 @@ impl Entry {
 
     /// How many gains a norm of queries or keys has; 0 for other roles.
     fn gains(&self, path: &LayerPath, record: &Record, role: Role) -> Result<usize> {
-        if !is_apart(role) {
+        if !role.is_outside_array() {
             return Ok(0);
         }
         let (q, kv) = Layout::attention(record).map_err(|what| Fault::Config.at(path, what))?;

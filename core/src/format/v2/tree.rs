@@ -26,7 +26,7 @@ type Transformer = (Decoder, Option<Dims>);
 
 pub(super) fn encode(topology: &Topology, decoder: Option<&Transformer>) -> Vec<u8> {
     let mut w = Writer::default();
-    topology.extents.iter().for_each(|&extent| w.varint(extent as u64));
+    topology.extents.axes().iter().for_each(|&extent| w.varint(extent as u64));
     let layers = &topology.layers;
     let mut i = 0;
     while i < layers.len() {

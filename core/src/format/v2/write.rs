@@ -24,7 +24,7 @@ use crate::format::record::Record;
 use crate::format::topology::{FREE_LAYERS, LayerPath, Topology};
 use crate::format::v1::MAGIC;
 use crate::format::zstd;
-use crate::store::Role;
+use crate::role::Role;
 
 /// Bytes whose digest is made on another thread.
 const WORTH_A_THREAD: u64 = 1 << 20;

@@ -13,7 +13,7 @@ use super::{Activation, Family, LARGEST, Layer, RoleShape, Run, believable, elem
 use crate::backend::gpu::{Kernel, NONE, Sums, Tape, Value};
 use crate::backend::{MatRef, Rows, matmul};
 use crate::error::Result;
-use crate::store::Role;
+use crate::role::Role;
 use crate::tensor::{Tensor, element_count};
 
 /// Configuration of a convolution over `N` axes.

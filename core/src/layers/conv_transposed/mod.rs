@@ -15,7 +15,7 @@ use super::{Activation, Family, Layer, RoleShape, Run, believable, elements, hol
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Kernel, NONE, Sums, Tape, Value};
 use crate::error::Result;
-use crate::store::Role;
+use crate::role::Role;
 use crate::tensor::{Tensor, element_count};
 
 /// Configuration of a transposed convolution over `N` axes.

@@ -9,7 +9,7 @@ use super::{Activation, Family, Layer, RoleShape, Run, elements, leading, on, po
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Tape, Value};
 use crate::error::Result;
-use crate::store::Role;
+use crate::role::Role;
 use crate::tensor::Tensor;
 
 /// Configuration of a fully connected layer.

@@ -10,7 +10,7 @@ use super::{Activation, Family, Layer, RoleShape, Run, elements, positive};
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Kernel, Sums, Tape, Value};
 use crate::error::Result;
-use crate::store::Role;
+use crate::role::Role;
 use crate::tensor::Tensor;
 
 /// Configuration of an embedding table.

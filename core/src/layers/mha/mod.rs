@@ -26,7 +26,7 @@ use crate::backend::gpu::{CacheShape, Kernel, NONE, Tape, Value};
 use crate::backend::{Cpu, MatRef, Rows, matmul};
 use crate::error::Result;
 use crate::math::{pow, sin_cos};
-use crate::store::Role;
+use crate::role::Role;
 use crate::tensor::Tensor;
 
 /// Queries whose values are mixed in one product.

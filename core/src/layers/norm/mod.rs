@@ -11,7 +11,7 @@ use super::{Family, Layer, RoleShape, Run, on, positive, shift};
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Kernel, Tape, Value};
 use crate::error::Result;
-use crate::store::Role;
+use crate::role::Role;
 use crate::tensor::Tensor;
 
 /// Configuration of a root-mean-square normalisation.

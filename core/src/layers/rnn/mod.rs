@@ -12,7 +12,7 @@ use crate::backend::gpu::{Kernel, Sums, Tape, Value};
 use crate::backend::{Rows, matmul};
 use crate::error::Result;
 use crate::math;
-use crate::store::Role;
+use crate::role::Role;
 use crate::tensor::Tensor;
 
 /// Configuration of an Elman recurrent layer.

@@ -13,6 +13,7 @@ use super::{Family, Layer, Run, elements, softmax_in_place};
 use crate::backend::gpu::{Kernel, NONE, Tape, Value};
 use crate::error::{Problem, Result};
 use crate::math;
+use crate::random::SplitMix64;
 use crate::tensor::Tensor;
 
 /// A way to turn logits into weights.
@@ -123,11 +124,11 @@ impl SoftmaxSpec {
     }
 
     /// The noise of a call, counted from 1.
-    fn noise(&self, call: u64) -> Noise {
-        Noise(self.seed ^ call.wrapping_mul(0xd1b5_4a32_d192_ed03))
+    fn noise(&self, call: u64) -> SplitMix64 {
+        SplitMix64(self.seed ^ call.wrapping_mul(0xd1b5_4a32_d192_ed03))
     }
 
-    fn apply(&self, x: &mut [f32], noise: &mut Noise) -> std::result::Result<(), String> {
+    fn apply(&self, x: &mut [f32], noise: &mut SplitMix64) -> std::result::Result<(), String> {
         x.iter_mut().for_each(|v| *v = (f64::from(*v) / self.temperature) as f32);
         match self.variant {
             SoftmaxVariant::Standard
@@ -144,7 +145,7 @@ impl SoftmaxSpec {
                 beyond.fill(0.0);
             }
             SoftmaxVariant::Gumbel => {
-                x.iter_mut().for_each(|v| *v = (f64::from(*v) + noise.gumbel()) as f32);
+                x.iter_mut().for_each(|v| *v = (f64::from(*v) + gumbel(noise)) as f32);
                 softmax_in_place(x);
             }
             SoftmaxVariant::Masked => {
@@ -183,19 +184,9 @@ fn sparsemax(x: &mut [f32]) {
     x.iter_mut().for_each(|v| *v = (f64::from(*v) - threshold).max(0.0) as f32);
 }
 
-/// A splitmix64 stream.
-struct Noise(u64);
-
-impl Noise {
-    fn gumbel(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        let u = ((z >> 11) as f64 / (1u64 << 53) as f64).max(1e-10);
-        -math::ln(-math::ln(u))
-    }
+/// The next number of the standard Gumbel distribution.
+fn gumbel(noise: &mut SplitMix64) -> f64 {
+    -math::ln(-math::ln(noise.unit().max(1e-10)))
 }
 
 impl Family for SoftmaxSpec {
@@ -250,7 +241,7 @@ impl Family for SoftmaxSpec {
             }
             SoftmaxVariant::Gumbel => {
                 let mut noise = self.noise(call);
-                let drawn: Vec<f64> = (0..n).map(|_| noise.gumbel()).collect();
+                let drawn: Vec<f64> = (0..n).map(|_| gumbel(&mut noise)).collect();
                 (variant, extra) = (2, tape.reals(&drawn));
             }
             SoftmaxVariant::Masked => {

@@ -13,7 +13,7 @@ use super::{Family, Layer, RoleShape, Run, elements, leading, on, positive};
 use crate::backend::gpu::{Kernel, Tape, Value};
 use crate::error::Result;
 use crate::math;
-use crate::store::Role;
+use crate::role::Role;
 use crate::tensor::Tensor;
 
 /// Configuration of a SwiGLU block.
