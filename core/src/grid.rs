@@ -9,7 +9,6 @@
 //! history and the replacements of metacognition) lives in a [`State`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use schemars::JsonSchema;
@@ -18,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Cpu;
 use crate::coord::{Coord, Extents};
 use crate::error::{Error, Problem, Result};
-use crate::layers::{Child, ChildBody, KvCache, Layer, LayerSpec, MetaState, Run};
+use crate::layers::{ChildBody, Layer, LayerSpec, Links, Run, State};
 use crate::role::Role;
-use crate::store::{Storage, WeightStore, Weights};
+use crate::store::{Storage, WeightStore, WeightTable, Weights};
 use crate::tensor::Tensor;
 
 /// How many layers one cell may run, links followed.
@@ -43,28 +42,6 @@ pub struct CellSpec {
     pub skip: Option<usize>,
     /// The layer.
     pub layer: LayerSpec,
-}
-
-/// One branch of a parallel container or one step of a sequential one: a layer of its own,
-/// or a link to the layer at a grid position.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ChildSpec {
-    /// Whether the container passes it over.
-    #[serde(default)]
-    pub disabled: bool,
-    /// The child's own layer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub layer: Option<LayerSpec>,
-    /// The position of the layer to run in its place, with that layer's own weights.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub link: Option<Coord>,
-}
-
-impl From<LayerSpec> for ChildSpec {
-    fn from(layer: LayerSpec) -> Self {
-        Self { disabled: false, layer: Some(layer), link: None }
-    }
 }
 
 /// The topology of a network, without weights.
@@ -111,10 +88,6 @@ impl NetworkSpec {
         Extents { depth, rows, cols, layers_per_cell }
     }
 }
-
-/// Weights by layer path: `layers.<index>`, then `.sequential_layers.<i>`,
-/// `.parallel_branches.<i>`, `.filter_gate` or `.meta_observed_layer`.
-pub type WeightTable = BTreeMap<String, Weights>;
 
 #[derive(Clone, Debug)]
 struct Cell {
@@ -179,7 +152,7 @@ impl Network {
             let cell = &spec.cells[i];
             let path = format!("layers.{index}");
             let absent = loaded.is_some_and(|loaded| !loaded.contains(&index));
-            let layer = Layer::build(&spec, cell.layer.clone(), cell.at, path, absent, &mut sites, weights)?;
+            let layer = Layer::build(extents, cell.layer.clone(), cell.at, path, absent, &mut sites, weights)?;
             cells.push(Cell { disabled: cell.disabled, input: cell.input, skip: cell.skip, layer });
         }
         if let Some(path) = weights.keys().next() {
@@ -231,24 +204,17 @@ impl Network {
         self.cells.iter().map(|cell| &cell.layer)
     }
 
-    /// The layer at a position that [`Network::build`] has checked.
-    pub(crate) fn at(&self, at: Coord) -> Option<&Layer> {
-        self.spec.index(at).map(|index| &self.cells[index].layer)
-    }
-
     /// Runs the network. The first layer reads `inputs[0]` unless its cell says otherwise.
     ///
     /// # Errors
     /// [`Error::Layer`] when an input cannot be read as whole units of what a layer
     /// consumes, a named input is missing, or branches do not fit together.
     pub fn run(&self, inputs: &[Tensor], state: &mut State, cpu: &Cpu) -> Result<Tensor> {
-        if *state.network.get_or_insert(self.id) != self.id {
-            return Err(Error::ForeignState);
-        }
+        state.claim(self.id)?;
         self.check_inputs(inputs.len())?;
         let replaced = state.replaced.values().flat_map(|layer| layer.weights().values()).map(WeightStore::len);
         let held = inputs.iter().map(Tensor::len).chain(replaced).fold(0, usize::saturating_add);
-        let mut run = Run { cpu: *cpu, network: self, state, visits: BTreeMap::new(), held };
+        let mut run = Run { cpu: *cpu, links: self, state, visits: BTreeMap::new(), held };
         let mut current: Option<Tensor> = None;
         for cell in self.cells.iter().filter(|cell| !cell.disabled) {
             let named = |index: usize| {
@@ -262,7 +228,7 @@ impl Network {
             };
             let skip = cell.skip.map(named).transpose()?;
             let y = run.layer(&cell.layer, x, skip)?;
-            run.state.widest = run.state.widest.max(x.len() + y.len());
+            run.state.saw(x.len() + y.len());
             current = Some(y);
         }
         match (current, inputs.first()) {
@@ -329,54 +295,13 @@ impl Network {
     }
 }
 
+impl Links for Network {
+    fn at(&self, at: Coord) -> Option<&Layer> {
+        self.spec.index(at).map(|index| &self.cells[index].layer)
+    }
+}
+
 fn fresh_id() -> u64 {
     static BUILT: AtomicU64 = AtomicU64::new(0);
     BUILT.fetch_add(1, Ordering::Relaxed)
-}
-
-/// What survives from one run of a network to the next. A fresh one starts afresh; a used
-/// one belongs to the network that filled it.
-#[derive(Clone, Debug, Default)]
-pub struct State {
-    network: Option<u64>,
-    /// By layer, and by which of its visits in one run.
-    pub(crate) caches: BTreeMap<(usize, usize), KvCache>,
-    pub(crate) replaced: BTreeMap<usize, Arc<Layer>>,
-    pub(crate) meta: MetaState,
-    pub(crate) calls: BTreeMap<usize, u64>,
-    widest: usize,
-    /// The most elements that a run may hold, where it is not [`State::ELEMENTS`].
-    most: Option<usize>,
-}
-
-impl State {
-    /// The most elements that a run may hold at a time unless [`State::allow`] says otherwise: 1 GiB
-    /// of activations, so that a network cannot ask for more memory than there is.
-    pub const ELEMENTS: usize = 1 << 28;
-
-    /// Lets runs hold as many elements at a time.
-    pub fn allow(&mut self, elements: usize) {
-        self.most = Some(elements);
-    }
-
-    /// The most elements that a run may hold at a time.
-    pub(crate) fn most(&self) -> usize {
-        self.most.unwrap_or(Self::ELEMENTS)
-    }
-
-    /// The most elements that a layer of the grid has read and written together so far.
-    #[must_use]
-    pub fn widest(&self) -> usize {
-        self.widest
-    }
-}
-
-impl Child {
-    /// Resolves a link to the layer it runs.
-    pub(crate) fn layer<'a>(&'a self, network: &'a Network) -> Option<&'a Layer> {
-        match &self.body {
-            ChildBody::Own(layer) => Some(layer),
-            ChildBody::Link(target) => network.at(*target),
-        }
-    }
 }

@@ -5,13 +5,11 @@
 //! a packing order ([`crate::format::flat`]), not a model.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{MatRef, Panels};
 use crate::dtype::{Affine, Dtype, Magnitudes, Numerics, Rule, unpack};
 use crate::error::{Error, Result};
 use crate::role::Role;
@@ -19,6 +17,10 @@ use crate::tensor::element_count;
 
 /// The stores of one layer.
 pub type Weights = BTreeMap<Role, WeightStore>;
+
+/// Weights by layer path: `layers.<index>`, then `.sequential_layers.<i>`,
+/// `.parallel_branches.<i>`, `.filter_gate` or `.meta_observed_layer`.
+pub type WeightTable = BTreeMap<String, Weights>;
 
 /// How a network is to store its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +62,7 @@ pub enum Vectors {
     Stored,
 }
 
-/// The affine maps of a store, at the granularity at which they were chosen. Only the store
-/// and the packing of its panels look inside.
+/// The affine maps of a store, at the granularity at which they were chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scales {
     /// One for the whole tensor.
@@ -77,7 +78,6 @@ pub struct WeightStore {
     shape: Vec<usize>,
     scales: Scales,
     bytes: Bytes,
-    panels: Arc<OnceLock<Panels>>,
 }
 
 impl WeightStore {
@@ -132,7 +132,7 @@ impl WeightStore {
         if zero_point > most {
             return Err(Error::ZeroPoint { dtype, numerics, zero_point, most });
         }
-        let store = Self { dtype, numerics, shape, scales, bytes, panels: Arc::default() };
+        let store = Self { dtype, numerics, shape, scales, bytes };
         let Scales::Tensor(affine) = scales;
         match dtype.first_unsound(numerics, affine, &store.bytes, store.len()) {
             Some((index, code)) if !dtype.has(code) => Err(Error::Code { index, code, dtype }),
@@ -289,18 +289,10 @@ impl WeightStore {
         self.dtype.rule(self.numerics)
     }
 
-    /// The store as a matrix of `shape[0]` outputs; the other axes are summed over.
-    pub(crate) fn matrix(&self) -> MatRef<'_> {
-        MatRef::store(self)
-    }
-
-    /// Outputs and depth of [`WeightStore::matrix`].
+    /// The extents of the matrix that kernels see: `shape[0]` outputs, and the product of the other axes, which are
+    /// summed over.
     pub(crate) fn extents(&self) -> (usize, usize) {
         let outs = self.shape[0];
         (outs, self.len() / outs.max(1))
-    }
-
-    pub(crate) fn panels(&self) -> &OnceLock<Panels> {
-        &self.panels
     }
 }

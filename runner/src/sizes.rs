@@ -11,8 +11,8 @@ use std::path::Path;
 use loom_bedrocks::build;
 use loom_core::format::{Checkpoint, FORMATS, Format, Unheld};
 use loom_core::{
-    CellSpec, Cpu, Dtype, Extents, LayerSpec, Network, NetworkSpec, Numerics, State, Storage, Tensor, Vectors,
-    WeightStore, WeightTable, Weights,
+    CellSpec, Cpu, Dtype, Extents, LayerSpec, Network, NetworkSpec, Numerics, SplitMix64, State, Storage, Tensor,
+    Vectors, WeightStore, WeightTable, Weights,
 };
 use rayon::prelude::*;
 use schemars::JsonSchema;

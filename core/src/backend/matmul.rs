@@ -38,12 +38,14 @@ pub(crate) struct MatRef<'a> {
     source: Source<'a>,
     outs: usize,
     depth: usize,
+    /// Where its packed form is kept for the next time.
+    kept: Option<&'a OnceLock<Panels>>,
 }
 
 #[derive(Clone, Copy)]
 enum Source<'a> {
     /// `w[o, k] = data[o * out_stride + k * depth_stride]`.
-    View { data: &'a [f32], out_stride: usize, depth_stride: usize, kept: Option<&'a OnceLock<Panels>> },
+    View { data: &'a [f32], out_stride: usize, depth_stride: usize },
     /// Packed codes, row-major.
     Store(&'a WeightStore),
 }
@@ -52,31 +54,28 @@ impl<'a> MatRef<'a> {
     /// The matrix of a store.
     pub(crate) fn store(store: &'a WeightStore) -> Self {
         let (outs, depth) = store.extents();
-        Self { source: Source::Store(store), outs, depth }
+        Self { source: Source::Store(store), outs, depth, kept: None }
     }
 
     /// A matrix `[outs, depth]` with `stride` elements between outputs.
     pub(crate) fn strided(data: &'a [f32], outs: usize, depth: usize, stride: usize) -> Self {
-        Self { source: Source::View { data, out_stride: stride, depth_stride: 1, kept: None }, outs, depth }
+        Self { source: Source::View { data, out_stride: stride, depth_stride: 1 }, outs, depth, kept: None }
     }
 
     /// The transpose: a matrix stored as `[depth, outs]` with `stride` between steps of k.
     pub(crate) fn columns(data: &'a [f32], outs: usize, depth: usize, stride: usize) -> Self {
-        Self { source: Source::View { data, out_stride: 1, depth_stride: stride, kept: None }, outs, depth }
+        Self { source: Source::View { data, out_stride: 1, depth_stride: stride }, outs, depth, kept: None }
     }
 
-    /// Remembers the packed form of a view in `kept`, when it is used many times.
-    pub(crate) fn kept_in(mut self, cell: &'a OnceLock<Panels>) -> Self {
-        if let Source::View { kept, .. } = &mut self.source {
-            *kept = Some(cell);
-        }
-        self
+    /// Remembers the packed form in `kept`, when it is used many times.
+    pub(crate) fn kept_in(self, kept: &'a OnceLock<Panels>) -> Self {
+        Self { kept: Some(kept), ..self }
     }
 
     /// Row `o`, from k = 0 on.
     fn row(&self, o: usize, out: &mut [f64]) {
         match self.source {
-            Source::View { data, out_stride, depth_stride, .. } => {
+            Source::View { data, out_stride, depth_stride } => {
                 for (k, slot) in out.iter_mut().enumerate() {
                     *slot = f64::from(data[o * out_stride + k * depth_stride]);
                 }
@@ -95,16 +94,13 @@ impl<'a> MatRef<'a> {
 
     /// The panels that are kept for the next time, made now if need be.
     fn kept_panels(&self) -> Option<&'a Panels> {
-        match self.source {
-            Source::Store(store) => Some(store.panels().get_or_init(|| Panels::of(store))),
-            Source::View { kept, .. } => kept.map(|kept| kept.get_or_init(|| self.pack())),
-        }
+        self.kept.map(|kept| kept.get_or_init(|| self.pack()))
     }
 
     fn pack(&self) -> Panels {
         match self.source {
             Source::Store(store) => Panels::of(store),
-            Source::View { data, out_stride, depth_stride, .. } => {
+            Source::View { data, out_stride, depth_stride } => {
                 Panels::single(self.outs, self.depth, |o, k| data[o * out_stride + k * depth_stride])
             }
         }
@@ -415,7 +411,7 @@ mod tests {
             for &dtype in Dtype::ALL {
                 for numerics in Numerics::ALL {
                     let store = store(dtype, numerics, outs, depth, !seed);
-                    agrees(x, store.matrix(), &format!("{dtype} {numerics}")).map_err(TestCaseError::fail)?;
+                    agrees(x, MatRef::store(&store), &format!("{dtype} {numerics}")).map_err(TestCaseError::fail)?;
                 }
             }
         }
@@ -428,7 +424,7 @@ mod tests {
                 for numerics in Numerics::ALL {
                     let store = store(dtype, numerics, outs, depth, !seed);
                     let weights: Vec<f64> = store.iter().collect();
-                    let y = matmul(&Cpu::scalar(), Rows::strided(&x, 1, depth, depth), store.matrix(), |_, sum| sum);
+                    let y = matmul(&Cpu::scalar(), Rows::strided(&x, 1, depth, depth), MatRef::store(&store), |_, sum| sum);
                     for (o, y) in y.iter().enumerate() {
                         let terms = || x.iter().zip(&weights[o * depth..]).map(|(x, w)| f64::from(*x) * w);
                         let (want, size) = (terms().sum::<f64>(), terms().map(f64::abs).sum::<f64>());
@@ -449,7 +445,7 @@ mod tests {
                 for &dtype in Dtype::ALL {
                     for numerics in Numerics::ALL {
                         let store = store(dtype, numerics, 17, depth, seed);
-                        agrees(Rows::packed(&x, depth), store.matrix(), &format!("{dtype} {numerics}")).map_err(TestCaseError::fail)?;
+                        agrees(Rows::packed(&x, depth), MatRef::store(&store), &format!("{dtype} {numerics}")).map_err(TestCaseError::fail)?;
                     }
                 }
             }
@@ -474,7 +470,7 @@ mod tests {
                     let sound = |code: u64| dtype.has(code) && dtype.value(numerics, code, affine).is_finite();
                     let bytes = dtype.pack(codes.iter().map(|&code| if sound(code) { code } else { 0 }));
                     let store = WeightStore::packed(dtype, numerics, vec![outs, depth], Scales::Tensor(affine), bytes).expect("sound codes");
-                    agrees(Rows::packed(&x, depth), store.matrix(), &format!("{dtype} {numerics} {affine:?}")).map_err(TestCaseError::fail)?;
+                    agrees(Rows::packed(&x, depth), MatRef::store(&store), &format!("{dtype} {numerics} {affine:?}")).map_err(TestCaseError::fail)?;
                 }
             }
         }
@@ -487,7 +483,7 @@ mod tests {
             let x = Rows::packed(&x, depth);
             agrees(x, MatRef::strided(&w, outs, depth, depth), "f32").expect("the same bits");
             for &dtype in Dtype::ALL {
-                agrees(x, store(dtype, Numerics::Standard, outs, depth, 13).matrix(), dtype.name())
+                agrees(x, MatRef::store(&store(dtype, Numerics::Standard, outs, depth, 13)), dtype.name())
                     .expect("the same bits");
             }
         }

@@ -7,7 +7,6 @@ use rayon::prelude::*;
 
 use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use super::fault::{Fault, ensure};
-use super::flat::Layout;
 use super::layer::{baked, is_bridged, uses_scale};
 use super::q4;
 use super::record::{Key, Record};
@@ -15,6 +14,7 @@ use super::topology::LayerPath;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::layers::LayerKind;
+use crate::layers::packing::Layout;
 use crate::role::Role;
 
 impl Checkpoint {

@@ -16,7 +16,6 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::fault::Fault;
-use super::flat::Layout;
 use super::layer::{Stored, has_no_place, is_bridged};
 use super::record::{Key, Record};
 use super::source::Section;
@@ -24,10 +23,11 @@ use super::topology::{Has, LayerPath, Topology, set_dtype};
 use super::transformer::{Decoder, Dims};
 use crate::dtype::{Affine, Dtype, Magnitudes, Numerics};
 use crate::error::{Error, Problem, Result};
-use crate::grid::{Network, WeightTable};
+use crate::grid::Network;
+use crate::layers::packing::Layout;
 use crate::layers::{LayerKind, QkNorm};
 use crate::role::Role;
-use crate::store::{Scales, Storage, WeightStore, Weights};
+use crate::store::{Scales, Storage, WeightStore, WeightTable, Weights};
 
 /// What the bytes of a blob are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

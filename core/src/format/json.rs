@@ -15,7 +15,6 @@ use bytes::Bytes;
 use super::budget::Purse;
 use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part};
 use super::fault::Fault;
-use super::flat::Layout;
 use super::loss::{Losses, Target};
 use super::parse::{self, Lane, Reading};
 use super::record::{Key, Record};
@@ -24,6 +23,7 @@ use super::topology::{LayerPath, Topology};
 use super::v1;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
+use crate::layers::packing::Layout;
 
 /// Reads a document.
 pub(super) fn read(text: &[u8], reading: Reading, purse: Purse) -> Result<Checkpoint> {

@@ -6,13 +6,13 @@ use bytes::Bytes;
 
 use super::checkpoint::{BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use super::fault::{Fault, ensure};
-use super::flat::Layout;
 use super::q4;
 use super::record::{Key, Record};
 use super::topology::LayerPath;
 use crate::dtype::{Dtype, Magnitudes, Numerics};
 use crate::error::Result;
 use crate::layers::LayerKind;
+use crate::layers::packing::Layout;
 use crate::role::Role;
 use crate::store::{Scales, WeightStore};
 

@@ -31,7 +31,7 @@ mod checkpoint;
 mod codes;
 mod fault;
 mod file;
-pub mod flat;
+mod flat;
 mod json;
 mod layer;
 mod loss;

@@ -10,11 +10,10 @@ use super::record::{Key, Record, RuleRecord, Step, Value};
 use super::topology::{Has, LayerPath};
 use crate::coord::Coord;
 use crate::error::{Error, Result};
-use crate::grid::ChildSpec;
 use crate::layers::{
-    Activation, Combine, ConvSpec, ConvTransposedSpec, DenseSpec, EmbeddingSpec, KMeansOutput, KMeansSpec, LayerKind,
-    LayerNormSpec, LayerSpec, LstmSpec, MetacognitionSpec, MhaSpec, ParallelSpec, QkNorm, ResidualSpec, RmsNormSpec,
-    RnnSpec, Rule, SequentialSpec, SoftmaxOver, SoftmaxSpec, SwiGluSpec,
+    Activation, ChildSpec, Combine, ConvSpec, ConvTransposedSpec, DenseSpec, EmbeddingSpec, KMeansOutput, KMeansSpec,
+    LayerKind, LayerNormSpec, LayerSpec, LstmSpec, MetacognitionSpec, MhaSpec, ParallelSpec, QkNorm, ResidualSpec,
+    RmsNormSpec, RnnSpec, Rule, SequentialSpec, SoftmaxOver, SoftmaxSpec, SwiGluSpec,
 };
 
 impl Record {

@@ -12,10 +12,10 @@ use super::record::{Key, Record, Shape, Value};
 use super::topology::LayerPath;
 use crate::dtype::Dtype;
 use crate::error::Result;
-use crate::grid::{ChildSpec, Network, NetworkSpec, WeightTable};
-use crate::layers::{LayerKind, LayerSpec, ResidualSpec, RmsNormSpec, SequentialSpec};
+use crate::grid::{Network, NetworkSpec};
+use crate::layers::{ChildSpec, LayerKind, LayerSpec, ResidualSpec, RmsNormSpec, SequentialSpec};
 use crate::role::Role;
-use crate::store::{WeightStore, Weights};
+use crate::store::{WeightStore, WeightTable, Weights};
 
 macro_rules! sections {
     ($(#[$doc:meta])* $name:ident { $($field:ident $shape:ident $required:literal $field_doc:literal,)* }) => {

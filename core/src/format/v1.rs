@@ -15,7 +15,6 @@ use rayon::prelude::*;
 use super::budget::Purse;
 use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use super::fault::{Fault, ensure};
-use super::flat::Layout;
 use super::layer::{baked_coding, is_bridged};
 use super::loss::{Losses, Target};
 use super::parse::{self, Entry, Reading};
@@ -27,6 +26,7 @@ use super::transformer::{Decoder, Dims};
 use crate::dtype::{Dtype, Numerics};
 use crate::error::Result;
 use crate::layers::LayerKind;
+use crate::layers::packing::Layout;
 use crate::role::Role;
 
 /// What every `.entity` begins with.

@@ -11,9 +11,9 @@ mod read;
 mod tree;
 mod write;
 
-use super::flat::Layout;
 use super::record::Record;
 use crate::layers::LayerKind;
+use crate::layers::packing::Layout;
 use crate::role::Role;
 
 pub(super) use read::read;

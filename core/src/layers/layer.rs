@@ -1,19 +1,18 @@
 //! A layer at run time: its weights, the layers inside it, and one run of a network.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 
-use super::{LayerSpec, RoleShape};
-use crate::backend::{Cpu, MatRef, Rows, Threads, matmul};
-use crate::coord::Coord;
+use super::packing::pack_weights;
+use super::{Child, ChildBody, LayerSpec, Links, RoleShape, State};
+use crate::backend::{Cpu, MatRef, Panels, Rows, Threads, matmul};
+use crate::coord::{Coord, Extents};
 use crate::dtype::{Magnitudes, Numerics};
 use crate::error::{Error, Problem, Result};
-use crate::format::flat;
-use crate::grid::{Network, NetworkSpec, State, WeightTable};
 use crate::role::Role;
-use crate::store::{Storage, WeightStore, Weights};
+use crate::store::{Storage, WeightStore, WeightTable, Weights};
 use crate::tensor::Tensor;
 
 /// A layer with its weights and the layers inside it.
@@ -23,31 +22,19 @@ pub struct Layer {
     pub(super) at: Coord,
     pub(super) path: String,
     pub(super) spec: LayerSpec,
-    pub(super) weights: Weights,
+    weights: Weights,
+    /// What the vector kernels make of each store when they need it first.
+    panels: Arc<BTreeMap<Role, OnceLock<Panels>>>,
     /// Whether its weights were left in a file, so that it cannot run.
     pub(super) absent: bool,
     pub(super) children: Vec<Child>,
-}
-
-/// A layer inside a container.
-#[derive(Clone, Debug)]
-pub(crate) struct Child {
-    pub(crate) disabled: bool,
-    pub(crate) body: ChildBody,
-}
-
-/// A child's own layer, or the position of the one that runs in its place.
-#[derive(Clone, Debug)]
-pub(crate) enum ChildBody {
-    Own(Layer),
-    Link(Coord),
 }
 
 impl Layer {
     /// Builds a layer and those inside it; `sites` counts the layers built so far. Without
     /// weights where they were left in a file (`absent`).
     pub(crate) fn build(
-        network: &NetworkSpec,
+        extents: Extents,
         spec: LayerSpec,
         at: Coord,
         path: String,
@@ -56,7 +43,8 @@ impl Layer {
         table: &mut WeightTable,
     ) -> Result<Self> {
         let weights = table.remove(&path).unwrap_or_default();
-        let mut layer = Self { site: *sites, at, path, spec, weights, absent, children: Vec::new() };
+        let panels = no_panels(&weights);
+        let mut layer = Self { site: *sites, at, path, spec, weights, panels, absent, children: Vec::new() };
         *sites += 1;
         layer.spec.check().map_err(|what| layer.error(Problem::Config(what)))?;
         layer.check_weights()?;
@@ -65,9 +53,9 @@ impl Layer {
                 match (child.layer, child.link) {
                     (Some(spec), None) => {
                         let path = format!("{}.{name}", layer.path);
-                        ChildBody::Own(Self::build(network, spec, at, path, absent, sites, table)?)
+                        ChildBody::Own(Self::build(extents, spec, at, path, absent, sites, table)?)
                     }
-                    (None, Some(target)) if network.index(target).is_some() => ChildBody::Link(target),
+                    (None, Some(target)) if extents.index(target).is_some() => ChildBody::Link(target),
                     (None, Some(target)) => {
                         return Err(layer
                             .error(Problem::Config(format!("{name} links to {target}, which is outside the grid"))));
@@ -80,6 +68,12 @@ impl Layer {
             layer.children.push(Child { disabled: child.disabled, body });
         }
         Ok(layer)
+    }
+
+    /// A layer that stands in the place of this one.
+    pub(super) fn replaced_by(&self, spec: LayerSpec, weights: Weights) -> Self {
+        let (at, path, panels) = (self.at, self.path.clone(), no_panels(&weights));
+        Self { site: self.site, at, path, spec, weights, panels, absent: false, children: Vec::new() }
     }
 
     fn check_weights(&self) -> Result<()> {
@@ -140,7 +134,7 @@ impl Layer {
             _ if self.absent => None,
             Numerics::Standard => None,
             Numerics::Loom => {
-                let flat = flat::pack_weights(&self.spec, &self.weights);
+                let flat = pack_weights(&self.spec, &self.weights);
                 let flat = flat.map_err(|what| self.error(Problem::Config(what)))?;
                 Some(storage.dtype.choose(storage.numerics, &Magnitudes::of(flat)))
             }
@@ -155,6 +149,7 @@ impl Layer {
     /// Puts other weights into this layer and those inside it.
     pub(crate) fn change_weights(&mut self, change: &mut dyn FnMut(&Layer) -> Result<Weights>) -> Result<()> {
         self.weights = change(self)?;
+        self.panels = no_panels(&self.weights);
         self.check_weights()?;
         for child in &mut self.children {
             if let ChildBody::Own(layer) = &mut child.body {
@@ -184,7 +179,7 @@ impl Layer {
 
     /// The matrix of a role that the configuration always has.
     pub(super) fn matrix(&self, role: Role) -> MatRef<'_> {
-        self.weights[&role].matrix()
+        MatRef::store(&self.weights[&role]).kept_in(&self.panels[&role])
     }
 
     /// The weights of a gain, shift or bias; empty when the layer has none.
@@ -221,10 +216,14 @@ impl Layer {
     }
 }
 
+fn no_panels(weights: &Weights) -> Arc<BTreeMap<Role, OnceLock<Panels>>> {
+    Arc::new(weights.keys().map(|&role| (role, OnceLock::new())).collect())
+}
+
 /// One run of a network: how it computes and what it remembers.
 pub(crate) struct Run<'a> {
     pub(crate) cpu: Cpu,
-    pub(crate) network: &'a Network,
+    pub(crate) links: &'a dyn Links,
     pub(crate) state: &'a mut State,
     /// How often each layer has run so far: a layer that links reach twice has two caches.
     pub(crate) visits: BTreeMap<usize, usize>,
@@ -255,7 +254,7 @@ impl Run<'_> {
 
     /// Runs a child of a container.
     pub(super) fn child(&mut self, child: &Child, x: &Tensor, skip: Option<&Tensor>) -> Result<Tensor> {
-        match child.layer(self.network) {
+        match child.layer(self.links) {
             Some(layer) => self.layer(layer, x, skip),
             None => Ok(x.clone()),
         }

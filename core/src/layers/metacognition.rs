@@ -12,12 +12,14 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, DenseSpec, Family, Layer, LayerSpec, RmsNormSpec, Run, SoftmaxOver, SoftmaxSpec, elements};
+use super::{
+    Activation, ChildSpec, DenseSpec, Family, Layer, LayerSpec, Links, RmsNormSpec, Run, SoftmaxOver, SoftmaxSpec,
+    elements,
+};
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Tape, Value};
 use crate::coord::Coord;
 use crate::error::{Error, Problem, Result};
-use crate::grid::{ChildSpec, Network};
 use crate::role::Role;
 use crate::store::{WeightStore, Weights};
 use crate::tensor::Tensor;
@@ -119,11 +121,11 @@ impl Statistics {
 
 impl Rule {
     /// The layer that the command changes, unless the rule points outside the grid.
-    fn target<'a>(&self, network: &'a Network, observed: &'a Layer) -> Option<&'a Layer> {
+    fn target<'a>(&self, links: &'a dyn Links, observed: &'a Layer) -> Option<&'a Layer> {
         let Some(x) = self.target else { return Some(observed) };
-        let target = network.at(Coord { x, ..Coord::default() })?;
+        let target = links.at(Coord { x, ..Coord::default() })?;
         match (&target.spec, target.children.first()) {
-            (LayerSpec::Metacognition(_), Some(child)) => child.layer(network),
+            (LayerSpec::Metacognition(_), Some(child)) => child.layer(links),
             _ => Some(target),
         }
     }
@@ -153,7 +155,7 @@ impl Command {
     /// The layer that takes the place of `old`.
     /// About how many elements of four bytes [`Command::replacement`] makes.
     fn makes(self, old: &Layer) -> usize {
-        let weights = old.weights.values().map(WeightStore::len).fold(0, usize::saturating_add);
+        let weights = old.weights().values().map(WeightStore::len).fold(0, usize::saturating_add);
         let square = match &old.spec {
             LayerSpec::RmsNorm(RmsNormSpec { dim, .. }) if self == Command::BecomeDense => elements(&[*dim, *dim, 2]),
             _ => 0,
@@ -173,7 +175,7 @@ impl Command {
             (0..outs.min(ins)).for_each(|i| data[i * ins + i] = 1.0);
             data
         };
-        let flat: Vec<f32> = old.weights.values().flat_map(WeightStore::to_f32).collect();
+        let flat: Vec<f32> = old.weights().values().flat_map(WeightStore::to_f32).collect();
         match (self, &old.spec) {
             (Command::BecomeSoftmax, _) => {
                 let spec = SoftmaxSpec { over: SoftmaxOver::Tensor, ..SoftmaxSpec::default() };
@@ -181,7 +183,7 @@ impl Command {
             }
             (Command::BecomeDense, LayerSpec::Dense(spec)) => {
                 let spec = DenseSpec { activation: Activation::Linear, ..spec.clone() };
-                Ok((LayerSpec::Dense(spec), old.weights.clone()))
+                Ok((LayerSpec::Dense(spec), old.weights().clone()))
             }
             (Command::BecomeDense, LayerSpec::RmsNorm(RmsNormSpec { dim, .. })) => {
                 let mut data = identity(*dim, *dim);
@@ -217,8 +219,8 @@ impl Family for MetacognitionSpec {
     }
 
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, skip: Option<&Tensor>) -> Result<Tensor> {
-        let network = run.network;
-        let Some(observed) = layer.children.first().and_then(|child| child.layer(network)) else {
+        let links = run.links;
+        let Some(observed) = layer.children.first().and_then(|child| child.layer(links)) else {
             return Ok(x.clone());
         };
         let input = Statistics::of(x.data());
@@ -241,7 +243,7 @@ impl Family for MetacognitionSpec {
             }
             *waited = 0;
             let wrong = |what: String| -> Error { layer.error(Problem::Rule { rule: i, what }) };
-            let target = rule.target(network, observed);
+            let target = rule.target(links, observed);
             let target = target.ok_or_else(|| wrong("its target lies outside the grid".into()))?;
             if target.absent {
                 return Err(target.error(Problem::NotLoaded));
@@ -251,10 +253,7 @@ impl Family for MetacognitionSpec {
             run.room(layer, rule.command.makes(old).saturating_add(x.len()).saturating_add(y.len()))?;
             let (spec, weights) = rule.command.replacement(old).map_err(wrong)?;
             run.held = run.held.saturating_add(weights.values().map(WeightStore::len).sum());
-            let (site, at, path) = (target.site, target.at, target.path.clone());
-            run.state
-                .replaced
-                .insert(site, Arc::new(Layer { site, at, path, spec, weights, absent: false, children: Vec::new() }));
+            run.state.replaced.insert(target.site, Arc::new(target.replaced_by(spec, weights)));
             fired = true;
         }
         match before {

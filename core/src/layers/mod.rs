@@ -5,6 +5,7 @@
 //! axis, or one flat unit in each sample of a batch; any other shape is an error.
 
 mod activation;
+mod child;
 mod conv;
 mod conv_transposed;
 mod dense;
@@ -15,11 +16,13 @@ mod lstm;
 mod metacognition;
 mod mha;
 mod norm;
+pub mod packing;
 mod parallel;
 mod residual;
 mod rnn;
 mod sequential;
 mod softmax;
+mod state;
 mod swiglu;
 
 use schemars::JsonSchema;
@@ -28,19 +31,20 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Tape, Value};
 use crate::error::Result;
-use crate::grid::ChildSpec;
 use crate::role::Role;
 use crate::tensor::{Tensor, element_count};
 
 pub use activation::Activation;
+pub use child::ChildSpec;
+pub(crate) use child::{Child, ChildBody, Links};
 pub use conv::ConvSpec;
 pub use conv_transposed::ConvTransposedSpec;
 pub use dense::DenseSpec;
 pub use embedding::EmbeddingSpec;
 pub use kmeans::{KMeansOutput, KMeansSpec};
 pub use layer::Layer;
+pub(crate) use layer::Run;
 use layer::leading;
-pub(crate) use layer::{Child, ChildBody, Run};
 pub use lstm::LstmSpec;
 pub(crate) use metacognition::MetaState;
 pub use metacognition::{Command, Condition, MetacognitionSpec, Rule};
@@ -52,6 +56,7 @@ pub use residual::ResidualSpec;
 pub use rnn::RnnSpec;
 pub use sequential::SequentialSpec;
 pub use softmax::{SoftmaxOver, SoftmaxSpec, SoftmaxVariant};
+pub use state::State;
 pub use swiglu::SwiGluSpec;
 
 /// A role of a layer and the shape of its store.

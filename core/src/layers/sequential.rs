@@ -6,11 +6,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Layer, Run};
+use super::{ChildSpec, Family, Layer, Run};
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Tape, Value};
 use crate::error::Result;
-use crate::grid::ChildSpec;
 use crate::tensor::Tensor;
 
 /// Configuration of a sequential container.

@@ -8,8 +8,9 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use loom_core::format::{flat, topology};
+use loom_core::format::topology;
 use loom_core::layers::QkNorm;
+use loom_core::layers::packing;
 use loom_core::{
     Cpu, Dtype, Layer, Magnitudes, Network, Numerics, Scales, State, Storage, Tensor, Vectors, WeightTable, Weights,
 };
@@ -149,7 +150,7 @@ fn build(master: &mut Value, item: &Value) -> Result<Network, String> {
     let mut table = WeightTable::new();
     for (path, native) in &natives {
         let layer = find(&spec, path).ok_or_else(|| format!("no layer at {path}"))?;
-        table.insert(path.clone(), flat::unpack(&layer, &singles(&native.array))?);
+        table.insert(path.clone(), packing::unpack(&layer, &singles(&native.array))?);
     }
     let network = Network::build(spec, &mut table).map_err(|e| e.to_string())?;
     let mut morphed = BTreeMap::new();
@@ -187,7 +188,7 @@ fn codes(network: &Network, recorded: &BTreeMap<String, Native>) -> Result<(), S
             let (ours, theirs) = (affine.scale, native.scale);
             return Err(format!("{path} is {dtype} at scale {ours:e}, recorded {} at {theirs:e}", native.dtype));
         }
-        let ours = flat::pack_codes(&layer, &stores)?;
+        let ours = packing::pack_codes(&layer, &stores)?;
         if ours != native.array {
             return Err(format!("{path}: codes {ours:02x?}, recorded {:02x?}", native.array));
         }

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use loom_core::format::{flat, topology};
+use loom_core::format::topology;
+use loom_core::layers::packing;
 use loom_core::layers::{QkNorm, RmsNormSpec, SequentialSpec};
 use loom_core::{CellSpec, ChildSpec, Cpu, LayerSpec, Network, NetworkSpec, Role, State, WeightStore, WeightTable};
 use serde_json::Value;
@@ -42,7 +43,7 @@ fn forward(vector: &Value) -> Result<f64, String> {
             continue;
         }
         let layer = find(&spec, path).ok_or_else(|| format!("no layer at {path}"))?;
-        let mut stores = flat::unpack(&layer, &floats(&entry["values"]))?;
+        let mut stores = packing::unpack(&layer, &floats(&entry["values"]))?;
         for (role, name) in [(Role::QNorm, "q_norm"), (Role::KNorm, "k_norm")] {
             if let Some(gain) = norm(path, name) {
                 stores.insert(role, WeightStore::f32(vec![gain.len()], gain).map_err(|e| e.to_string())?);

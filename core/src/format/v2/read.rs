@@ -18,12 +18,12 @@ use crate::error::Result;
 use crate::format::budget::Purse;
 use crate::format::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use crate::format::fault::{Fault, ensure};
-use crate::format::flat::Layout;
 use crate::format::record::Record;
 use crate::format::source::{Section, Source};
 use crate::format::topology::{LayerPath, Topology};
 use crate::format::{q4, zstd};
 use crate::layers::RoleShape;
+use crate::layers::packing::Layout;
 use crate::role::Role;
 
 /// The largest topology or index that is read, expanded.

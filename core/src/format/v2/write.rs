@@ -18,12 +18,12 @@ use crate::error::Result;
 use crate::format::budget::Budget;
 use crate::format::checkpoint::{BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use crate::format::fault::{Fault, ensure};
-use crate::format::flat::Layout;
 use crate::format::layer::Stored;
 use crate::format::record::Record;
 use crate::format::topology::{FREE_LAYERS, LayerPath, Topology};
 use crate::format::v1::MAGIC;
 use crate::format::zstd;
+use crate::layers::packing::Layout;
 use crate::role::Role;
 
 /// Bytes whose digest is made on another thread.

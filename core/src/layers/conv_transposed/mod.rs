@@ -114,7 +114,7 @@ impl<const N: usize> Family for ConvTransposedSpec<N> {
         let out = self.output_extents();
         let positions: usize = out.iter().product();
         let kernel = self.kernel_size.pow(N as u32);
-        let (w, bias) = (&layer.weights[&Role::Weight], layer.vector(Role::Bias));
+        let (w, bias) = (&layer.weights()[&Role::Weight], layer.vector(Role::Bias));
         // For each output position, the flat (input, kernel) positions that meet there.
         let meetings: Vec<Vec<(usize, usize)>> = (0..positions)
             .map(|mut o| {

@@ -40,7 +40,7 @@ impl Family for EmbeddingSpec {
     }
 
     fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
-        let (table, width) = (&layer.weights[&Role::Weight], self.embedding_dim);
+        let (table, width) = (&layer.weights()[&Role::Weight], self.embedding_dim);
         let mut row = vec![0.0; width];
         let mut y = Vec::with_capacity(x.len() * self.embedding_dim);
         for id in x.data() {

@@ -74,7 +74,7 @@ impl Family for KMeansSpec {
     fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         let d = self.input_dim;
         let rows = layer.units(x.shape(), "rows", &[d])?;
-        let (centers, clusters) = (&layer.weights[&Role::Centers], self.num_clusters);
+        let (centers, clusters) = (&layer.weights()[&Role::Centers], self.num_clusters);
         let mut center = vec![0.0; d];
         // One centre is decoded at a time and serves every row.
         let mut assignments = vec![0.0f32; rows * clusters];

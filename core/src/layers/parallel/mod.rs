@@ -5,11 +5,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Layer, Run, softmax_in_place};
+use super::{ChildSpec, Family, Layer, Run, softmax_in_place};
 #[cfg(feature = "gpu")]
 use crate::backend::gpu::{Kernel, NONE, Tape, Value};
 use crate::error::{Problem, Result};
-use crate::grid::ChildSpec;
 use crate::layers::LayerSpec;
 use crate::tensor::Tensor;
 
