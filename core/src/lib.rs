@@ -31,9 +31,11 @@ mod error;
 mod fault;
 pub mod file;
 pub mod format;
-mod grid;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 pub mod layers;
 pub mod math;
+mod network;
 mod random;
 mod role;
 mod store;
@@ -43,8 +45,10 @@ pub use backend::{Cpu, Isa, Threads};
 pub use coord::{Coord, Extents};
 pub use dtype::{Affine, Dtype, Magnitudes, Numerics};
 pub use error::{Error, Problem, Result};
-pub use grid::{CellSpec, Network, NetworkSpec};
 pub use layers::{Activation, ChildSpec, Layer, LayerKind, LayerSpec, RoleShape, State};
+#[cfg(feature = "gpu")]
+pub use network::footprint;
+pub use network::{CellSpec, Network, NetworkSpec};
 pub use random::SplitMix64;
 pub use role::Role;
 pub use store::{Scales, Storage, Vectors, WeightStore, WeightTable, Weights};

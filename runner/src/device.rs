@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use loom_core::backend::gpu::{Adapter, Gpu, Options, Probe, Ran, adapters};
+use loom_core::gpu::{Adapter, Gpu, Options, Probe, Ran, adapters};
 use loom_core::{Error, Problem};
 
 use crate::compare::compare;

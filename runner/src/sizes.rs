@@ -228,7 +228,7 @@ fn of_row(
     #[cfg(feature = "gpu")]
     {
         let input = std::slice::from_ref(_input);
-        let found = loom_core::backend::gpu::footprint(&network, input).map_err(|e| e.to_string())?;
+        let found = loom_core::footprint(&network, input).map_err(|e| e.to_string())?;
         sizes.device = Some([found.weights, found.activations, found.peak]);
     }
     Ok(sizes)

@@ -501,7 +501,7 @@ fn cpu() -> Result<Run, String> {
 
 #[cfg(feature = "gpu")]
 fn gpu() -> Result<Run, String> {
-    use loom_core::backend::gpu::{Gpu, GpuState};
+    use loom_core::gpu::{Gpu, GpuState};
     let adapters = crate::device::chosen(&[])?;
     let adapter = adapters.first().ok_or(crate::device::ABSENT)?;
     let gpu = Gpu::open(adapter, crate::device::options()).map_err(|e| e.to_string())?;

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use loom_core::backend::gpu::{Edit, Options};
+use loom_core::gpu::{Edit, Options};
 use loom_runner::device::{Lane, chosen};
 use loom_runner::judge::{Label, judge};
 use loom_runner::plan::{self, Case};

@@ -2,8 +2,6 @@
 //! neither ever changes a result.
 
 mod exact;
-#[cfg(feature = "gpu")]
-pub mod gpu;
 mod matmul;
 mod panels;
 mod simd;

@@ -23,9 +23,9 @@ use super::topology::{Has, LayerPath, Topology, set_dtype};
 use super::transformer::{Decoder, Dims};
 use crate::dtype::{Affine, Dtype, Magnitudes, Numerics};
 use crate::error::{Error, Problem, Result};
-use crate::grid::Network;
 use crate::layers::packing::Layout;
 use crate::layers::{LayerKind, QkNorm};
+use crate::network::Network;
 use crate::role::Role;
 use crate::store::{Scales, Storage, WeightStore, WeightTable, Weights};
 

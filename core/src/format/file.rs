@@ -18,7 +18,7 @@ use super::topology::{LayerPath, Topology};
 use super::{json, v1, v2};
 use crate::error::{Error, Result};
 use crate::file::{BOM, Replacement};
-use crate::grid::{Network, NetworkSpec};
+use crate::network::{Network, NetworkSpec};
 use crate::store::WeightTable;
 
 /// A format that checkpoints are written in.

@@ -16,8 +16,8 @@ use super::record::{Key, Record, Step};
 use crate::coord::{Coord, Extents};
 use crate::dtype::Dtype;
 use crate::error::Result;
-use crate::grid::{CellSpec, NetworkSpec};
 use crate::layers::QkNorm;
+use crate::network::{CellSpec, NetworkSpec};
 
 /// Layers that even the smallest file may describe; a larger one may describe as many more as it
 /// has bytes.

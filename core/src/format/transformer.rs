@@ -12,8 +12,8 @@ use super::record::{Key, Record, Shape, Value};
 use super::topology::LayerPath;
 use crate::dtype::Dtype;
 use crate::error::Result;
-use crate::grid::{Network, NetworkSpec};
 use crate::layers::{ChildSpec, LayerKind, LayerSpec, ResidualSpec, RmsNormSpec, SequentialSpec};
+use crate::network::{Network, NetworkSpec};
 use crate::role::Role;
 use crate::store::{WeightStore, WeightTable, Weights};
 

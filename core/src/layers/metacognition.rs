@@ -12,14 +12,16 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "gpu")]
+use super::Recorder;
 use super::{
     Activation, ChildSpec, DenseSpec, Family, Layer, LayerSpec, Links, RmsNormSpec, Run, SoftmaxOver, SoftmaxSpec,
     elements,
 };
-#[cfg(feature = "gpu")]
-use crate::backend::gpu::{Tape, Value};
 use crate::coord::Coord;
 use crate::error::{Error, Problem, Result};
+#[cfg(feature = "gpu")]
+use crate::gpu::GpuArray;
 use crate::role::Role;
 use crate::store::{WeightStore, Weights};
 use crate::tensor::Tensor;
@@ -266,10 +268,16 @@ impl Family for MetacognitionSpec {
     }
 
     #[cfg(feature = "gpu")]
-    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, skip: Option<&Value>) -> Result<Value> {
+    fn record(
+        &self,
+        recorder: &mut Recorder<'_>,
+        layer: &Layer,
+        x: &GpuArray,
+        skip: Option<&GpuArray>,
+    ) -> Result<GpuArray> {
         match layer.children().first() {
             None => Ok(x.clone()),
-            Some(observed) if self.rules.is_empty() => tape.child(observed, x, skip),
+            Some(observed) if self.rules.is_empty() => recorder.child(observed, x, skip),
             Some(_) => {
                 Err(layer.error(Problem::NotOnDevice("rules read statistics on the host between layers".into())))
             }

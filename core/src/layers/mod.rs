@@ -18,6 +18,8 @@ mod mha;
 mod norm;
 pub mod packing;
 mod parallel;
+#[cfg(feature = "gpu")]
+mod recorder;
 mod residual;
 mod rnn;
 mod sequential;
@@ -28,9 +30,9 @@ mod swiglu;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-#[cfg(feature = "gpu")]
-use crate::backend::gpu::{Tape, Value};
 use crate::error::Result;
+#[cfg(feature = "gpu")]
+use crate::gpu::GpuArray;
 use crate::role::Role;
 use crate::tensor::{Tensor, element_count};
 
@@ -52,6 +54,8 @@ pub(crate) use mha::KvCache;
 pub use mha::{MhaSpec, QkNorm};
 pub use norm::{LayerNormSpec, RmsNormSpec};
 pub use parallel::{Combine, ParallelSpec};
+#[cfg(feature = "gpu")]
+pub(crate) use recorder::Recorder;
 pub use residual::ResidualSpec;
 pub use rnn::RnnSpec;
 pub use sequential::SequentialSpec;
@@ -107,7 +111,13 @@ pub(crate) trait Family {
 
     /// Records what [`Family::forward`] does as dispatches of a GPU.
     #[cfg(feature = "gpu")]
-    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, skip: Option<&Value>) -> Result<Value>;
+    fn record(
+        &self,
+        recorder: &mut Recorder<'_>,
+        layer: &Layer,
+        x: &GpuArray,
+        skip: Option<&GpuArray>,
+    ) -> Result<GpuArray>;
 }
 
 macro_rules! layers {
@@ -194,8 +204,14 @@ impl LayerSpec {
     }
 
     #[cfg(feature = "gpu")]
-    pub(crate) fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, skip: Option<&Value>) -> Result<Value> {
-        self.family().record(tape, layer, x, skip)
+    pub(crate) fn record(
+        &self,
+        recorder: &mut Recorder<'_>,
+        layer: &Layer,
+        x: &GpuArray,
+        skip: Option<&GpuArray>,
+    ) -> Result<GpuArray> {
+        self.family().record(recorder, layer, x, skip)
     }
 
     /// Says what is wrong with the configuration, if anything is.

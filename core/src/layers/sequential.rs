@@ -6,10 +6,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ChildSpec, Family, Layer, Run};
 #[cfg(feature = "gpu")]
-use crate::backend::gpu::{Tape, Value};
+use super::Recorder;
+use super::{ChildSpec, Family, Layer, Run};
 use crate::error::Result;
+#[cfg(feature = "gpu")]
+use crate::gpu::GpuArray;
 use crate::tensor::Tensor;
 
 /// Configuration of a sequential container.
@@ -40,11 +42,17 @@ impl Family for SequentialSpec {
     }
 
     #[cfg(feature = "gpu")]
-    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+    fn record(
+        &self,
+        recorder: &mut Recorder<'_>,
+        layer: &Layer,
+        x: &GpuArray,
+        _: Option<&GpuArray>,
+    ) -> Result<GpuArray> {
         let mut current = x.clone();
-        let mut before: Option<Value> = None;
+        let mut before: Option<GpuArray> = None;
         for step in layer.children().iter().filter(|step| !step.disabled) {
-            let y = tape.child(step, &current, before.as_ref())?;
+            let y = recorder.child(step, &current, before.as_ref())?;
             before = Some(std::mem::replace(&mut current, y));
         }
         Ok(current)

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use loom_bedrocks::BEDROCKS;
-use loom_core::backend::gpu::{Adapter, Gpu, GpuState, Options, PlainProduct, Repeat};
+use loom_core::gpu::{Adapter, Gpu, GpuState, Options, PlainProduct, Repeat};
 use loom_core::{Cpu, Dtype, LayerSpec, Network, NetworkSpec, Numerics, Role, State, Tensor, WeightStore};
 use serde::Deserialize;
 

@@ -9,12 +9,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
+use super::Recorder;
+#[cfg(feature = "gpu")]
 use super::conv::three;
 use super::conv::{check_axes, one, roles};
 use super::{Activation, Family, Layer, RoleShape, Run, believable, elements, holdable, positive, shift};
-#[cfg(feature = "gpu")]
-use crate::backend::gpu::{Kernel, NONE, Sums, Tape, Value};
 use crate::error::Result;
+#[cfg(feature = "gpu")]
+use crate::gpu::{GpuArray, Kernel, NONE, Sums};
 use crate::role::Role;
 use crate::tensor::{Tensor, element_count};
 
@@ -156,22 +158,28 @@ impl<const N: usize> Family for ConvTransposedSpec<N> {
     }
 
     #[cfg(feature = "gpu")]
-    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+    fn record(
+        &self,
+        recorder: &mut Recorder<'_>,
+        layer: &Layer,
+        x: &GpuArray,
+        _: Option<&GpuArray>,
+    ) -> Result<GpuArray> {
         let volume = element_count(&self.input).unwrap_or(0);
         let batch = layer.units(&x.shape, "samples", &self.sample())?;
         let out = self.output_extents();
         let positions: usize = out.iter().product();
-        tape.within(layer, volume.saturating_mul(self.in_channels).saturating_mul(2))?;
-        let y = tape.value([batch, self.filters].into_iter().chain(out.iter().copied()).collect());
-        let bias = tape.vector(layer, Role::Bias)?;
-        for piece in tape.pieces(layer, &layer.weights()[&Role::Weight], Sums::Rounded)? {
+        recorder.within(layer, volume.saturating_mul(self.in_channels).saturating_mul(2))?;
+        let y = recorder.tape.array([batch, self.filters].into_iter().chain(out.iter().copied()).collect());
+        let bias = recorder.vector(layer, Role::Bias)?;
+        for piece in recorder.pieces(layer, &layer.weights()[&Role::Weight], Sums::Rounded)? {
             let (first, filters) = (piece.rows.start, piece.rows.len());
             let bias = if bias == NONE { NONE } else { bias + 2 * first as u32 };
             let mut args = vec![x.at, y.at, self.in_channels as u32, filters as u32, self.filters as u32, first as u32];
             let steps = [three(&self.input, 1), three(&out, 1), three(&[self.kernel_size; N], 1)];
             args.extend(steps.into_iter().chain([three(&[self.stride; N], 1), three(&[self.padding; N], 0)]).flatten());
             args.extend([bias, self.activation as u32]);
-            tape.weighted(Kernel::ConvTransposed, batch * filters * positions, args, &piece);
+            recorder.tape.weighted(Kernel::ConvTransposed, batch * filters * positions, args, &piece);
         }
         Ok(y)
     }

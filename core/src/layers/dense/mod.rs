@@ -5,10 +5,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Family, Layer, RoleShape, Run, elements, leading, on, positive};
 #[cfg(feature = "gpu")]
-use crate::backend::gpu::{Tape, Value};
+use super::Recorder;
+use super::{Activation, Family, Layer, RoleShape, Run, elements, leading, on, positive};
 use crate::error::Result;
+#[cfg(feature = "gpu")]
+use crate::gpu::GpuArray;
 use crate::role::Role;
 use crate::tensor::Tensor;
 
@@ -57,9 +59,15 @@ impl Family for DenseSpec {
     }
 
     #[cfg(feature = "gpu")]
-    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+    fn record(
+        &self,
+        recorder: &mut Recorder<'_>,
+        layer: &Layer,
+        x: &GpuArray,
+        _: Option<&GpuArray>,
+    ) -> Result<GpuArray> {
         let rows = layer.units(&x.shape, "rows", &[self.input_dim])?;
-        let y = tape.linear(layer, x, Role::Weight, Role::Bias, self.activation)?;
+        let y = recorder.linear(layer, x, Role::Weight, Role::Bias, self.activation)?;
         Ok(y.reshaped(leading(&x.shape, self.input_dim, rows, self.output_dim)))
     }
 }

@@ -6,10 +6,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Family, Layer, RoleShape, Run, elements, positive};
 #[cfg(feature = "gpu")]
-use crate::backend::gpu::{Kernel, Sums, Tape, Value};
+use super::Recorder;
+use super::{Activation, Family, Layer, RoleShape, Run, elements, positive};
 use crate::error::Result;
+#[cfg(feature = "gpu")]
+use crate::gpu::{GpuArray, Kernel, Sums};
 use crate::role::Role;
 use crate::tensor::Tensor;
 
@@ -58,13 +60,19 @@ impl Family for EmbeddingSpec {
     }
 
     #[cfg(feature = "gpu")]
-    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+    fn record(
+        &self,
+        recorder: &mut Recorder<'_>,
+        layer: &Layer,
+        x: &GpuArray,
+        _: Option<&GpuArray>,
+    ) -> Result<GpuArray> {
         let width = self.embedding_dim;
-        let y = tape.value(x.shape.iter().copied().chain([width]).collect());
-        for piece in tape.pieces(layer, &layer.weights()[&Role::Weight], Sums::Rounded)? {
+        let y = recorder.tape.array(x.shape.iter().copied().chain([width]).collect());
+        for piece in recorder.pieces(layer, &layer.weights()[&Role::Weight], Sums::Rounded)? {
             let (first, end) = (piece.rows.start as u32, piece.rows.end as u32);
             let numbers = [x.at, y.at, width as u32, self.vocab_size as u32, first, end, self.activation as u32];
-            tape.weighted(Kernel::Embedding, y.len(), numbers, &piece);
+            recorder.tape.weighted(Kernel::Embedding, y.len(), numbers, &piece);
         }
         Ok(y)
     }

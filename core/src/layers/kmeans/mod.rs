@@ -6,10 +6,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Family, Layer, RoleShape, Run, elements, leading, positive, softmax_in_place};
 #[cfg(feature = "gpu")]
-use crate::backend::gpu::{Kernel, Sums, Tape, Value};
+use super::Recorder;
+use super::{Activation, Family, Layer, RoleShape, Run, elements, leading, positive, softmax_in_place};
 use crate::error::Result;
+#[cfg(feature = "gpu")]
+use crate::gpu::{GpuArray, Kernel, Sums};
 use crate::role::Role;
 use crate::tensor::Tensor;
 
@@ -105,24 +107,30 @@ impl Family for KMeansSpec {
     }
 
     #[cfg(feature = "gpu")]
-    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+    fn record(
+        &self,
+        recorder: &mut Recorder<'_>,
+        layer: &Layer,
+        x: &GpuArray,
+        _: Option<&GpuArray>,
+    ) -> Result<GpuArray> {
         let (d, clusters) = (self.input_dim, self.num_clusters);
         let rows = layer.units(&x.shape, "rows", &[d])?;
-        tape.within(layer, d.max(clusters.saturating_mul(4)))?;
-        let centers = tape.whole(layer, &layer.weights()[&Role::Centers], Sums::Rounded)?;
-        let assignments = tape.value(leading(&x.shape, d, rows, clusters));
-        let [low, high] = tape.real(2.0 * self.temperature * self.temperature);
+        recorder.within(layer, d.max(clusters.saturating_mul(4)))?;
+        let centers = recorder.whole(layer, &layer.weights()[&Role::Centers], Sums::Rounded)?;
+        let assignments = recorder.tape.array(leading(&x.shape, d, rows, clusters));
+        let [low, high] = recorder.tape.real(2.0 * self.temperature * self.temperature);
         let numbers = [x.at, assignments.at, d as u32, clusters as u32, low, high];
-        tape.weighted(Kernel::KMeansLogits, assignments.len(), numbers, &centers);
+        recorder.tape.weighted(Kernel::KMeansLogits, assignments.len(), numbers, &centers);
         let mixes = self.output == KMeansOutput::Features;
         let activation = if mixes { Activation::Linear } else { self.activation };
-        tape.op(Kernel::KMeansAssign, rows, [assignments.at, clusters as u32, activation as u32]);
+        recorder.tape.op(Kernel::KMeansAssign, rows, [assignments.at, clusters as u32, activation as u32]);
         if !mixes {
             return Ok(assignments);
         }
-        let y = tape.value(leading(&x.shape, d, rows, d));
+        let y = recorder.tape.array(leading(&x.shape, d, rows, d));
         let numbers = [assignments.at, y.at, d as u32, clusters as u32, self.activation as u32];
-        tape.weighted(Kernel::KMeansMix, y.len(), numbers, &centers);
+        recorder.tape.weighted(Kernel::KMeansMix, y.len(), numbers, &centers);
         Ok(y)
     }
 }

@@ -7,11 +7,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "gpu")]
+use super::Recorder;
 use super::rnn::{self, Scan, check_sizes, roles};
 use super::{Family, Layer, RoleShape, Run, on};
-#[cfg(feature = "gpu")]
-use crate::backend::gpu::{Kernel, Tape, Value};
 use crate::error::Result;
+#[cfg(feature = "gpu")]
+use crate::gpu::{GpuArray, Kernel};
 use crate::math::{sigmoid, tanh};
 use crate::tensor::Tensor;
 
@@ -63,8 +65,14 @@ impl Family for LstmSpec {
     }
 
     #[cfg(feature = "gpu")]
-    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+    fn record(
+        &self,
+        recorder: &mut Recorder<'_>,
+        layer: &Layer,
+        x: &GpuArray,
+        _: Option<&GpuArray>,
+    ) -> Result<GpuArray> {
         let scan = Scan { layer, gates: 4, input: self.input_size, hidden: self.hidden_size, steps: self.seq_length };
-        scan.record(tape, Kernel::Lstm, x)
+        scan.record(recorder, Kernel::Lstm, x)
     }
 }

@@ -19,12 +19,14 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Activation;
+#[cfg(feature = "gpu")]
+use super::Recorder;
 use super::norm::{check_eps, rms, rms_eps};
 use super::{Family, Layer, RoleShape, Run, elements, holdable, on, positive};
-#[cfg(feature = "gpu")]
-use crate::backend::gpu::{CacheShape, Kernel, NONE, Tape, Value};
 use crate::backend::{Cpu, MatRef, Rows, matmul};
 use crate::error::Result;
+#[cfg(feature = "gpu")]
+use crate::gpu::{CacheShape, GpuArray, Kernel, NONE};
 use crate::math::{pow, sin_cos};
 use crate::role::Role;
 use crate::tensor::Tensor;
@@ -331,65 +333,71 @@ impl Family for MhaSpec {
     }
 
     #[cfg(feature = "gpu")]
-    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+    fn record(
+        &self,
+        recorder: &mut Recorder<'_>,
+        layer: &Layer,
+        x: &GpuArray,
+        _: Option<&GpuArray>,
+    ) -> Result<GpuArray> {
         if x.len() == 0 {
             return Ok(x.clone());
         }
         let (heads, kv_heads, e) = (self.num_heads, self.kv_heads(), self.head());
         let (batch, seq) = self.layout(layer, &x.shape)?;
-        let visit = tape.visits.entry(layer.site).and_modify(|n| *n += 1).or_insert(0);
+        let visit = recorder.tape.visits.entry(layer.site).and_modify(|n| *n += 1).or_insert(0);
         let place = (layer.site, *visit);
-        let cached = tape.cache(place);
+        let cached = recorder.tape.cache(place);
         let continues = self.causal && seq == 1 && cached.batch == batch;
         let CacheShape { positions: past, seen, .. } = if continues { cached } else { CacheShape::default() };
 
         let table = self.rotations(seen, seq);
         let turns: Vec<u32> = table.iter().flat_map(|&(cos, sin)| [cos.to_bits(), sin.to_bits()]).collect();
-        let table = if turns.is_empty() { NONE } else { tape.constant(turns) };
+        let table = if turns.is_empty() { NONE } else { recorder.tape.constant(turns) };
         let positions = past + seq;
-        tape.within(layer, positions.saturating_mul(3).max(e.saturating_mul(4)))?;
+        recorder.within(layer, positions.saturating_mul(3).max(e.saturating_mul(4)))?;
         let width = self.kv_dim();
-        let [eps_low, eps_high] = tape.real(self.eps);
+        let [eps_low, eps_high] = recorder.tape.real(self.eps);
         let mut placed = |role: Role, bias: Role, norm: Option<Role>, heads: usize, past: usize| -> Result<u32> {
-            let rows = tape.linear(layer, x, role, bias, Activation::Linear)?;
-            let gain = norm.map_or(Ok(NONE), |norm| tape.vector(layer, norm))?;
+            let rows = recorder.linear(layer, x, role, bias, Activation::Linear)?;
+            let gain = norm.map_or(Ok(NONE), |norm| recorder.vector(layer, norm))?;
             let step = if self.qk_norm == QkNorm::PerHead { e } else { 0 };
             let there = past + seq;
-            let to = tape.room(batch * there * heads * e);
+            let to = recorder.tape.reserve(batch * there * heads * e);
             let turns = if norm.is_some() { table } else { NONE };
             let [heads_, e, step, seq, there, past] = [heads, e, step, seq, there, past].map(|n| n as u32);
             let numbers = [rows.at, to, heads_, e, gain, step, eps_low, eps_high, turns, seq, there, past];
-            tape.op(Kernel::MhaPlace, batch * seq as usize * heads, numbers);
+            recorder.tape.op(Kernel::MhaPlace, batch * seq as usize * heads, numbers);
             Ok(to)
         };
         let q = placed(Role::QWeight, Role::QBias, Some(Role::QNorm), heads, 0)?;
         let k = placed(Role::KWeight, Role::KBias, Some(Role::KNorm), kv_heads, past)?;
         let v = placed(Role::VWeight, Role::VBias, None, kv_heads, past)?;
         if past > 0 {
-            tape.restore(place, [k, v], positions * width);
+            recorder.tape.restore(place, [k, v], positions * width);
         }
 
-        let scores = tape.room(batch * heads * seq * positions);
-        let mixed = tape.value(vec![batch * seq, self.query_dim()]);
-        let [low, high] = tape.real((e as f64).sqrt());
+        let scores = recorder.tape.reserve(batch * heads * seq * positions);
+        let mixed = recorder.tape.array(vec![batch * seq, self.query_dim()]);
+        let [low, high] = recorder.tape.real((e as f64).sqrt());
         let [past_, window] = [past, self.window.unwrap_or(0)].map(|n| n as u32);
         let causal = u32::from(self.causal);
         let [h, kv, e, s, p] = [heads, kv_heads, e, seq, positions].map(|n| n as u32);
-        tape.op(Kernel::MhaScores, batch * heads * seq * positions, [q, k, scores, h, kv, e, s, p, low, high]);
-        tape.op(Kernel::MhaSoftmax, batch * heads * seq, [scores, s, p, causal, past_, window]);
+        recorder.tape.op(Kernel::MhaScores, batch * heads * seq * positions, [q, k, scores, h, kv, e, s, p, low, high]);
+        recorder.tape.op(Kernel::MhaSoftmax, batch * heads * seq, [scores, s, p, causal, past_, window]);
         let quads = self.head().div_ceil(4);
-        tape.op(
+        recorder.tape.op(
             Kernel::MhaMix,
             batch * seq * heads * quads,
             [scores, v, mixed.at, h, kv, e, s, p, causal, past_, window],
         );
-        let y = tape.linear(layer, &mixed, Role::OWeight, Role::OBias, Activation::Linear)?;
+        let y = recorder.linear(layer, &mixed, Role::OWeight, Role::OBias, Activation::Linear)?;
 
         if self.causal {
             let kept = positions.min(self.window.unwrap_or(usize::MAX));
             let first = ((positions - kept) * width) as u32;
             let shape = CacheShape { batch, positions: kept, width, seen: seen + seq };
-            tape.keep(place, shape, [k + first, v + first], positions * width);
+            recorder.tape.keep(place, shape, [k + first, v + first], positions * width);
         }
         let keeps_shape = x.shape.last() == Some(&self.d_model);
         Ok(y.reshaped(if keeps_shape { x.shape.clone() } else { vec![batch, seq, self.d_model] }))

@@ -7,10 +7,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Layer, RoleShape, Run, on, positive, shift};
 #[cfg(feature = "gpu")]
-use crate::backend::gpu::{Kernel, Tape, Value};
+use super::Recorder;
+use super::{Family, Layer, RoleShape, Run, on, positive, shift};
 use crate::error::Result;
+#[cfg(feature = "gpu")]
+use crate::gpu::{GpuArray, Kernel};
 use crate::role::Role;
 use crate::tensor::Tensor;
 
@@ -60,13 +62,20 @@ pub(super) fn rms(row: &[f32], eps: f64) -> f64 {
 }
 
 #[cfg(feature = "gpu")]
-fn record(tape: &mut Tape<'_>, layer: &Layer, x: &Value, kernel: Kernel, dim: usize, eps: f64) -> Result<Value> {
+fn record(
+    recorder: &mut Recorder<'_>,
+    layer: &Layer,
+    x: &GpuArray,
+    kernel: Kernel,
+    dim: usize,
+    eps: f64,
+) -> Result<GpuArray> {
     let rows = layer.units(&x.shape, "rows", &[dim])?;
-    tape.within(layer, dim.saturating_mul(3))?;
-    let (gamma, beta) = (tape.vector(layer, Role::Gamma)?, tape.vector(layer, Role::Beta)?);
-    let y = tape.value(x.shape.clone());
-    let [low, high] = tape.real(eps);
-    tape.op(kernel, rows, [x.at, y.at, dim as u32, low, high, gamma, beta]);
+    recorder.within(layer, dim.saturating_mul(3))?;
+    let (gamma, beta) = (recorder.vector(layer, Role::Gamma)?, recorder.vector(layer, Role::Beta)?);
+    let y = recorder.tape.array(x.shape.clone());
+    let [low, high] = recorder.tape.real(eps);
+    recorder.tape.op(kernel, rows, [x.at, y.at, dim as u32, low, high, gamma, beta]);
     Ok(y)
 }
 
@@ -96,8 +105,14 @@ impl Family for RmsNormSpec {
     }
 
     #[cfg(feature = "gpu")]
-    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
-        record(tape, layer, x, Kernel::RmsNorm, self.dim, self.eps)
+    fn record(
+        &self,
+        recorder: &mut Recorder<'_>,
+        layer: &Layer,
+        x: &GpuArray,
+        _: Option<&GpuArray>,
+    ) -> Result<GpuArray> {
+        record(recorder, layer, x, Kernel::RmsNorm, self.dim, self.eps)
     }
 }
 
@@ -139,7 +154,13 @@ impl Family for LayerNormSpec {
     }
 
     #[cfg(feature = "gpu")]
-    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
-        record(tape, layer, x, Kernel::LayerNorm, self.dim, self.eps)
+    fn record(
+        &self,
+        recorder: &mut Recorder<'_>,
+        layer: &Layer,
+        x: &GpuArray,
+        _: Option<&GpuArray>,
+    ) -> Result<GpuArray> {
+        record(recorder, layer, x, Kernel::LayerNorm, self.dim, self.eps)
     }
 }

@@ -5,10 +5,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ChildSpec, Family, Layer, Run, softmax_in_place};
 #[cfg(feature = "gpu")]
-use crate::backend::gpu::{Kernel, NONE, Tape, Value};
+use super::Recorder;
+use super::{ChildSpec, Family, Layer, Run, softmax_in_place};
 use crate::error::{Problem, Result};
+#[cfg(feature = "gpu")]
+use crate::gpu::{GpuArray, Kernel, NONE};
 use crate::layers::LayerSpec;
 use crate::tensor::Tensor;
 
@@ -150,27 +152,37 @@ impl Family for ParallelSpec {
     }
 
     #[cfg(feature = "gpu")]
-    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+    fn record(
+        &self,
+        recorder: &mut Recorder<'_>,
+        layer: &Layer,
+        x: &GpuArray,
+        _: Option<&GpuArray>,
+    ) -> Result<GpuArray> {
         let (branches, gate) = layer.children().split_at(self.branches.len());
         let mut outs = Vec::new();
         for (i, branch) in branches.iter().enumerate().filter(|(_, branch)| !branch.disabled) {
-            outs.push((i, tape.child(branch, x, None)?));
+            outs.push((i, recorder.child(branch, x, None)?));
         }
         let batch = x.shape.first().copied().unwrap_or(1);
         let lengths: Vec<(usize, usize)> = outs.iter().map(|(i, y)| (*i, y.len())).collect();
         let Some((_, first)) = outs.first() else { return Ok(x.clone()) };
         if lengths.iter().all(|(_, n)| *n == 0) {
-            return Ok(tape.value(vec![batch, 0]));
+            return Ok(recorder.tape.array(vec![batch, 0]));
         }
         let batch = batch.max(1);
         self.fit(layer, batch, &lengths)?;
         if matches!(self.combine, Combine::Concat | Combine::GridScatter) {
             let all: usize = lengths.iter().map(|(_, n)| n / batch).sum();
-            let y = tape.value(vec![batch, all]);
+            let y = recorder.tape.array(vec![batch, all]);
             let mut at = 0;
             for (_, out) in &outs {
                 let width = out.len() / batch;
-                tape.op(Kernel::ParallelPlace, out.len(), [out.at, y.at, all as u32, width.max(1) as u32, at as u32]);
+                recorder.tape.op(
+                    Kernel::ParallelPlace,
+                    out.len(),
+                    [out.at, y.at, all as u32, width.max(1) as u32, at as u32],
+                );
                 at += width;
             }
             return Ok(y);
@@ -178,20 +190,20 @@ impl Family for ParallelSpec {
         let n = outs.len();
         let weights = match gate {
             [gate] if self.combine == Combine::Filter => {
-                let g = tape.child(gate, x, None)?;
+                let g = recorder.child(gate, x, None)?;
                 self.gate_fits(layer, batch, n, g.len(), first.len())?;
-                let weights = tape.room(batch * n);
-                tape.op(Kernel::ParallelGate, batch, [g.at, weights, (g.len() / batch) as u32, n as u32]);
+                let weights = recorder.tape.reserve(batch * n);
+                recorder.tape.op(Kernel::ParallelGate, batch, [g.at, weights, (g.len() / batch) as u32, n as u32]);
                 weights
             }
             _ => NONE,
         };
-        let y = tape.value(first.shape.clone());
-        let list = tape.constant(outs.iter().map(|(_, out)| out.at).collect());
+        let y = recorder.tape.array(first.shape.clone());
+        let list = recorder.tape.constant(outs.iter().map(|(_, out)| out.at).collect());
         let divisor = if self.combine == Combine::Avg { n } else { 1 };
         let per_sample = (first.len() / batch).max(1);
         let numbers = [list, n as u32, y.at, divisor as u32, weights, per_sample as u32];
-        tape.op(Kernel::ParallelSum, y.len(), numbers);
+        recorder.tape.op(Kernel::ParallelSum, y.len(), numbers);
         Ok(y)
     }
 }

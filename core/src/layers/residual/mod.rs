@@ -6,10 +6,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Layer, Run};
 #[cfg(feature = "gpu")]
-use crate::backend::gpu::{Kernel, Tape, Value};
+use super::Recorder;
+use super::{Family, Layer, Run};
 use crate::error::Result;
+#[cfg(feature = "gpu")]
+use crate::gpu::{GpuArray, Kernel};
 use crate::tensor::Tensor;
 
 /// Configuration of a residual layer.
@@ -31,10 +33,16 @@ impl Family for ResidualSpec {
     }
 
     #[cfg(feature = "gpu")]
-    fn record(&self, tape: &mut Tape<'_>, _: &Layer, x: &Value, skip: Option<&Value>) -> Result<Value> {
+    fn record(
+        &self,
+        recorder: &mut Recorder<'_>,
+        _: &Layer,
+        x: &GpuArray,
+        skip: Option<&GpuArray>,
+    ) -> Result<GpuArray> {
         let Some(skip) = skip.filter(|skip| skip.len() == x.len()) else { return Ok(x.clone()) };
-        let y = tape.value(x.shape.clone());
-        tape.op(Kernel::Residual, x.len(), [x.at, skip.at, y.at]);
+        let y = recorder.tape.array(x.shape.clone());
+        recorder.tape.op(Kernel::Residual, x.len(), [x.at, skip.at, y.at]);
         Ok(y)
     }
 }

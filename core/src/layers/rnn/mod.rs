@@ -6,11 +6,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Family, Layer, RoleShape, Run, elements, holdable, on, positive, shift};
 #[cfg(feature = "gpu")]
-use crate::backend::gpu::{Kernel, Sums, Tape, Value};
+use super::Recorder;
+use super::{Family, Layer, RoleShape, Run, elements, holdable, on, positive, shift};
 use crate::backend::{Rows, matmul};
 use crate::error::Result;
+#[cfg(feature = "gpu")]
+use crate::gpu::{GpuArray, Kernel, Sums};
 use crate::math;
 use crate::role::Role;
 use crate::tensor::Tensor;
@@ -99,20 +101,20 @@ impl Scan<'_> {
 
     /// Records the scan with a kernel that knows the cell.
     #[cfg(feature = "gpu")]
-    pub(super) fn record(&self, tape: &mut Tape<'_>, kernel: Kernel, x: &Value) -> Result<Value> {
+    pub(super) fn record(&self, recorder: &mut Recorder<'_>, kernel: Kernel, x: &GpuArray) -> Result<GpuArray> {
         let (hidden, width) = (self.hidden, self.gates * self.hidden);
         let batch = self.layer.units(&x.shape, "sequences", &[self.steps, self.input])?;
         // A workgroup has 128 invocations, each with four gate rows at a time.
         let rounds = width.div_ceil(4).div_ceil(128);
-        tape.within(self.layer, self.steps.saturating_mul(rounds).saturating_mul(hidden + 1))?;
-        let bias = tape.vector(self.layer, Role::Bias)?;
-        let from_x = tape.sums(self.layer, x, Role::InputWeight)?;
-        let y = tape.value(vec![batch, self.steps, hidden]);
-        let cells = tape.room(batch * hidden);
-        let piece = tape.whole(self.layer, &self.layer.weights()[&Role::RecurrentWeight], Sums::Exact)?;
+        recorder.within(self.layer, self.steps.saturating_mul(rounds).saturating_mul(hidden + 1))?;
+        let bias = recorder.vector(self.layer, Role::Bias)?;
+        let from_x = recorder.sums(self.layer, x, Role::InputWeight)?;
+        let y = recorder.tape.array(vec![batch, self.steps, hidden]);
+        let cells = recorder.tape.reserve(batch * hidden);
+        let piece = recorder.whole(self.layer, &self.layer.weights()[&Role::RecurrentWeight], Sums::Exact)?;
         let [samples, steps, hidden, width] = [batch, self.steps, hidden, width].map(|n| n as u32);
         let numbers = [samples, steps, hidden, width, from_x, bias, y.at, cells];
-        tape.weighted(kernel, batch.div_ceil(4), numbers, &piece);
+        recorder.tape.weighted(kernel, batch.div_ceil(4), numbers, &piece);
         Ok(y)
     }
 }
@@ -144,8 +146,14 @@ impl Family for RnnSpec {
     }
 
     #[cfg(feature = "gpu")]
-    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+    fn record(
+        &self,
+        recorder: &mut Recorder<'_>,
+        layer: &Layer,
+        x: &GpuArray,
+        _: Option<&GpuArray>,
+    ) -> Result<GpuArray> {
         let scan = Scan { layer, gates: 1, input: self.input_size, hidden: self.hidden_size, steps: self.seq_length };
-        scan.record(tape, Kernel::Rnn, x)
+        scan.record(recorder, Kernel::Rnn, x)
     }
 }

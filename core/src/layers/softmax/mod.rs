@@ -7,11 +7,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "gpu")]
+use super::Recorder;
 use super::kmeans::{check_temperature, unit};
 use super::{Family, Layer, Run, elements, softmax_in_place};
-#[cfg(feature = "gpu")]
-use crate::backend::gpu::{Kernel, NONE, Tape, Value};
 use crate::error::{Problem, Result};
+#[cfg(feature = "gpu")]
+use crate::gpu::{GpuArray, Kernel, NONE};
 use crate::math;
 use crate::random::SplitMix64;
 use crate::tensor::Tensor;
@@ -215,10 +217,16 @@ impl Family for SoftmaxSpec {
     }
 
     #[cfg(feature = "gpu")]
-    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+    fn record(
+        &self,
+        recorder: &mut Recorder<'_>,
+        layer: &Layer,
+        x: &GpuArray,
+        _: Option<&GpuArray>,
+    ) -> Result<GpuArray> {
         // The tape counts the visits of this run, the state those of earlier ones.
-        let visit = tape.visits.entry(layer.site).and_modify(|n| *n += 1).or_insert(0);
-        let call = tape.state.calls(layer.site) + *visit as u64 + 1;
+        let visit = recorder.tape.visits.entry(layer.site).and_modify(|n| *n += 1).or_insert(0);
+        let call = recorder.tape.state.calls(layer.site) + *visit as u64 + 1;
         let n = x.len();
         let width = match self.over {
             SoftmaxOver::Row => x.shape.last().copied().unwrap_or(1),
@@ -226,8 +234,8 @@ impl Family for SoftmaxSpec {
         };
         let wrong = |what| layer.error(Problem::Config(what));
         let sorts = matches!(self.variant, SoftmaxVariant::Sparse | SoftmaxVariant::Entmax);
-        tape.within(layer, width.saturating_mul(if sorts { width + 6 } else { 6 }))?;
-        let y = tape.value(x.shape.clone());
+        recorder.within(layer, width.saturating_mul(if sorts { width + 6 } else { 6 }))?;
+        let y = recorder.tape.array(x.shape.clone());
         let (mut variant, mut cols, mut used, mut extra, mut masked) = (0, 0, 0, NONE, 0);
         match self.variant {
             SoftmaxVariant::Standard
@@ -242,20 +250,20 @@ impl Family for SoftmaxSpec {
             SoftmaxVariant::Gumbel => {
                 let mut noise = self.noise(call);
                 let drawn: Vec<f64> = (0..n).map(|_| gumbel(&mut noise)).collect();
-                (variant, extra) = (2, tape.reals(&drawn));
+                (variant, extra) = (2, recorder.tape.reals(&drawn));
             }
             SoftmaxVariant::Masked => {
                 masked = self.mask.len();
-                (variant, extra) = (3, tape.constant(self.mask.iter().map(|&keep| u32::from(keep)).collect()));
+                (variant, extra) = (3, recorder.tape.constant(self.mask.iter().map(|&keep| u32::from(keep)).collect()));
             }
             SoftmaxVariant::Sparse => variant = 4,
             SoftmaxVariant::Entmax => variant = 5,
         }
         let t = (self.alpha - 1.0).clamp(0.0, 1.0);
-        let [[t0, t1], [s0, s1], [r0, r1]] = [self.temperature, t, 1.0 - t].map(|v| tape.real(v));
+        let [[t0, t1], [s0, s1], [r0, r1]] = [self.temperature, t, 1.0 - t].map(|v| recorder.tape.real(v));
         let [width, cols, used, masked] = [width, cols, used, masked].map(|n| n as u32);
         let numbers = [x.at, y.at, width, t0, t1, variant, cols, used, extra, masked, s0, s1, r0, r1];
-        tape.op(Kernel::Softmax, n / (width as usize).max(1), numbers);
+        recorder.tape.op(Kernel::Softmax, n / (width as usize).max(1), numbers);
         Ok(y)
     }
 }

@@ -8,10 +8,12 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Activation;
-use super::{Family, Layer, RoleShape, Run, elements, leading, on, positive};
 #[cfg(feature = "gpu")]
-use crate::backend::gpu::{Kernel, Tape, Value};
+use super::Recorder;
+use super::{Family, Layer, RoleShape, Run, elements, leading, on, positive};
 use crate::error::Result;
+#[cfg(feature = "gpu")]
+use crate::gpu::{GpuArray, Kernel};
 use crate::math;
 use crate::role::Role;
 use crate::tensor::Tensor;
@@ -72,13 +74,19 @@ impl Family for SwiGluSpec {
     }
 
     #[cfg(feature = "gpu")]
-    fn record(&self, tape: &mut Tape<'_>, layer: &Layer, x: &Value, _: Option<&Value>) -> Result<Value> {
+    fn record(
+        &self,
+        recorder: &mut Recorder<'_>,
+        layer: &Layer,
+        x: &GpuArray,
+        _: Option<&GpuArray>,
+    ) -> Result<GpuArray> {
         let rows = layer.units(&x.shape, "rows", &[self.input_dim])?;
-        let gate = tape.linear(layer, x, Role::GateWeight, Role::GateBias, Activation::Linear)?;
-        let up = tape.linear(layer, x, Role::UpWeight, Role::UpBias, Activation::Linear)?;
-        let hidden = tape.value(gate.shape.clone());
-        tape.op(Kernel::SwiGlu, hidden.len(), [gate.at, up.at, hidden.at]);
-        let y = tape.linear(layer, &hidden, Role::DownWeight, Role::DownBias, Activation::Linear)?;
+        let gate = recorder.linear(layer, x, Role::GateWeight, Role::GateBias, Activation::Linear)?;
+        let up = recorder.linear(layer, x, Role::UpWeight, Role::UpBias, Activation::Linear)?;
+        let hidden = recorder.tape.array(gate.shape.clone());
+        recorder.tape.op(Kernel::SwiGlu, hidden.len(), [gate.at, up.at, hidden.at]);
+        let y = recorder.linear(layer, &hidden, Role::DownWeight, Role::DownBias, Activation::Linear)?;
         Ok(y.reshaped(leading(&x.shape, self.input_dim, rows, self.input_dim)))
     }
 }

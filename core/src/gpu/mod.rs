@@ -26,12 +26,10 @@ pub(crate) use kernel::Kernel;
 use kernel::{Maker, Pipelines, pipeline_cache};
 pub use probe::{Arithmetic, Probe};
 pub use repeat::{PlainProduct, Repeat};
-pub(crate) use tape::{CacheShape, NONE, Sums, Tape, Value};
-pub use tape::{Footprint, Room};
+pub(crate) use tape::{CacheShape, GpuArray, NONE, Piece, Sums, Tape};
+pub use tape::{Footprint, Limits};
 
 use crate::error::{Error, Result};
-use crate::grid::Network;
-use crate::tensor::Tensor;
 
 /// The arithmetic inside an output element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,7 +82,7 @@ pub struct Gpu {
     options: Options,
     precision: Precision,
     passthrough: bool,
-    room: Room,
+    limits: Limits,
     bindings: wgpu::BindGroupLayout,
     layout: wgpu::PipelineLayout,
     pipelines: Mutex<Pipelines>,
@@ -166,7 +164,7 @@ impl Gpu {
             queue,
             precision,
             passthrough,
-            room: Room {
+            limits: Limits {
                 binding: binding.min(1 << 31),
                 precision,
                 subgroups: passthrough && adapter.has_subgroups(),
@@ -188,28 +186,15 @@ impl Gpu {
         self.precision
     }
 
+    /// What recording has to know of the device.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// Pipelines made so far.
     #[must_use]
     pub fn pipelines(&self) -> usize {
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
-    /// Runs a network. The output is a function of the same inputs and state as on the CPU.
-    ///
-    /// # Errors
-    /// Those of [`Network::run`]; [`Error::Device`] when the device fails or runs out of memory;
-    /// [`crate::Problem::NotOnDevice`] for layers and sizes that it cannot run.
-    pub fn run(&self, network: &Network, inputs: &[Tensor], state: &mut GpuState) -> Result<Tensor> {
-        state.claim(network)?;
-        let tape = Tape::record(network, inputs, state, self.room)?;
-        let (ran, caches) = self.execute_one(&tape)?;
-        let visits = tape.visits;
-        state.caches.0.extend(caches.0);
-        visits.into_iter().for_each(|(site, last)| *state.calls.entry(site).or_default() += last as u64 + 1);
-        if ran.broken_guards > 0 {
-            return Err(self.fault(format!("{} guard words were overwritten", ran.broken_guards)));
-        }
-        Ok(ran.output)
     }
 
     /// Keeps compiled pipelines for the next process, where a cache folder was given.
@@ -238,7 +223,7 @@ impl Gpu {
         }
     }
 
-    fn fault(&self, what: String) -> Error {
+    pub(crate) fn fault(&self, what: String) -> Error {
         Error::Device { adapter: self.name.clone(), what }
     }
 
@@ -269,7 +254,7 @@ pub struct GpuState {
 
 /// By layer, and by which of its visits in one run.
 #[derive(Debug, Default)]
-pub(super) struct Caches(BTreeMap<(usize, usize), Cache>);
+pub(crate) struct Caches(BTreeMap<(usize, usize), Cache>);
 
 /// Keys and values of one layer, on the device.
 #[derive(Debug)]
@@ -279,9 +264,15 @@ pub(super) struct Cache {
 }
 
 impl GpuState {
-    fn claim(&mut self, network: &Network) -> Result<()> {
-        let id = network.id();
-        if *self.network.get_or_insert(id) == id { Ok(()) } else { Err(Error::ForeignState) }
+    /// Ties it to the network with this id, unless it belongs to another.
+    pub(crate) fn claim(&mut self, network: u64) -> Result<()> {
+        if *self.network.get_or_insert(network) == network { Ok(()) } else { Err(Error::ForeignState) }
+    }
+
+    /// What a run left.
+    pub(crate) fn update(&mut self, caches: Caches, visits: BTreeMap<usize, usize>) {
+        self.caches.0.extend(caches.0);
+        visits.into_iter().for_each(|(site, last)| *self.calls.entry(site).or_default() += last as u64 + 1);
     }
 
     pub(crate) fn shape(&self, place: (usize, usize)) -> CacheShape {
@@ -292,15 +283,4 @@ impl GpuState {
     pub(crate) fn calls(&self, site: usize) -> u64 {
         self.calls.get(&site).copied().unwrap_or(0)
     }
-}
-
-/// What a network takes on a device that has f64, without one: packed weights and all arrays of a
-/// run on `inputs`.
-///
-/// # Errors
-/// Those of [`Gpu::run`] that do not need a device.
-pub fn footprint(network: &Network, inputs: &[Tensor]) -> Result<Footprint> {
-    let precision = Precision::Double;
-    let room = Room { binding: 1 << 31, precision, subgroups: true, large_groups: true, turns: usize::MAX };
-    Ok(Tape::record(network, inputs, &GpuState::default(), room)?.footprint())
 }

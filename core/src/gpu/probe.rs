@@ -1,7 +1,7 @@
 //! What a device makes of single operations, measured when it is opened; what may be claimed of
 //! its results follows from it.
 
-use super::kernel::{Kernel, Ruled};
+use super::kernel::{DecodeRule, Kernel};
 use super::tape::RECORD;
 use super::{Gpu, Precision};
 use crate::error::Result;
@@ -149,7 +149,7 @@ impl Gpu {
         self.queue.write_buffer(&words, 0, bytemuck::cast_slice(&arena));
         let readback = self.buffer(arena.len(), BufferUsages::MAP_READ | BufferUsages::COPY_DST);
         let group = self.bind(&codes, &words, &params, RECORD);
-        let pipeline = self.maker().make(kernel, Ruled::Plain).map_err(|what| self.fault(what))?;
+        let pipeline = self.maker().make(kernel, DecodeRule::Plain).map_err(|what| self.fault(what))?;
         let mut encoder = self.encoder();
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());

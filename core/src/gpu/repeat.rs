@@ -1,12 +1,10 @@
 //! Runs the same dispatches many times in one submission, for callers that hold a clock.
 
+use super::Gpu;
 use super::batch::Batch;
-use super::kernel::{Kernel, Ruled};
+use super::kernel::{DecodeRule, Kernel};
 use super::tape::{RECORD, Tape};
-use super::{Gpu, GpuState};
 use crate::error::Result;
-use crate::grid::Network;
-use crate::tensor::Tensor;
 
 /// Submits a number of repetitions and returns when they are done.
 pub type Repeat<'a> = &'a dyn Fn(usize) -> Result<()>;
@@ -23,19 +21,9 @@ pub struct PlainProduct {
 }
 
 impl Gpu {
-    /// Uploads a run of a network and hands over what repeats it, from a fresh state each time.
-    ///
-    /// # Errors
-    /// Those of [`Gpu::run`] and of `f`.
-    pub fn repeated<T>(
-        &self,
-        network: &Network,
-        inputs: &[Tensor],
-        f: impl FnOnce(Repeat<'_>) -> Result<T>,
-    ) -> Result<T> {
-        let fresh = GpuState::default();
-        let tape = Tape::record(network, inputs, &fresh, self.room)?;
-        let tapes = [&tape];
+    /// Uploads a tape and hands over what repeats it, from a fresh state each time.
+    pub(crate) fn repeated_tape<T>(&self, tape: &Tape<'_>, f: impl FnOnce(Repeat<'_>) -> Result<T>) -> Result<T> {
+        let tapes = [tape];
         let batch = Batch::new(self, &tapes)?;
         batch.upload(0);
         f(&|times| {
@@ -57,7 +45,7 @@ impl Gpu {
         let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
         let (from, to) = (self.buffer(words, storage), self.buffer(words, storage));
         let group = self.bind(&from, &to, &self.buffer(RECORD, storage), RECORD);
-        let pipeline = self.maker().make(Kernel::PlainCopy, Ruled::Plain).map_err(|what| self.fault(what))?;
+        let pipeline = self.maker().make(Kernel::PlainCopy, DecodeRule::Plain).map_err(|what| self.fault(what))?;
         self.complaints()?;
         f(&|times| {
             let mut encoder = self.encoder();
@@ -101,7 +89,7 @@ impl Gpu {
             1 => (Kernel::PlainGemv, outs),
             _ => (Kernel::PlainGemm, rows.div_ceil(64) * outs.div_ceil(64)),
         };
-        let pipeline = self.maker().make(kernel, Ruled::Plain).map_err(|what| self.fault(what))?;
+        let pipeline = self.maker().make(kernel, DecodeRule::Plain).map_err(|what| self.fault(what))?;
         let timed = f(&|times| {
             let mut encoder = self.encoder();
             {
@@ -125,7 +113,7 @@ impl Gpu {
     /// # Errors
     /// [`crate::Error::Device`] when one cannot be made.
     pub fn compile_all(&self) -> Result<usize> {
-        let of = |&kernel: &Kernel| kernel.rules(&self.room).into_iter().map(move |rule| (kernel, rule));
+        let of = |&kernel: &Kernel| kernel.rules(&self.limits).into_iter().map(move |rule| (kernel, rule));
         let keys = Kernel::ALL.iter().flat_map(of).collect();
         let mut pipelines = self.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         pipelines.prepare(&self.maker(), &keys).map_err(|what| self.fault(what))?;

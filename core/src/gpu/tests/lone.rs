@@ -1,7 +1,7 @@
 //! The kernel of lone rows: what it proves of a sum, and what it does where it cannot.
 
 use super::*;
-use crate::backend::gpu::kernel::Kernel;
+use crate::gpu::kernel::Kernel;
 
 fn in_dtype(network: &Network, dtype: Dtype) -> Network {
     let storage = Storage { dtype, numerics: Numerics::Standard, vectors: Vectors::Float32 };

@@ -10,13 +10,10 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::kernel::{Kernel, Ruled};
+use super::kernel::{DecodeRule, Kernel};
 use super::{GpuState, Precision};
 use crate::dtype::{Dtype, Numerics, Rule, Sign};
-use crate::error::{Problem, Result};
-use crate::grid::Network;
-use crate::layers::{Activation, Child, Layer};
-use crate::role::Role;
+use crate::error::Problem;
 use crate::store::{Scales, WeightStore};
 use crate::tensor::{Tensor, element_count};
 
@@ -38,7 +35,7 @@ const MANY: usize = 1 << 18;
 
 /// What a device allows, as far as recording needs it.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct Limits {
     /// Words that one binding can show.
     pub binding: usize,
     /// The arithmetic of the kernels.
@@ -53,12 +50,12 @@ pub struct Room {
 
 /// An f32 array in the arena.
 #[derive(Clone, Debug)]
-pub(crate) struct Value {
+pub(crate) struct GpuArray {
     pub(crate) at: u32,
     pub(crate) shape: Vec<usize>,
 }
 
-impl Value {
+impl GpuArray {
     pub(crate) fn len(&self) -> usize {
         self.shape.iter().product()
     }
@@ -73,7 +70,7 @@ impl Value {
 #[derive(Clone, Debug)]
 pub(super) struct Op {
     pub(super) kernel: Kernel,
-    pub(super) rule: Ruled,
+    pub(super) rule: DecodeRule,
     pub(super) items: u32,
     pub(super) segment: usize,
     pub(super) args: Vec<u32>,
@@ -119,9 +116,8 @@ pub(super) struct Restored {
 /// The dispatches of one run of a network.
 #[derive(Debug)]
 pub(crate) struct Tape<'n> {
-    pub(crate) network: &'n Network,
     pub(crate) state: &'n GpuState,
-    room: Room,
+    limits: Limits,
     pub(super) words: usize,
     pub(super) uploads: Vec<(u32, Vec<u32>)>,
     pub(super) segments: Vec<Segment>,
@@ -131,23 +127,17 @@ pub(crate) struct Tape<'n> {
     pub(super) restored: Vec<Restored>,
     /// How often each layer has run so far.
     pub(crate) visits: BTreeMap<usize, usize>,
-    pub(super) output: Value,
+    pub(super) output: GpuArray,
     /// Where codes that were placed already lie: by address and length.
     placed: BTreeMap<(usize, usize), (usize, usize)>,
 }
 
 impl<'n> Tape<'n> {
-    /// Records a run on `inputs`.
-    ///
-    /// # Errors
-    /// Those of [`Network::run`], and [`Problem::NotOnDevice`].
-    pub(super) fn record(network: &'n Network, inputs: &[Tensor], state: &'n GpuState, room: Room) -> Result<Self> {
-        network.check_inputs(inputs.len())?;
-        let output = Value { at: 0, shape: Vec::new() };
+    /// An empty tape for a run on `inputs`, which are uploaded.
+    pub(crate) fn new(inputs: &[Tensor], state: &'n GpuState, limits: Limits) -> (Self, Vec<GpuArray>) {
         let mut tape = Self {
-            network,
             state,
-            room,
+            limits,
             words: 0,
             uploads: Vec::new(),
             segments: Vec::new(),
@@ -156,72 +146,43 @@ impl<'n> Tape<'n> {
             kept: Vec::new(),
             restored: Vec::new(),
             visits: BTreeMap::new(),
-            output,
+            output: GpuArray { at: 0, shape: Vec::new() },
             placed: BTreeMap::new(),
         };
-        let mut given: Vec<Value> = Vec::new();
-        for x in inputs {
+        let upload = |x: &Tensor| {
             let words = x.data().iter().map(|v| v.to_bits()).collect();
-            given.push(Value { at: tape.constant(words), shape: x.shape().to_vec() });
-        }
-        let mut current: Option<Value> = None;
-        for (input, skip, layer) in network.steps() {
-            let named = |index: usize| {
-                let problem = Problem::NoInput { index, given: given.len() };
-                given.get(index).ok_or_else(|| layer.error(problem))
-            };
-            let x = match (input, &current) {
-                (Some(index), _) => named(index)?,
-                (None, Some(previous)) => previous,
-                (None, None) => named(0)?,
-            };
-            let skip = skip.map(named).transpose()?;
-            current = Some(tape.layer(layer, x, skip)?);
-        }
-        tape.output = match (current, given.first()) {
-            (Some(y), _) => y,
-            (None, Some(x)) => x.clone(),
-            (None, None) => {
-                let first = network.layers().next();
-                let problem = Problem::NoInput { index: 0, given: 0 };
-                return Err(first.map_or(crate::Error::ForeignState, |layer| layer.error(problem)));
-            }
+            GpuArray { at: tape.constant(words), shape: x.shape().to_vec() }
         };
-        tape.guard();
-        Ok(tape)
+        let given = inputs.iter().map(upload).collect();
+        (tape, given)
     }
 
-    /// Records a layer.
-    pub(crate) fn layer(&mut self, layer: &Layer, x: &Value, skip: Option<&Value>) -> Result<Value> {
-        if !layer.is_loaded() && !layer.spec().roles().is_empty() {
-            return Err(layer.error(Problem::NotLoaded));
-        }
-        let y = layer.spec().record(self, layer, x, skip)?;
-        match self.words.max(self.segments.iter().map(|s| s.words).max().unwrap_or(0)) <= self.room.binding {
-            true => Ok(y),
-            false => Err(layer.error(Problem::NotOnDevice(format!(
-                "the arrays up to here take {} words, more than the {} of a binding; run fewer samples at a time",
-                self.words, self.room.binding
-            )))),
-        }
+    /// The tape as it is executed, with the array that is read back.
+    pub(crate) fn ending_in(mut self, output: GpuArray) -> Self {
+        self.output = output;
+        self.guard();
+        self
     }
 
-    /// Refuses a layer whose invocations would take more turns of loops than the device allows.
-    pub(crate) fn within(&self, layer: &Layer, turns: usize) -> Result<()> {
-        match turns <= self.room.turns {
+    /// Refuses more arrays or codes than a binding can show.
+    pub(crate) fn check_size(&self) -> Result<(), Problem> {
+        match self.words.max(self.segments.iter().map(|s| s.words).max().unwrap_or(0)) <= self.limits.binding {
             true => Ok(()),
-            false => Err(layer.error(Problem::NotOnDevice(format!(
-                "an invocation would take about {turns} turns of loops; this driver ends them after {}",
-                self.room.turns
-            )))),
+            false => Err(Problem::NotOnDevice(format!(
+                "the arrays up to here take {} words, more than the {} of a binding; run fewer samples at a time",
+                self.words, self.limits.binding
+            ))),
         }
     }
 
-    /// Records a child of a container.
-    pub(crate) fn child(&mut self, child: &Child, x: &Value, skip: Option<&Value>) -> Result<Value> {
-        match child.layer(self.network) {
-            Some(layer) => self.layer(layer, x, skip),
-            None => Ok(x.clone()),
+    /// Refuses invocations that would take more turns of loops than the device allows.
+    pub(crate) fn within(&self, turns: usize) -> Result<(), Problem> {
+        match turns <= self.limits.turns {
+            true => Ok(()),
+            false => Err(Problem::NotOnDevice(format!(
+                "an invocation would take about {turns} turns of loops; this driver ends them after {}",
+                self.limits.turns
+            ))),
         }
     }
 
@@ -233,7 +194,7 @@ impl<'n> Tape<'n> {
     }
 
     /// Room for `words` words, guarded.
-    pub(crate) fn room(&mut self, words: usize) -> u32 {
+    pub(crate) fn reserve(&mut self, words: usize) -> u32 {
         self.guard();
         let at = self.words;
         self.words = at.saturating_add(words);
@@ -242,21 +203,21 @@ impl<'n> Tape<'n> {
     }
 
     /// Room for an f32 array.
-    pub(crate) fn value(&mut self, shape: Vec<usize>) -> Value {
+    pub(crate) fn array(&mut self, shape: Vec<usize>) -> GpuArray {
         let words = element_count(&shape).unwrap_or(usize::MAX >> 8);
-        Value { at: self.room(words), shape }
+        GpuArray { at: self.reserve(words), shape }
     }
 
     /// Words that are uploaded.
     pub(crate) fn constant(&mut self, words: Vec<u32>) -> u32 {
-        let at = self.room(words.len());
+        let at = self.reserve(words.len());
         self.uploads.push((at, words));
         at
     }
 
     /// A number as the kernels' `real`, two words.
     pub(crate) fn real(&self, v: f64) -> [u32; 2] {
-        match self.room.precision {
+        match self.limits.precision {
             Precision::Double => [v.to_bits() as u32, (v.to_bits() >> 32) as u32],
             Precision::Single => [(v as f32).to_bits(), 0],
         }
@@ -270,11 +231,11 @@ impl<'n> Tape<'n> {
 
     /// A dispatch of a kernel without weights.
     pub(crate) fn op(&mut self, kernel: Kernel, items: usize, args: impl Into<Vec<u32>>) {
-        self.push(kernel, Ruled::Plain, items, 0, args.into());
+        self.push(kernel, DecodeRule::Plain, items, 0, args.into());
     }
 
-    fn push(&mut self, kernel: Kernel, rule: Ruled, items: usize, segment: usize, args: Vec<u32>) {
-        debug_assert!(kernel.rules(&self.room).contains(&rule), "{kernel:?} is not compiled ahead for {rule:?}");
+    fn push(&mut self, kernel: Kernel, rule: DecodeRule, items: usize, segment: usize, args: Vec<u32>) {
+        debug_assert!(kernel.rules(&self.limits).contains(&rule), "{kernel:?} is not compiled ahead for {rule:?}");
         debug_assert!(args.len() + 3 <= RECORD);
         if items > 0 {
             let items = u32::try_from(items).unwrap_or(u32::MAX);
@@ -289,38 +250,38 @@ impl<'n> Tape<'n> {
         self.push(kernel, piece.rule, items, piece.segment, args);
     }
 
-    /// The weights of a gain, shift or bias as `real`; [`NONE`] when the layer has none.
-    pub(crate) fn vector(&mut self, layer: &Layer, role: Role) -> Result<u32> {
-        let Some(store) = layer.weights().get(&role) else { return Ok(NONE) };
-        let piece = self.whole(layer, store, Sums::Rounded)?;
-        let at = self.room(2 * store.len());
+    /// The weights of a gain, shift or bias as `real`; [`NONE`] when there is none.
+    pub(crate) fn vector(&mut self, store: Option<&WeightStore>) -> Result<u32, Problem> {
+        let Some(store) = store else { return Ok(NONE) };
+        let piece = self.whole(store, Sums::Rounded)?;
+        let at = self.reserve(2 * store.len());
         self.weighted(Kernel::Decode, store.len(), [at], &piece);
         Ok(at)
     }
 
     /// A store in one piece.
-    pub(crate) fn whole(&mut self, layer: &Layer, store: &WeightStore, sums: Sums) -> Result<Piece> {
-        let mut pieces = self.pieces(layer, store, sums)?;
+    pub(crate) fn whole(&mut self, store: &WeightStore, sums: Sums) -> Result<Piece, Problem> {
+        let mut pieces = self.pieces(store, sums)?;
         match (pieces.pop(), pieces.is_empty()) {
             (Some(piece), true) => Ok(piece),
-            _ => Err(layer.error(Problem::NotOnDevice("weights that are used at once do not fit one binding".into()))),
+            _ => Err(Problem::NotOnDevice("weights that are used at once do not fit one binding".into())),
         }
     }
 
     /// A store cut along its first axis into pieces that fit a binding.
-    pub(crate) fn pieces(&mut self, layer: &Layer, store: &WeightStore, sums: Sums) -> Result<Vec<Piece>> {
+    pub(crate) fn pieces(&mut self, store: &WeightStore, sums: Sums) -> Result<Vec<Piece>, Problem> {
         let ((outs, depth), bits) = (store.extents(), store.dtype().bits());
         let all = outs.saturating_mul(depth).saturating_mul(bits).div_ceil(32);
         // Thirty-two outputs are whole words in every type.
-        let (step, words) = if all <= self.room.binding { (outs, all) } else { (32, depth.saturating_mul(bits)) };
-        if words > self.room.binding {
+        let (step, words) = if all <= self.limits.binding { (outs, all) } else { (32, depth.saturating_mul(bits)) };
+        if words > self.limits.binding {
             let what = format!(
                 "{step} outputs of a matrix take {words} words, more than the {} of a binding",
-                self.room.binding
+                self.limits.binding
             );
-            return Err(layer.error(Problem::NotOnDevice(what)));
+            return Err(Problem::NotOnDevice(what));
         }
-        let step = if step == outs { outs.max(1) } else { self.room.binding / words * step };
+        let step = if step == outs { outs.max(1) } else { self.limits.binding / words * step };
         let mut pieces = Vec::new();
         for first in (0..outs.max(1)).step_by(step) {
             let rows = first..outs.min(first + step);
@@ -338,7 +299,7 @@ impl<'n> Tape<'n> {
             return place;
         }
         let words = bytes.len().div_ceil(16) * 4;
-        let fits = |segment: &Segment| segment.words + words <= self.room.binding;
+        let fits = |segment: &Segment| segment.words + words <= self.limits.binding;
         if self.segments.last().is_none_or(|last| !fits(last)) {
             self.segments.push(Segment::default());
         }
@@ -353,10 +314,10 @@ impl<'n> Tape<'n> {
 
     fn piece(&mut self, store: &WeightStore, sums: Sums, rows: Range<usize>, segment: usize, at: usize) -> Piece {
         let (dtype, numerics, Scales::Tensor(affine)) = (store.dtype(), store.numerics(), store.scales());
-        let (rule, sign) = ruled(dtype, numerics, sums);
+        let (rule, sign) = decode_rule(dtype, numerics, sums);
         let bits = dtype.bits() as u32;
         let table: Vec<u32> = match rule {
-            Ruled::Table => dtype.table(numerics, affine).into_iter().map(f32::to_bits).collect(),
+            DecodeRule::Table => dtype.table(numerics, affine).into_iter().map(f32::to_bits).collect(),
             _ => Vec::new(),
         };
         let table = if table.is_empty() { NONE } else { self.constant(table) };
@@ -366,51 +327,49 @@ impl<'n> Tape<'n> {
         Piece { rows, rule, segment, args }
     }
 
-    /// `act(f32(sum + bias))` for every row of `x`: the linear map of a weight and a bias role.
+    /// `act(f32(sum + bias))` for every row of `x`; `activation` is its number in the kernels.
     pub(crate) fn linear(
         &mut self,
-        layer: &Layer,
-        x: &Value,
-        weight: Role,
-        bias: Role,
-        activation: Activation,
-    ) -> Result<Value> {
-        let bias = self.vector(layer, bias)?;
-        let (outs, depth) = layer.weights()[&weight].extents();
-        let y = self.value(vec![x.len() / depth.max(1), outs]);
-        self.product(layer, x, weight, [y.at, bias, activation as u32])?;
+        x: &GpuArray,
+        weight: &WeightStore,
+        bias: Option<&WeightStore>,
+        activation: u32,
+    ) -> Result<GpuArray, Problem> {
+        let bias = self.vector(bias)?;
+        let (outs, depth) = weight.extents();
+        let y = self.array(vec![x.len() / depth.max(1), outs]);
+        self.product(x, weight, [y.at, bias, activation])?;
         Ok(y)
     }
 
     /// The sums alone, unrounded: their address.
-    pub(crate) fn sums(&mut self, layer: &Layer, x: &Value, weight: Role) -> Result<u32> {
-        let (outs, depth) = layer.weights()[&weight].extents();
-        let y = self.room(2 * outs * (x.len() / depth.max(1)));
-        self.product(layer, x, weight, [y, NONE, WIDE])?;
+    pub(crate) fn sums(&mut self, x: &GpuArray, weight: &WeightStore) -> Result<u32, Problem> {
+        let (outs, depth) = weight.extents();
+        let y = self.reserve(2 * outs * (x.len() / depth.max(1)));
+        self.product(x, weight, [y, NONE, WIDE])?;
         Ok(y)
     }
 
-    fn product(&mut self, layer: &Layer, x: &Value, weight: Role, [y, bias, activation]: [u32; 3]) -> Result<()> {
-        let store = &layer.weights()[&weight];
+    fn product(&mut self, x: &GpuArray, store: &WeightStore, [y, bias, activation]: [u32; 3]) -> Result<(), Problem> {
         let (outs, depth) = store.extents();
         let rows = x.len() / depth.max(1);
-        self.within(layer, depth)?;
-        for piece in self.pieces(layer, store, Sums::Exact)? {
+        self.within(depth)?;
+        for piece in self.pieces(store, Sums::Exact)? {
             let (first, width) = (piece.rows.start, piece.rows.len());
             let bias = if bias == NONE { NONE } else { bias + 2 * first as u32 };
             let numbers =
                 [rows as u32, width as u32, depth as u32, x.at, y, bias, activation, outs as u32, first as u32];
             let lone = rows == 1 && width >= 32 && depth.is_multiple_of(256) && (LONG..=LONGEST).contains(&depth);
-            let lone = lone && self.is_double() && self.room.large_groups;
-            let many = rows >= 64 && width >= 64 && rows * width >= MANY && self.room.large_groups;
+            let lone = lone && self.is_double() && self.limits.large_groups;
+            let many = rows >= 64 && width >= 64 && rows * width >= MANY && self.limits.large_groups;
             match piece.rule {
-                Ruled::Single | Ruled::Half | Ruled::Bfloat if lone && self.room.subgroups => {
+                DecodeRule::Single | DecodeRule::Half | DecodeRule::Bfloat if lone && self.limits.subgroups => {
                     self.weighted(Kernel::Gemv, width, numbers, &piece);
                 }
-                Ruled::Narrow if lone => {
+                DecodeRule::Narrow if lone => {
                     self.weighted(Kernel::GemvNarrow, width, numbers, &piece);
                 }
-                rule if rule != Ruled::Narrow && many => {
+                rule if rule != DecodeRule::Narrow && many => {
                     self.weighted(Kernel::Gemm, width.div_ceil(64) * rows.div_ceil(128), numbers, &piece);
                 }
                 _ => self.weighted(Kernel::Dense, width.div_ceil(4) * rows.div_ceil(4), numbers, &piece),
@@ -420,7 +379,7 @@ impl<'n> Tape<'n> {
     }
 
     fn is_double(&self) -> bool {
-        self.room.precision == Precision::Double
+        self.limits.precision == Precision::Double
     }
 
     /// What an earlier call has left at a place of the network.
@@ -439,9 +398,24 @@ impl<'n> Tape<'n> {
         self.kept.push(Kept { place, shape, from, stride });
     }
 
+    /// Words of all arrays.
+    pub(crate) fn words(&self) -> usize {
+        self.words
+    }
+
+    /// Words of all codes.
+    pub(crate) fn code_words(&self) -> usize {
+        self.segments.iter().map(|segment| segment.words).sum()
+    }
+
+    /// How many bindings the codes take.
+    pub(crate) fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
     /// What the network takes on a device.
-    pub(super) fn footprint(&self) -> Footprint {
-        let weights = self.segments.iter().map(|segment| 4 * segment.words as u64).sum();
+    pub(crate) fn footprint(&self) -> Footprint {
+        let weights = 4 * self.code_words() as u64;
         let records = (self.ops.len() * RECORD * 4) as u64;
         let activations = 4 * self.words as u64;
         Footprint { weights, activations, peak: weights + activations + records }
@@ -464,7 +438,7 @@ pub struct Footprint {
 pub(crate) struct Piece {
     /// Which outputs.
     pub(crate) rows: Range<usize>,
-    rule: Ruled,
+    rule: DecodeRule,
     segment: usize,
     args: [u32; 6],
 }
@@ -478,22 +452,22 @@ pub(crate) enum Sums {
     Rounded,
 }
 
-fn ruled(dtype: Dtype, numerics: Numerics, sums: Sums) -> (Ruled, Sign) {
+fn decode_rule(dtype: Dtype, numerics: Numerics, sums: Sums) -> (DecodeRule, Sign) {
     match (dtype.rule(numerics), dtype.bits()) {
-        (Rule::Ieee, 64) => (Ruled::Double, Sign::Signed),
-        (Rule::Ieee, 32) => (Ruled::Single, Sign::Signed),
-        (Rule::Ieee, _) => (Ruled::Half, Sign::Signed),
-        (Rule::Bfloat, _) => (Ruled::Bfloat, Sign::Signed),
-        (Rule::Integer(sign), 64) => (Ruled::Longer, sign),
-        (Rule::Integer(sign), 32) => (Ruled::Long, sign),
-        (Rule::Integer(sign), _) => (Ruled::Short, sign),
-        (Rule::WideInteger(sign), 64) => (Ruled::LongerFull, sign),
-        (Rule::WideInteger(sign), _) => (Ruled::LongFull, sign),
+        (Rule::Ieee, 64) => (DecodeRule::Double, Sign::Signed),
+        (Rule::Ieee, 32) => (DecodeRule::Single, Sign::Signed),
+        (Rule::Ieee, _) => (DecodeRule::Half, Sign::Signed),
+        (Rule::Bfloat, _) => (DecodeRule::Bfloat, Sign::Signed),
+        (Rule::Integer(sign), 64) => (DecodeRule::Longer, sign),
+        (Rule::Integer(sign), 32) => (DecodeRule::Long, sign),
+        (Rule::Integer(sign), _) => (DecodeRule::Short, sign),
+        (Rule::WideInteger(sign), 64) => (DecodeRule::LongerFull, sign),
+        (Rule::WideInteger(sign), _) => (DecodeRule::LongFull, sign),
         (Rule::Narrow, _) if sums == Sums::Exact => {
             // Unsigned types shift their range, and binary has a rule of its own.
             let unsigned = matches!(dtype, Dtype::Uint8 | Dtype::Uint4 | Dtype::Uint2 | Dtype::Binary);
-            (Ruled::Narrow, if unsigned { Sign::Unsigned } else { Sign::Signed })
+            (DecodeRule::Narrow, if unsigned { Sign::Unsigned } else { Sign::Signed })
         }
-        (Rule::Narrow | Rule::Table, _) => (Ruled::Table, Sign::Signed),
+        (Rule::Narrow | Rule::Table, _) => (DecodeRule::Table, Sign::Signed),
     }
 }

@@ -7,8 +7,10 @@ use proptest::test_runner::{Config, TestRunner};
 use super::*;
 use crate::dtype::{Affine, Dtype, Numerics};
 use crate::layers::LayerSpec;
+use crate::network::{Network, record};
 use crate::role::Role;
 use crate::store::{Scales, Storage, Vectors, WeightStore, Weights};
+use crate::tensor::Tensor;
 use crate::{CellSpec, Coord, Cpu, NetworkSpec, State, WeightTable, math};
 
 mod lone;
@@ -326,7 +328,7 @@ fn large_weights_are_split_over_bindings() {
 /// llvmpipe ends loops early, which no result would show.
 #[test]
 fn layers_with_longer_loops_than_the_driver_has_are_refused() {
-    for gpu in gpus(&Options::default()).iter().filter(|gpu| gpu.room.turns < usize::MAX) {
+    for gpu in gpus(&Options::default()).iter().filter(|gpu| gpu.limits.turns < usize::MAX) {
         let long = network(&[r#"{"lstm": {"input_size": 2, "hidden_size": 64, "seq_length": 2000}}"#], 1);
         let error = gpu.run(&long, &[tensor(&[1, 2000, 2], 1)], &mut GpuState::default()).expect_err("too long");
         assert!(error.to_string().contains("turns of loops"), "{error}");
@@ -430,7 +432,7 @@ fn large_products_give_the_bits_of_the_cpu() {
                 for numerics in Numerics::ALL {
                     let storage = Storage { dtype, numerics, vectors: Vectors::Float32 };
                     let Ok(network) = plain.morph(&storage) else { continue };
-                    let tape = Tape::record(&network, std::slice::from_ref(&x), &fresh, gpu.room).expect("a tape");
+                    let tape = record(&network, std::slice::from_ref(&x), &fresh, gpu.limits()).expect("a tape");
                     used.extend(tape.ops.iter().map(|op| op.kernel));
                     let odd = [Dtype::Float16, Dtype::Int4].contains(&dtype) && rows == 1;
                     for data in &inputs[..if odd { 6 } else { 1 }] {

@@ -8,6 +8,9 @@
 //! A [`Network`] never changes once built. What survives a call (key/value caches, the
 //! history and the replacements of metacognition) lives in a [`State`].
 
+#[cfg(feature = "gpu")]
+mod gpu;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,6 +24,11 @@ use crate::layers::{ChildBody, Layer, LayerSpec, Links, Run, State};
 use crate::role::Role;
 use crate::store::{Storage, WeightStore, WeightTable, Weights};
 use crate::tensor::Tensor;
+
+#[cfg(feature = "gpu")]
+pub use gpu::footprint;
+#[cfg(all(test, feature = "gpu"))]
+pub(crate) use gpu::record;
 
 /// How many layers one cell may run, links followed.
 const MOST_RUNS: usize = 1 << 16;
@@ -249,19 +257,6 @@ impl Network {
     pub(crate) fn check_inputs(&self, given: usize) -> Result<()> {
         let reads = self.inputs();
         if given > reads { Err(Error::Inputs { given, reads }) } else { Ok(()) }
-    }
-
-    /// What a run visits, in order: the network input that a layer reads, the one that it adds, the
-    /// layer.
-    #[cfg(feature = "gpu")]
-    pub(crate) fn steps(&self) -> impl Iterator<Item = (Option<usize>, Option<usize>, &Layer)> {
-        self.cells.iter().filter(|cell| !cell.disabled).map(|cell| (cell.input, cell.skip, &cell.layer))
-    }
-
-    /// Ties a state to the network that filled it.
-    #[cfg(feature = "gpu")]
-    pub(crate) fn id(&self) -> u64 {
-        self.id
     }
 
     /// How many layers run when `layer` does, links followed. `costs` holds what is known of

@@ -1,6 +1,6 @@
 //! The kernels: where their text stands, and how it becomes a pipeline.
 //!
-//! One pipeline serves one kernel and one way to decode weights ([`Ruled`]), which is an override
+//! One pipeline serves one kernel and one way to decode weights ([`DecodeRule`]), which is an override
 //! constant. Where the device takes SPIR-V as it is, naga translates the text and every operation
 //! that a compiler could fuse or reorder is decorated with `NoContraction`, which naga itself never
 //! does; elsewhere the text goes to wgpu, and the probe says what that costs.
@@ -12,7 +12,7 @@ use naga::back::spv;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use rayon::prelude::*;
 
-use super::tape::Room;
+use super::tape::Limits;
 use super::{Precision, prune};
 
 macro_rules! shader {
@@ -28,7 +28,7 @@ const MHA: &[&str] = &[NORM_ROW, ROW, shader!("layers/mha/gpu.wgsl")];
 const PARALLEL: &[&str] = &[ROW, shader!("layers/parallel/gpu.wgsl")];
 const KMEANS: &[&str] = &[ROW, shader!("layers/kmeans/gpu.wgsl")];
 const NORM: &[&str] = &[NORM_ROW, shader!("layers/norm/gpu.wgsl")];
-const PLAIN: &[&str] = &[shader!("backend/gpu/plain.wgsl")];
+const PLAIN: &[&str] = &[shader!("gpu/plain.wgsl")];
 
 /// What dispatches a kernel, and with which ways to decode weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ macro_rules! kernels {
 }
 
 kernels! {
-    Probe "probe" Tools 64 64 &[shader!("backend/gpu/probe.wgsl")];
+    Probe "probe" Tools 64 64 &[shader!("gpu/probe.wgsl")];
     #[cfg(test)] Twin "twin" DoubleTools 64 64 &[shader!("math/twin.wgsl")];
     Decode "decode" Weighted 64 64 &[shader!("dtype/decode.wgsl")];
     Dense "dense" Weighted 64 64 &[shader!("layers/dense/gpu.wgsl")];
@@ -123,17 +123,18 @@ kernels! {
 
 impl Kernel {
     /// The ways to decode weights that networks ask of it on a device; none where only tools dispatch it.
-    pub(super) fn rules(self, room: &Room) -> Vec<Ruled> {
-        let double = room.precision == Precision::Double;
-        let all_but = |left_out: Ruled| Ruled::ALL.into_iter().filter(move |rule| *rule != left_out).collect();
+    pub(super) fn rules(self, limits: &Limits) -> Vec<DecodeRule> {
+        let double = limits.precision == Precision::Double;
+        let all_but =
+            |left_out: DecodeRule| DecodeRule::ALL.into_iter().filter(move |rule| *rule != left_out).collect();
         match self.caller() {
-            Caller::Weighted => Ruled::ALL.to_vec(),
-            Caller::Weightless => vec![Ruled::Plain],
-            Caller::LoneRow if double && room.large_groups && room.subgroups => {
-                vec![Ruled::Single, Ruled::Half, Ruled::Bfloat]
+            Caller::Weighted => DecodeRule::ALL.to_vec(),
+            Caller::Weightless => vec![DecodeRule::Plain],
+            Caller::LoneRow if double && limits.large_groups && limits.subgroups => {
+                vec![DecodeRule::Single, DecodeRule::Half, DecodeRule::Bfloat]
             }
-            Caller::LoneNarrowRow if double && room.large_groups => vec![Ruled::Narrow],
-            Caller::ManyRows if room.large_groups => all_but(Ruled::Narrow),
+            Caller::LoneNarrowRow if double && limits.large_groups => vec![DecodeRule::Narrow],
+            Caller::ManyRows if limits.large_groups => all_but(DecodeRule::Narrow),
             _ => Vec::new(),
         }
     }
@@ -148,14 +149,14 @@ impl Kernel {
     pub(super) fn source(self, precision: Precision) -> String {
         let (real, math, weights) = match precision {
             Precision::Double => {
-                (shader!("backend/gpu/double.wgsl"), shader!("math/double.wgsl"), shader!("dtype/double.wgsl"))
+                (shader!("gpu/double.wgsl"), shader!("math/double.wgsl"), shader!("dtype/double.wgsl"))
             }
             Precision::Single => {
-                (shader!("backend/gpu/single.wgsl"), shader!("math/single.wgsl"), shader!("dtype/single.wgsl"))
+                (shader!("gpu/single.wgsl"), shader!("math/single.wgsl"), shader!("dtype/single.wgsl"))
             }
         };
         let common = [
-            shader!("backend/gpu/common.wgsl"),
+            shader!("gpu/common.wgsl"),
             real,
             math,
             shader!("dtype/codes.wgsl"),
@@ -169,7 +170,7 @@ impl Kernel {
 
 /// How a pipeline decodes weights: RULE in `dtype/double.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Ruled {
+pub(crate) enum DecodeRule {
     /// A table of values. Kernels without weights say this too.
     Plain = -1,
     Table = 0,
@@ -185,21 +186,21 @@ pub(crate) enum Ruled {
     LongerFull = 10,
 }
 
-impl Ruled {
+impl DecodeRule {
     /// Every way.
-    pub(super) const ALL: [Ruled; 12] = [
-        Ruled::Plain,
-        Ruled::Table,
-        Ruled::Narrow,
-        Ruled::Half,
-        Ruled::Bfloat,
-        Ruled::Single,
-        Ruled::Double,
-        Ruled::Short,
-        Ruled::Long,
-        Ruled::LongFull,
-        Ruled::Longer,
-        Ruled::LongerFull,
+    pub(super) const ALL: [DecodeRule; 12] = [
+        DecodeRule::Plain,
+        DecodeRule::Table,
+        DecodeRule::Narrow,
+        DecodeRule::Half,
+        DecodeRule::Bfloat,
+        DecodeRule::Single,
+        DecodeRule::Double,
+        DecodeRule::Short,
+        DecodeRule::Long,
+        DecodeRule::LongFull,
+        DecodeRule::Longer,
+        DecodeRule::LongerFull,
     ];
 
     /// The value of the override constant.
@@ -209,7 +210,7 @@ impl Ruled {
 }
 
 /// A kernel's text as SPIR-V whose arithmetic is neither fused nor reordered.
-pub(super) fn spirv(kernel: Kernel, rule: Ruled, text: &str) -> Result<Vec<u32>, String> {
+pub(super) fn spirv(kernel: Kernel, rule: DecodeRule, text: &str) -> Result<Vec<u32>, String> {
     let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string(text))?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::all())
         .validate(&module)
@@ -269,7 +270,7 @@ fn undisturbed(words: &[u32]) -> Option<Vec<u32>> {
 
 /// The pipelines of a device, made when they are first asked for.
 #[derive(Debug, Default)]
-pub(super) struct Pipelines(HashMap<(Kernel, Ruled), wgpu::ComputePipeline>);
+pub(super) struct Pipelines(HashMap<(Kernel, DecodeRule), wgpu::ComputePipeline>);
 
 /// What a pipeline is made with.
 pub(super) struct Maker<'a> {
@@ -289,7 +290,7 @@ impl Maker<'_> {
         self.edit.map_or(text.clone(), |edit| edit(kernel.name(), text))
     }
 
-    pub(super) fn make(&self, kernel: Kernel, rule: Ruled) -> Result<wgpu::ComputePipeline, String> {
+    pub(super) fn make(&self, kernel: Kernel, rule: DecodeRule) -> Result<wgpu::ComputePipeline, String> {
         let text = self.text(kernel);
         let wrong = |what: String| format!("kernel {} cannot be compiled: {what}", kernel.name());
         let label = Some(kernel.name());
@@ -316,7 +317,7 @@ impl Maker<'_> {
 
 impl Pipelines {
     /// Makes those of `keys` that are not there yet, on several cores.
-    pub(super) fn prepare(&mut self, maker: &Maker<'_>, keys: &BTreeSet<(Kernel, Ruled)>) -> Result<(), String> {
+    pub(super) fn prepare(&mut self, maker: &Maker<'_>, keys: &BTreeSet<(Kernel, DecodeRule)>) -> Result<(), String> {
         let missing: Vec<_> = keys.iter().filter(|key| !self.0.contains_key(key)).collect();
         let made: Result<Vec<_>, String> =
             missing.into_par_iter().map(|key| Ok((*key, maker.make(key.0, key.1)?))).collect();
@@ -325,7 +326,7 @@ impl Pipelines {
     }
 
     /// A pipeline that was prepared.
-    pub(super) fn get(&self, key: (Kernel, Ruled)) -> Option<&wgpu::ComputePipeline> {
+    pub(super) fn get(&self, key: (Kernel, DecodeRule)) -> Option<&wgpu::ComputePipeline> {
         self.0.get(&key)
     }
 
@@ -369,7 +370,7 @@ mod tests {
                     continue;
                 }
                 let text = kernel.source(precision);
-                for rule in Ruled::ALL {
+                for rule in DecodeRule::ALL {
                     if let Err(e) = spirv(kernel, rule, &text) {
                         panic!("{} {precision:?} {rule:?}: {e}", kernel.name());
                     }

@@ -5,19 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::kernel::{Kernel, Ruled};
+use super::kernel::{DecodeRule, Kernel};
 use super::tape::{GUARD, RECORD, Tape};
 use super::{Cache, Caches, Gpu, GpuState};
 use crate::error::Result;
-use crate::grid::Network;
 use crate::tensor::Tensor;
 
 /// What guards are made of.
 const GUARD_WORD: u32 = 0x5afe_c0de;
 /// What arrays hold before anything is written: two NaN patterns, one for each run of a cell.
 const POISON: [u32; 2] = [0x7fc0_dead, 0xffff_ffff];
-/// Words of an arena that cells are gathered in: 64 MiB.
-const GATHERED: usize = 16 << 20;
 /// How long a submission may take before the device counts as hung.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Workgroups on one axis, which every device allows.
@@ -37,52 +34,8 @@ pub struct Ran {
 }
 
 impl Gpu {
-    /// Runs many networks from a fresh state, each twice over memory that held other things, and
-    /// hands each result to `done` with its index.
-    pub fn run_all(&self, cells: &[(&Network, &[Tensor])], done: &mut dyn FnMut(usize, Result<Ran>)) {
-        let fresh = GpuState::default();
-        let most = GATHERED.min(self.room.binding);
-        let (mut gathered, mut words, mut codes) = (Vec::new(), 0, 0);
-        for (i, (network, inputs)) in cells.iter().enumerate() {
-            let tape = match Tape::record(network, inputs, &fresh, self.room) {
-                Ok(tape) => tape,
-                Err(error) => {
-                    done(i, Err(error));
-                    continue;
-                }
-            };
-            // Codes of several bindings cannot be gathered with others.
-            let alone = tape.segments.len() > 1;
-            let more: usize = tape.segments.iter().map(|segment| segment.words).sum();
-            if !gathered.is_empty() && (alone || words + tape.words > most || codes + more > most) {
-                self.flush(&mut gathered, done);
-                (words, codes) = (0, 0);
-            }
-            words += tape.words;
-            codes += more;
-            gathered.push((i, tape));
-            if alone {
-                self.flush(&mut gathered, done);
-                (words, codes) = (0, 0);
-            }
-        }
-        self.flush(&mut gathered, done);
-    }
-
-    fn flush(&self, gathered: &mut Vec<(usize, Tape<'_>)>, done: &mut dyn FnMut(usize, Result<Ran>)) {
-        if gathered.is_empty() {
-            return;
-        }
-        let tapes: Vec<&Tape<'_>> = gathered.iter().map(|(_, tape)| tape).collect();
-        match self.execute(&tapes) {
-            Ok(ran) => gathered.iter().zip(ran).for_each(|((i, _), ran)| done(*i, Ok(ran))),
-            Err(error) => gathered.iter().for_each(|(i, _)| done(*i, Err(error.clone()))),
-        }
-        gathered.clear();
-    }
-
     /// Runs cells twice.
-    fn execute(&self, tapes: &[&Tape<'_>]) -> Result<Vec<Ran>> {
+    pub(crate) fn execute(&self, tapes: &[&Tape<'_>]) -> Result<Vec<Ran>> {
         let batch = Batch::new(self, tapes)?;
         let first = batch.run(POISON[0], &GpuState::default())?;
         let second = batch.run(POISON[1], &GpuState::default())?;
@@ -102,7 +55,7 @@ impl Gpu {
     }
 
     /// Runs one cell once, with the state it was recorded with; what it keeps comes back.
-    pub(super) fn execute_one(&self, tape: &Tape<'_>) -> Result<(Ran, Caches)> {
+    pub(crate) fn execute_one(&self, tape: &Tape<'_>) -> Result<(Ran, Caches)> {
         let tapes = [tape];
         let batch = Batch::new(self, &tapes)?;
         let words = batch.run(POISON[0], tape.state)?;
@@ -184,7 +137,7 @@ impl Gpu {
 /// One dispatch: which records, and how many workgroups.
 struct Dispatch {
     kernel: Kernel,
-    rule: Ruled,
+    rule: DecodeRule,
     segment: usize,
     record: usize,
     groups: [u32; 3],
@@ -221,8 +174,8 @@ impl<'a> Batch<'a> {
                 segments[s].resize(base + segment.words, 0);
                 for (at, bytes) in &segment.parts {
                     let words = &mut segments[s][base + at..];
-                    let room: &mut [u8] = bytemuck::cast_slice_mut(words);
-                    room[..bytes.len()].copy_from_slice(bytes);
+                    let space: &mut [u8] = bytemuck::cast_slice_mut(words);
+                    space[..bytes.len()].copy_from_slice(bytes);
                 }
             }
         }
