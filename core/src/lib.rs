@@ -24,6 +24,7 @@
 //! output element runs in f64 in ascending order and is rounded to f32 once per documented
 //! stage; no result depends on the instruction set or on the number of threads.
 
+mod activation;
 pub mod backend;
 mod coord;
 pub mod dtype;
@@ -41,11 +42,12 @@ mod role;
 mod store;
 mod tensor;
 
+pub use activation::Activation;
 pub use backend::{Cpu, Isa, Threads};
 pub use coord::{Coord, Extents};
 pub use dtype::{Affine, Dtype, Magnitudes, Numerics};
 pub use error::{Error, Problem, Result};
-pub use layers::{Activation, ChildSpec, Layer, LayerKind, LayerSpec, RoleShape, State};
+pub use layers::{ChildSpec, Layer, LayerKind, LayerSpec, RoleShape, State};
 #[cfg(feature = "gpu")]
 pub use network::footprint;
 pub use network::{CellSpec, Network, NetworkSpec};

@@ -136,7 +136,7 @@ impl Gpu {
 
 /// One dispatch: which records, and how many workgroups.
 struct Dispatch {
-    kernel: Kernel,
+    kernel: &'static Kernel,
     rule: DecodeRule,
     segment: usize,
     record: usize,

@@ -15,24 +15,9 @@ use rayon::prelude::*;
 use super::tape::Limits;
 use super::{Precision, prune};
 
-macro_rules! shader {
-    ($path:literal) => {
-        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/", $path))
-    };
-}
-
-const ROW: &str = shader!("layers/softmax/row.wgsl");
-const NORM_ROW: &str = shader!("layers/norm/row.wgsl");
-const SCAN: &str = shader!("layers/rnn/scan.wgsl");
-const MHA: &[&str] = &[NORM_ROW, ROW, shader!("layers/mha/gpu.wgsl")];
-const PARALLEL: &[&str] = &[ROW, shader!("layers/parallel/gpu.wgsl")];
-const KMEANS: &[&str] = &[ROW, shader!("layers/kmeans/gpu.wgsl")];
-const NORM: &[&str] = &[NORM_ROW, shader!("layers/norm/gpu.wgsl")];
-const PLAIN: &[&str] = &[shader!("gpu/plain.wgsl")];
-
 /// What dispatches a kernel, and with which ways to decode weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Caller {
+pub(crate) enum Caller {
     /// Networks, with weights of any kind.
     Weighted,
     /// Networks, without weights.
@@ -50,84 +35,108 @@ enum Caller {
     DoubleTools,
 }
 
-/// One row for each kernel: its entry point, who dispatches it, the items that one workgroup makes, the
-/// invocations of a workgroup, and what stands beside its family, after the common text.
-macro_rules! kernels {
-    ($($(#[$only:meta])? $kernel:ident $name:literal $caller:ident $per_group:literal $invocations:literal $texts:expr;)*) => {
-        /// A kernel. The name is its entry point.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub(crate) enum Kernel { $($(#[$only])? $kernel,)* }
-
-        impl Kernel {
-            /// Every kernel.
-            pub(super) const ALL: &'static [Kernel] = &[$($(#[$only])? Kernel::$kernel,)*];
-
-            /// The entry point.
-            pub(crate) fn name(self) -> &'static str {
-                match self { $($(#[$only])? Kernel::$kernel => $name,)* }
-            }
-
-            fn caller(self) -> Caller {
-                match self { $($(#[$only])? Kernel::$kernel => Caller::$caller,)* }
-            }
-
-            /// Items that one workgroup makes.
-            pub(super) fn per_group(self) -> u32 {
-                match self { $($(#[$only])? Kernel::$kernel => $per_group,)* }
-            }
-
-            /// Invocations of a workgroup.
-            fn invocations(self) -> u32 {
-                match self { $($(#[$only])? Kernel::$kernel => $invocations,)* }
-            }
-
-            fn texts(self) -> &'static [&'static str] {
-                match self { $($(#[$only])? Kernel::$kernel => $texts,)* }
-            }
-        }
-    };
+/// A kernel: its text and how it is dispatched. Kernels are told apart by their entry points.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    /// The entry point.
+    name: &'static str,
+    caller: Caller,
+    /// Items that one workgroup makes.
+    per_group: u32,
+    /// Invocations of a workgroup.
+    invocations: u32,
+    /// What stands after the common text.
+    texts: &'static [&'static str],
 }
 
+/// The kernels of a family or a room: each as a constant, and all of them as `KERNELS`.
+macro_rules! kernels {
+    ($($(#[$only:meta])? $name:ident = $kernel:expr;)*) => {
+        $($(#[$only])? pub(crate) const $name: &crate::gpu::Kernel = &$kernel;)*
+
+        /// The kernels that stand here.
+        pub(crate) const KERNELS: &[&crate::gpu::Kernel] = &[$($(#[$only])? $name,)*];
+    };
+}
+pub(crate) use kernels;
+
 kernels! {
-    Probe "probe" Tools 64 64 &[shader!("gpu/probe.wgsl")];
-    #[cfg(test)] Twin "twin" DoubleTools 64 64 &[shader!("math/twin.wgsl")];
-    Decode "decode" Weighted 64 64 &[shader!("dtype/decode.wgsl")];
-    Dense "dense" Weighted 64 64 &[shader!("layers/dense/gpu.wgsl")];
-    Gemv "gemv" LoneRow 32 256 &[shader!("layers/dense/gemv.wgsl")];
-    GemvNarrow "gemv_narrow" LoneNarrowRow 64 512 &[shader!("layers/dense/gemv_narrow.wgsl")];
-    Gemm "gemm" ManyRows 1 256 &[shader!("layers/dense/gemm.wgsl")];
-    Conv "conv" Weighted 64 64 &[shader!("layers/conv/gpu.wgsl")];
-    ConvTransposed "conv_transposed" Weighted 64 64 &[shader!("layers/conv_transposed/gpu.wgsl")];
-    Embedding "embedding" Weighted 64 64 &[shader!("layers/embedding/gpu.wgsl")];
-    Rnn "rnn" Weighted 1 128 &[SCAN, shader!("layers/rnn/gpu.wgsl")];
-    Lstm "lstm" Weighted 1 128 &[SCAN, shader!("layers/lstm/gpu.wgsl")];
-    RmsNorm "rmsnorm" Weightless 64 64 NORM;
-    LayerNorm "layernorm" Weightless 64 64 NORM;
-    MhaPlace "mha_place" Weightless 64 64 MHA;
-    MhaScores "mha_scores" Weightless 64 64 MHA;
-    MhaSoftmax "mha_softmax" Weightless 64 64 MHA;
-    MhaMix "mha_mix" Weightless 64 64 MHA;
-    SwiGlu "swiglu" Weightless 64 64 &[shader!("layers/swiglu/gpu.wgsl")];
-    Residual "residual" Weightless 64 64 &[shader!("layers/residual/gpu.wgsl")];
-    Softmax "softmax" Weightless 64 64 &[ROW, shader!("layers/softmax/gpu.wgsl")];
-    ParallelPlace "parallel_place" Weightless 64 64 PARALLEL;
-    ParallelGate "parallel_gate" Weightless 64 64 PARALLEL;
-    ParallelSum "parallel_sum" Weightless 64 64 PARALLEL;
-    KMeansLogits "kmeans_logits" Weighted 64 64 KMEANS;
-    KMeansAssign "kmeans_assign" Weightless 64 64 KMEANS;
-    KMeansMix "kmeans_mix" Weighted 64 64 KMEANS;
-    PlainGemv "plain_gemv" Tools 1 64 PLAIN;
-    PlainGemm "plain_gemm" Tools 1 256 PLAIN;
-    PlainCopy "plain_copy" Tools 1 256 PLAIN;
+    PROBE = Kernel::new("probe", Caller::Tools, &[include_str!("probe.wgsl")]);
+    #[cfg(test)] TWIN = Kernel::new("twin", Caller::DoubleTools, &[include_str!("../math/twin.wgsl")]);
+    DECODE = Kernel::weighted("decode", &[include_str!("../dtype/decode.wgsl")]);
+    TILES = Kernel::weighted("dense", &[include_str!("product/tiles.wgsl")]);
+    GEMV = Kernel::new("gemv", Caller::LoneRow, &[include_str!("product/gemv.wgsl")]).grouped(32, 256);
+    GEMV_NARROW =
+        Kernel::new("gemv_narrow", Caller::LoneNarrowRow, &[include_str!("product/gemv_narrow.wgsl")]).grouped(64, 512);
+    GEMM = Kernel::new("gemm", Caller::ManyRows, &[include_str!("product/gemm.wgsl")]).grouped(1, 256);
+    PLAIN_GEMV = Kernel::new("plain_gemv", Caller::Tools, &[include_str!("plain.wgsl")]).grouped(1, 64);
+    PLAIN_GEMM = Kernel::new("plain_gemm", Caller::Tools, &[include_str!("plain.wgsl")]).grouped(1, 256);
+    PLAIN_COPY = Kernel::new("plain_copy", Caller::Tools, &[include_str!("plain.wgsl")]).grouped(1, 256);
+}
+
+impl PartialEq for Kernel {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Kernel {}
+
+impl PartialOrd for Kernel {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Kernel {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.name.cmp(other.name)
+    }
+}
+
+impl std::hash::Hash for Kernel {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
 }
 
 impl Kernel {
+    /// One invocation for each item, in workgroups of 64.
+    pub(crate) const fn new(name: &'static str, caller: Caller, texts: &'static [&'static str]) -> Self {
+        Self { name, caller, per_group: 64, invocations: 64, texts }
+    }
+
+    /// A kernel of networks with weights.
+    pub(crate) const fn weighted(name: &'static str, texts: &'static [&'static str]) -> Self {
+        Self::new(name, Caller::Weighted, texts)
+    }
+
+    /// A kernel of networks without weights.
+    pub(crate) const fn weightless(name: &'static str, texts: &'static [&'static str]) -> Self {
+        Self::new(name, Caller::Weightless, texts)
+    }
+
+    /// The same with other workgroups: the items that each makes, and its invocations.
+    pub(crate) const fn grouped(self, per_group: u32, invocations: u32) -> Self {
+        Self { per_group, invocations, ..self }
+    }
+
+    /// The entry point.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Items that one workgroup makes.
+    pub(super) fn per_group(&self) -> u32 {
+        self.per_group
+    }
+
     /// The ways to decode weights that networks ask of it on a device; none where only tools dispatch it.
-    pub(super) fn rules(self, limits: &Limits) -> Vec<DecodeRule> {
+    pub(super) fn rules(&self, limits: &Limits) -> Vec<DecodeRule> {
         let double = limits.precision == Precision::Double;
         let all_but =
             |left_out: DecodeRule| DecodeRule::ALL.into_iter().filter(move |rule| *rule != left_out).collect();
-        match self.caller() {
+        match self.caller {
             Caller::Weighted => DecodeRule::ALL.to_vec(),
             Caller::Weightless => vec![DecodeRule::Plain],
             Caller::LoneRow if double && limits.large_groups && limits.subgroups => {
@@ -141,30 +150,30 @@ impl Kernel {
 
     /// Whether its text is written for f64 alone.
     #[cfg(test)]
-    fn is_double_only(self) -> bool {
-        matches!(self.caller(), Caller::LoneRow | Caller::LoneNarrowRow | Caller::DoubleTools)
+    pub(super) fn is_double_only(&self) -> bool {
+        matches!(self.caller, Caller::LoneRow | Caller::LoneNarrowRow | Caller::DoubleTools)
     }
 
     /// The whole text in one precision.
-    pub(super) fn source(self, precision: Precision) -> String {
+    pub(super) fn source(&self, precision: Precision) -> String {
         let (real, math, weights) = match precision {
             Precision::Double => {
-                (shader!("gpu/double.wgsl"), shader!("math/double.wgsl"), shader!("dtype/double.wgsl"))
+                (include_str!("double.wgsl"), include_str!("../math/double.wgsl"), include_str!("../dtype/double.wgsl"))
             }
             Precision::Single => {
-                (shader!("gpu/single.wgsl"), shader!("math/single.wgsl"), shader!("dtype/single.wgsl"))
+                (include_str!("single.wgsl"), include_str!("../math/single.wgsl"), include_str!("../dtype/single.wgsl"))
             }
         };
         let common = [
-            shader!("gpu/common.wgsl"),
+            include_str!("common.wgsl"),
             real,
             math,
-            shader!("dtype/codes.wgsl"),
+            include_str!("../dtype/codes.wgsl"),
             weights,
-            shader!("dtype/sum.wgsl"),
-            shader!("layers/activation.wgsl"),
+            include_str!("../dtype/sum.wgsl"),
+            include_str!("../activation.wgsl"),
         ];
-        common.iter().chain(self.texts()).copied().collect::<Vec<_>>().join("\n")
+        common.iter().chain(self.texts).copied().collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -210,7 +219,7 @@ impl DecodeRule {
 }
 
 /// A kernel's text as SPIR-V whose arithmetic is neither fused nor reordered.
-pub(super) fn spirv(kernel: Kernel, rule: DecodeRule, text: &str) -> Result<Vec<u32>, String> {
+pub(super) fn spirv(kernel: &Kernel, rule: DecodeRule, text: &str) -> Result<Vec<u32>, String> {
     let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string(text))?;
     let info = Validator::new(ValidationFlags::all(), Capabilities::all())
         .validate(&module)
@@ -270,7 +279,7 @@ fn undisturbed(words: &[u32]) -> Option<Vec<u32>> {
 
 /// The pipelines of a device, made when they are first asked for.
 #[derive(Debug, Default)]
-pub(super) struct Pipelines(HashMap<(Kernel, DecodeRule), wgpu::ComputePipeline>);
+pub(super) struct Pipelines(HashMap<(&'static Kernel, DecodeRule), wgpu::ComputePipeline>);
 
 /// What a pipeline is made with.
 pub(super) struct Maker<'a> {
@@ -285,12 +294,12 @@ pub(super) struct Maker<'a> {
 
 impl Maker<'_> {
     /// The text of a kernel as it is compiled.
-    pub(super) fn text(&self, kernel: Kernel) -> String {
+    pub(super) fn text(&self, kernel: &Kernel) -> String {
         let text = kernel.source(self.precision);
         self.edit.map_or(text.clone(), |edit| edit(kernel.name(), text))
     }
 
-    pub(super) fn make(&self, kernel: Kernel, rule: DecodeRule) -> Result<wgpu::ComputePipeline, String> {
+    pub(super) fn make(&self, kernel: &Kernel, rule: DecodeRule) -> Result<wgpu::ComputePipeline, String> {
         let text = self.text(kernel);
         let wrong = |what: String| format!("kernel {} cannot be compiled: {what}", kernel.name());
         let label = Some(kernel.name());
@@ -317,7 +326,11 @@ impl Maker<'_> {
 
 impl Pipelines {
     /// Makes those of `keys` that are not there yet, on several cores.
-    pub(super) fn prepare(&mut self, maker: &Maker<'_>, keys: &BTreeSet<(Kernel, DecodeRule)>) -> Result<(), String> {
+    pub(super) fn prepare(
+        &mut self,
+        maker: &Maker<'_>,
+        keys: &BTreeSet<(&'static Kernel, DecodeRule)>,
+    ) -> Result<(), String> {
         let missing: Vec<_> = keys.iter().filter(|key| !self.0.contains_key(key)).collect();
         let made: Result<Vec<_>, String> =
             missing.into_par_iter().map(|key| Ok((*key, maker.make(key.0, key.1)?))).collect();
@@ -326,7 +339,7 @@ impl Pipelines {
     }
 
     /// A pipeline that was prepared.
-    pub(super) fn get(&self, key: (Kernel, DecodeRule)) -> Option<&wgpu::ComputePipeline> {
+    pub(super) fn get(&self, key: (&'static Kernel, DecodeRule)) -> Option<&wgpu::ComputePipeline> {
         self.0.get(&key)
     }
 
@@ -337,8 +350,8 @@ impl Pipelines {
 }
 
 #[expect(unsafe_code, reason = "wgpu takes SPIR-V unchecked: naga has validated the module and written it")]
-fn passthrough(device: &wgpu::Device, kernel: Kernel, words: Vec<u32>) -> wgpu::ShaderModule {
-    let workgroup_size = (kernel.invocations(), 1, 1);
+fn passthrough(device: &wgpu::Device, kernel: &Kernel, words: Vec<u32>) -> wgpu::ShaderModule {
+    let workgroup_size = (kernel.invocations, 1, 1);
     let entry = wgpu::PassthroughShaderEntryPoint { name: kernel.name().into(), workgroup_size };
     let descriptor = wgpu::ShaderModuleDescriptorPassthrough {
         label: Some(kernel.name()),
@@ -356,26 +369,4 @@ pub(super) fn pipeline_cache(device: &wgpu::Device, data: Option<&[u8]>) -> wgpu
     let descriptor = wgpu::PipelineCacheDescriptor { label: None, data, fallback: true };
     // SAFETY: the data is what `get_data` returned for this adapter and driver, by the file's name.
     unsafe { device.create_pipeline_cache(&descriptor) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_kernel_translates() {
-        for &kernel in Kernel::ALL {
-            for precision in [Precision::Double, Precision::Single] {
-                if kernel.is_double_only() && precision == Precision::Single {
-                    continue;
-                }
-                let text = kernel.source(precision);
-                for rule in DecodeRule::ALL {
-                    if let Err(e) = spirv(kernel, rule, &text) {
-                        panic!("{} {precision:?} {rule:?}: {e}", kernel.name());
-                    }
-                }
-            }
-        }
-    }
 }

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use adapter::{Adapter, adapters};
 pub use batch::Ran;
-pub(crate) use kernel::Kernel;
+pub(crate) use kernel::{KERNELS, Kernel, kernels};
 use kernel::{Maker, Pipelines, pipeline_cache};
 pub use probe::{Arithmetic, Probe};
 pub use repeat::{PlainProduct, Repeat};

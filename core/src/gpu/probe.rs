@@ -1,7 +1,7 @@
 //! What a device makes of single operations, measured when it is opened; what may be claimed of
 //! its results follows from it.
 
-use super::kernel::{DecodeRule, Kernel};
+use super::kernel::{self, DecodeRule, Kernel};
 use super::tape::RECORD;
 use super::{Gpu, Precision};
 use crate::error::Result;
@@ -119,7 +119,7 @@ impl Gpu {
         let out64 = out32 + 5 * n;
         words.resize(out64 + 10 * n, 0);
         let args = [0, at64 as u32, out32 as u32, out64 as u32];
-        let words = self.direct(Kernel::Probe, words, n as u32, &args)?;
+        let words = self.direct(kernel::PROBE, words, n as u32, &args)?;
         let seen32: Vec<[f32; 5]> =
             (0..n).map(|i| std::array::from_fn(|k| f32::from_bits(words[out32 + 5 * i + k]))).collect();
         let seen64 = (0..n).map(|i| {
@@ -134,7 +134,13 @@ impl Gpu {
     }
 
     /// One dispatch of a kernel without weights over an arena of its own, which comes back.
-    pub(crate) fn direct(&self, kernel: Kernel, arena: Vec<u32>, items: u32, args: &[u32]) -> Result<Vec<u32>> {
+    pub(crate) fn direct(
+        &self,
+        kernel: &'static Kernel,
+        arena: Vec<u32>,
+        items: u32,
+        args: &[u32],
+    ) -> Result<Vec<u32>> {
         use wgpu::BufferUsages;
         let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
         let mut record = vec![0, 0, items];

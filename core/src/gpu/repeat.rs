@@ -2,7 +2,7 @@
 
 use super::Gpu;
 use super::batch::Batch;
-use super::kernel::{DecodeRule, Kernel};
+use super::kernel::{self, DecodeRule, Kernel};
 use super::tape::{RECORD, Tape};
 use crate::error::Result;
 
@@ -45,7 +45,7 @@ impl Gpu {
         let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
         let (from, to) = (self.buffer(words, storage), self.buffer(words, storage));
         let group = self.bind(&from, &to, &self.buffer(RECORD, storage), RECORD);
-        let pipeline = self.maker().make(Kernel::PlainCopy, DecodeRule::Plain).map_err(|what| self.fault(what))?;
+        let pipeline = self.maker().make(kernel::PLAIN_COPY, DecodeRule::Plain).map_err(|what| self.fault(what))?;
         self.complaints()?;
         f(&|times| {
             let mut encoder = self.encoder();
@@ -86,8 +86,8 @@ impl Gpu {
         self.queue.write_buffer(&arena, 0, bytemuck::cast_slice(&words(x)));
         let group = self.bind(&codes, &arena, &params, RECORD);
         let (kernel, groups) = match rows {
-            1 => (Kernel::PlainGemv, outs),
-            _ => (Kernel::PlainGemm, rows.div_ceil(64) * outs.div_ceil(64)),
+            1 => (kernel::PLAIN_GEMV, outs),
+            _ => (kernel::PLAIN_GEMM, rows.div_ceil(64) * outs.div_ceil(64)),
         };
         let pipeline = self.maker().make(kernel, DecodeRule::Plain).map_err(|what| self.fault(what))?;
         let timed = f(&|times| {
@@ -108,13 +108,10 @@ impl Gpu {
         Ok((timed, output))
     }
 
-    /// Makes every pipeline that networks can ask for, and says how many there are.
-    ///
-    /// # Errors
-    /// [`crate::Error::Device`] when one cannot be made.
-    pub fn compile_all(&self) -> Result<usize> {
-        let of = |&kernel: &Kernel| kernel.rules(&self.limits).into_iter().map(move |rule| (kernel, rule));
-        let keys = Kernel::ALL.iter().flat_map(of).collect();
+    /// Makes every pipeline of these kernels that networks can ask for, and says how many there are.
+    pub(crate) fn compile(&self, kernels: &[&'static Kernel]) -> Result<usize> {
+        let of = |&kernel: &&'static Kernel| kernel.rules(&self.limits).into_iter().map(move |rule| (kernel, rule));
+        let keys = kernels.iter().flat_map(of).collect();
         let mut pipelines = self.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         pipelines.prepare(&self.maker(), &keys).map_err(|what| self.fault(what))?;
         drop(pipelines);

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::kernel::{DecodeRule, Kernel};
+use super::kernel::{self, DecodeRule, Kernel};
 use super::{GpuState, Precision};
 use crate::dtype::{Dtype, Numerics, Rule, Sign};
 use crate::error::Problem;
@@ -23,14 +23,14 @@ pub(super) const RECORD: usize = 64;
 pub(super) const GUARD: usize = 4;
 /// An address that is not there.
 pub(crate) const NONE: u32 = u32::MAX;
-/// The activation that asks [`Kernel::Dense`] for sums in `real`.
+/// The activation that asks [`kernel::TILES`] for sums in `real`.
 const WIDE: u32 = 0xff;
 
-/// From this depth on a lone row goes through [`Kernel::Gemv`] or [`Kernel::GemvNarrow`].
+/// From this depth on a lone row goes through [`kernel::GEMV`] or [`kernel::GEMV_NARROW`].
 const LONG: usize = 1024;
 /// The longest row whose products of digits and codes fit 32 bits.
 const LONGEST: usize = 1 << 16;
-/// From this many sums on rows go through [`Kernel::Gemm`].
+/// From this many sums on rows go through [`kernel::GEMM`].
 const MANY: usize = 1 << 18;
 
 /// What a device allows, as far as recording needs it.
@@ -69,7 +69,7 @@ impl GpuArray {
 /// One dispatch of one cell.
 #[derive(Clone, Debug)]
 pub(super) struct Op {
-    pub(super) kernel: Kernel,
+    pub(super) kernel: &'static Kernel,
     pub(super) rule: DecodeRule,
     pub(super) items: u32,
     pub(super) segment: usize,
@@ -230,11 +230,11 @@ impl<'n> Tape<'n> {
     }
 
     /// A dispatch of a kernel without weights.
-    pub(crate) fn op(&mut self, kernel: Kernel, items: usize, args: impl Into<Vec<u32>>) {
+    pub(crate) fn op(&mut self, kernel: &'static Kernel, items: usize, args: impl Into<Vec<u32>>) {
         self.push(kernel, DecodeRule::Plain, items, 0, args.into());
     }
 
-    fn push(&mut self, kernel: Kernel, rule: DecodeRule, items: usize, segment: usize, args: Vec<u32>) {
+    fn push(&mut self, kernel: &'static Kernel, rule: DecodeRule, items: usize, segment: usize, args: Vec<u32>) {
         debug_assert!(kernel.rules(&self.limits).contains(&rule), "{kernel:?} is not compiled ahead for {rule:?}");
         debug_assert!(args.len() + 3 <= RECORD);
         if items > 0 {
@@ -244,7 +244,7 @@ impl<'n> Tape<'n> {
     }
 
     /// A dispatch of a kernel with weights, whose arguments follow `args`.
-    pub(crate) fn weighted(&mut self, kernel: Kernel, items: usize, args: impl Into<Vec<u32>>, piece: &Piece) {
+    pub(crate) fn weighted(&mut self, kernel: &'static Kernel, items: usize, args: impl Into<Vec<u32>>, piece: &Piece) {
         let mut args = args.into();
         args.extend(piece.args);
         self.push(kernel, piece.rule, items, piece.segment, args);
@@ -255,7 +255,7 @@ impl<'n> Tape<'n> {
         let Some(store) = store else { return Ok(NONE) };
         let piece = self.whole(store, Sums::Rounded)?;
         let at = self.reserve(2 * store.len());
-        self.weighted(Kernel::Decode, store.len(), [at], &piece);
+        self.weighted(kernel::DECODE, store.len(), [at], &piece);
         Ok(at)
     }
 
@@ -364,15 +364,15 @@ impl<'n> Tape<'n> {
             let many = rows >= 64 && width >= 64 && rows * width >= MANY && self.limits.large_groups;
             match piece.rule {
                 DecodeRule::Single | DecodeRule::Half | DecodeRule::Bfloat if lone && self.limits.subgroups => {
-                    self.weighted(Kernel::Gemv, width, numbers, &piece);
+                    self.weighted(kernel::GEMV, width, numbers, &piece);
                 }
                 DecodeRule::Narrow if lone => {
-                    self.weighted(Kernel::GemvNarrow, width, numbers, &piece);
+                    self.weighted(kernel::GEMV_NARROW, width, numbers, &piece);
                 }
                 rule if rule != DecodeRule::Narrow && many => {
-                    self.weighted(Kernel::Gemm, width.div_ceil(64) * rows.div_ceil(128), numbers, &piece);
+                    self.weighted(kernel::GEMM, width.div_ceil(64) * rows.div_ceil(128), numbers, &piece);
                 }
-                _ => self.weighted(Kernel::Dense, width.div_ceil(4) * rows.div_ceil(4), numbers, &piece),
+                _ => self.weighted(kernel::TILES, width.div_ceil(4) * rows.div_ceil(4), numbers, &piece),
             }
         }
         Ok(())

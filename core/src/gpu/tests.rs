@@ -288,7 +288,7 @@ fn functions_of_math_have_a_twin() {
             let mut words: Vec<u32> = x.iter().flat_map(|v| [v.to_bits() as u32, (v.to_bits() >> 32) as u32]).collect();
             words.resize(4 * N, 0);
             let words =
-                gpu.direct(Kernel::Twin, words, N as u32, &[0, 2 * N as u32, which as u32]).expect("a dispatch");
+                gpu.direct(kernel::TWIN, words, N as u32, &[0, 2 * N as u32, which as u32]).expect("a dispatch");
             for (i, x) in x.iter().enumerate() {
                 let got = u64::from(words[2 * (N + i)]) | u64::from(words[2 * (N + i) + 1]) << 32;
                 let (got, want) = (f64::from_bits(got), f(*x));
@@ -449,9 +449,26 @@ fn large_products_give_the_bits_of_the_cpu() {
                 let ones = plain.with_weights(&mut |_| Ok(weights.clone())).expect("the same shapes");
                 agrees(&gpu, &ones, &[Tensor::new(vec![1, depth], tie).expect("a tensor")], "a tie");
             }
-            let special = if rows == 1 { &[Kernel::Gemv, Kernel::GemvNarrow][..] } else { &[Kernel::Gemm] };
+            let special = if rows == 1 { &[kernel::GEMV, kernel::GEMV_NARROW][..] } else { &[kernel::GEMM] };
             let fits = rows * outs >= 1 << 18 || rows == 1;
             assert!(special.iter().all(|kernel| used.contains(kernel) == fits), "{rows}×{depth}×{outs}: {used:?}");
+        }
+    }
+}
+
+#[test]
+fn every_kernel_translates() {
+    for kernel in crate::layers::kernels() {
+        for precision in [Precision::Double, Precision::Single] {
+            if kernel.is_double_only() && precision == Precision::Single {
+                continue;
+            }
+            let text = kernel.source(precision);
+            for rule in super::kernel::DecodeRule::ALL {
+                if let Err(e) = super::kernel::spirv(kernel, rule, &text) {
+                    panic!("{} {precision:?} {rule:?}: {e}", kernel.name());
+                }
+            }
         }
     }
 }

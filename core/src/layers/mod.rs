@@ -4,7 +4,6 @@
 //! `Family`. Layers find their own axes last in their input, every leading axis being a batch
 //! axis, or one flat unit in each sample of a batch; any other shape is an error.
 
-mod activation;
 mod child;
 mod conv;
 mod conv_transposed;
@@ -27,16 +26,19 @@ mod softmax;
 mod state;
 mod swiglu;
 
+#[cfg(feature = "gpu")]
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 #[cfg(feature = "gpu")]
-use crate::gpu::GpuArray;
+use crate::gpu::{GpuArray, KERNELS, Kernel};
 use crate::role::Role;
 use crate::tensor::{Tensor, element_count};
 
-pub use activation::Activation;
+pub use crate::activation::Activation;
 pub use child::ChildSpec;
 pub(crate) use child::{Child, ChildBody, Links};
 pub use conv::ConvSpec;
@@ -121,7 +123,7 @@ pub(crate) trait Family {
 }
 
 macro_rules! layers {
-    ($($variant:ident($spec:ty) $name:literal $file_name:literal $id:literal $doc:literal,)*) => {
+    ($($variant:ident($spec:ty) $name:literal $file_name:literal $id:literal $kernels:expr, $doc:literal;)*) => {
         /// A kind of layer. The discriminant is the code that the original's files use.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum LayerKind { $(#[doc = $doc] $variant = $id,)* }
@@ -157,30 +159,38 @@ macro_rules! layers {
                 match self { $(LayerSpec::$variant(spec) => spec,)* }
             }
         }
+
+        /// Every kernel, those of products and of tools included, once each.
+        #[cfg(feature = "gpu")]
+        pub(crate) fn kernels() -> Vec<&'static Kernel> {
+            let families: &[&[&Kernel]] = &[$($kernels,)*];
+            let all: BTreeSet<_> = [KERNELS].iter().chain(families).copied().flatten().copied().collect();
+            all.into_iter().collect()
+        }
     };
 }
 
 layers! {
-    Dense(DenseSpec) "dense" "Dense" 0 "Fully connected.",
-    Mha(MhaSpec) "mha" "MultiHeadAttention" 1 "Multi-head attention with rotary positions.",
-    SwiGlu(SwiGluSpec) "swiglu" "SwiGLU" 2 "Gated feed-forward block.",
-    RmsNorm(RmsNormSpec) "rmsnorm" "RMSNorm" 3 "Root-mean-square normalisation.",
-    Cnn1(ConvSpec<1>) "cnn1" "CNN1" 4 "One-dimensional convolution.",
-    Cnn2(ConvSpec<2>) "cnn2" "CNN2" 5 "Two-dimensional convolution.",
-    Cnn3(ConvSpec<3>) "cnn3" "CNN3" 6 "Three-dimensional convolution.",
-    Rnn(RnnSpec) "rnn" "RNN" 7 "Elman recurrent layer (tanh).",
-    Lstm(LstmSpec) "lstm" "LSTM" 8 "Long short-term memory.",
-    LayerNorm(LayerNormSpec) "layernorm" "LayerNorm" 9 "Layer normalisation.",
-    ConvTransposed1(ConvTransposedSpec<1>) "convtransposed1" "ConvTransposed1D" 10 "One-dimensional transposed convolution.",
-    ConvTransposed2(ConvTransposedSpec<2>) "convtransposed2" "ConvTransposed2D" 11 "Two-dimensional transposed convolution.",
-    ConvTransposed3(ConvTransposedSpec<3>) "convtransposed3" "ConvTransposed3D" 12 "Three-dimensional transposed convolution.",
-    Embedding(EmbeddingSpec) "embedding" "Embedding" 13 "Table look-up.",
-    KMeans(KMeansSpec) "kmeans" "KMeans" 14 "Soft assignment to cluster centres.",
-    Softmax(SoftmaxSpec) "softmax" "Softmax" 15 "Softmax in ten variants.",
-    Parallel(ParallelSpec) "parallel" "Parallel" 16 "Branches on one input, combined.",
-    Sequential(SequentialSpec) "sequential" "Sequential" 17 "Steps in order, with skips for residual steps.",
-    Residual(ResidualSpec) "residual" "Residual" 18 "Adds the skip.",
-    Metacognition(MetacognitionSpec) "metacognition" "Metacognition" 19 "Watches a layer and changes it by rules.",
+    Dense(DenseSpec) "dense" "Dense" 0 &[], "Fully connected.";
+    Mha(MhaSpec) "mha" "MultiHeadAttention" 1 mha::KERNELS, "Multi-head attention with rotary positions.";
+    SwiGlu(SwiGluSpec) "swiglu" "SwiGLU" 2 swiglu::KERNELS, "Gated feed-forward block.";
+    RmsNorm(RmsNormSpec) "rmsnorm" "RMSNorm" 3 norm::KERNELS, "Root-mean-square normalisation.";
+    Cnn1(ConvSpec<1>) "cnn1" "CNN1" 4 conv::KERNELS, "One-dimensional convolution.";
+    Cnn2(ConvSpec<2>) "cnn2" "CNN2" 5 conv::KERNELS, "Two-dimensional convolution.";
+    Cnn3(ConvSpec<3>) "cnn3" "CNN3" 6 conv::KERNELS, "Three-dimensional convolution.";
+    Rnn(RnnSpec) "rnn" "RNN" 7 rnn::KERNELS, "Elman recurrent layer (tanh).";
+    Lstm(LstmSpec) "lstm" "LSTM" 8 lstm::KERNELS, "Long short-term memory.";
+    LayerNorm(LayerNormSpec) "layernorm" "LayerNorm" 9 norm::KERNELS, "Layer normalisation.";
+    ConvTransposed1(ConvTransposedSpec<1>) "convtransposed1" "ConvTransposed1D" 10 conv_transposed::KERNELS, "One-dimensional transposed convolution.";
+    ConvTransposed2(ConvTransposedSpec<2>) "convtransposed2" "ConvTransposed2D" 11 conv_transposed::KERNELS, "Two-dimensional transposed convolution.";
+    ConvTransposed3(ConvTransposedSpec<3>) "convtransposed3" "ConvTransposed3D" 12 conv_transposed::KERNELS, "Three-dimensional transposed convolution.";
+    Embedding(EmbeddingSpec) "embedding" "Embedding" 13 embedding::KERNELS, "Table look-up.";
+    KMeans(KMeansSpec) "kmeans" "KMeans" 14 kmeans::KERNELS, "Soft assignment to cluster centres.";
+    Softmax(SoftmaxSpec) "softmax" "Softmax" 15 softmax::KERNELS, "Softmax in ten variants.";
+    Parallel(ParallelSpec) "parallel" "Parallel" 16 parallel::KERNELS, "Branches on one input, combined.";
+    Sequential(SequentialSpec) "sequential" "Sequential" 17 &[], "Steps in order, with skips for residual steps.";
+    Residual(ResidualSpec) "residual" "Residual" 18 residual::KERNELS, "Adds the skip.";
+    Metacognition(MetacognitionSpec) "metacognition" "Metacognition" 19 &[], "Watches a layer and changes it by rules.";
 }
 
 impl LayerSpec {

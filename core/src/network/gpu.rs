@@ -3,7 +3,7 @@
 use super::Network;
 use crate::error::{Problem, Result};
 use crate::gpu::{Footprint, Gpu, GpuArray, GpuState, Limits, Precision, Ran, Repeat, Tape};
-use crate::layers::Recorder;
+use crate::layers::{Recorder, kernels};
 use crate::tensor::Tensor;
 
 /// Words of an arena that cells are gathered in: 64 MiB.
@@ -101,6 +101,14 @@ impl Gpu {
             Err(error) => gathered.iter().for_each(|(i, _)| done(*i, Err(error.clone()))),
         }
         gathered.clear();
+    }
+
+    /// Makes every pipeline that networks can ask for, and says how many there are.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] when one cannot be made.
+    pub fn compile_all(&self) -> Result<usize> {
+        self.compile(&kernels())
     }
 
     /// Uploads a run of a network and hands over what repeats it, from a fresh state each time.

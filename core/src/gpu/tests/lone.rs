@@ -1,7 +1,6 @@
 //! The kernel of lone rows: what it proves of a sum, and what it does where it cannot.
 
 use super::*;
-use crate::gpu::kernel::Kernel;
 
 fn in_dtype(network: &Network, dtype: Dtype) -> Network {
     let storage = Storage { dtype, numerics: Numerics::Standard, vectors: Vectors::Float32 };
@@ -102,7 +101,7 @@ fn lone_rows_that_are_hard_to_round_give_the_bits_of_the_cpu() {
 #[test]
 fn lone_rows_without_a_proof_are_summed_in_order() {
     const PROVED: &str = "if (sound && ";
-    assert!(Kernel::Gemv.source(Precision::Double).contains(PROVED));
+    assert!(kernel::GEMV.source(Precision::Double).contains(PROVED));
     let edit: Edit = |_, text| text.replace(PROVED, "if (bound < 0.0 && ");
     let long = network(&[r#"{"dense": {"input_dim": 8192, "output_dim": 64}}"#], 3);
     let short = [Dtype::BFloat16, Dtype::Float16].map(|dtype| in_dtype(&long, dtype));

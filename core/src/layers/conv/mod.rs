@@ -14,9 +14,14 @@ use super::{Activation, Family, LARGEST, Layer, RoleShape, Run, believable, elem
 use crate::backend::{MatRef, Rows, matmul};
 use crate::error::Result;
 #[cfg(feature = "gpu")]
-use crate::gpu::{GpuArray, Kernel, NONE, Sums};
+use crate::gpu::{GpuArray, Kernel, NONE, Sums, kernels};
 use crate::role::Role;
 use crate::tensor::{Tensor, element_count};
+
+#[cfg(feature = "gpu")]
+kernels! {
+    CONV = Kernel::weighted("conv", &[include_str!("gpu.wgsl")]);
+}
 
 /// Configuration of a convolution over `N` axes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -234,7 +239,7 @@ impl<const N: usize> Family for ConvSpec<N> {
             let steps = [three(&self.input, 1), three(&out, 1), three(&[self.kernel_size; N], 1)];
             args.extend(steps.into_iter().chain([three(&[self.stride; N], 1), three(&[self.padding; N], 0)]).flatten());
             args.extend([bias, self.activation as u32]);
-            recorder.tape.weighted(Kernel::Conv, batch * filters * positions, args, &piece);
+            recorder.tape.weighted(CONV, batch * filters * positions, args, &piece);
         }
         Ok(y)
     }

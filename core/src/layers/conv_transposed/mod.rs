@@ -16,9 +16,14 @@ use super::conv::{check_axes, one, roles};
 use super::{Activation, Family, Layer, RoleShape, Run, believable, elements, holdable, positive, shift};
 use crate::error::Result;
 #[cfg(feature = "gpu")]
-use crate::gpu::{GpuArray, Kernel, NONE, Sums};
+use crate::gpu::{GpuArray, Kernel, NONE, Sums, kernels};
 use crate::role::Role;
 use crate::tensor::{Tensor, element_count};
+
+#[cfg(feature = "gpu")]
+kernels! {
+    CONV_TRANSPOSED = Kernel::weighted("conv_transposed", &[include_str!("gpu.wgsl")]);
+}
 
 /// Configuration of a transposed convolution over `N` axes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -179,7 +184,7 @@ impl<const N: usize> Family for ConvTransposedSpec<N> {
             let steps = [three(&self.input, 1), three(&out, 1), three(&[self.kernel_size; N], 1)];
             args.extend(steps.into_iter().chain([three(&[self.stride; N], 1), three(&[self.padding; N], 0)]).flatten());
             args.extend([bias, self.activation as u32]);
-            recorder.tape.weighted(Kernel::ConvTransposed, batch * filters * positions, args, &piece);
+            recorder.tape.weighted(CONV_TRANSPOSED, batch * filters * positions, args, &piece);
         }
         Ok(y)
     }

@@ -11,9 +11,14 @@ use super::Recorder;
 use super::{Activation, Family, Layer, RoleShape, Run, elements, positive};
 use crate::error::Result;
 #[cfg(feature = "gpu")]
-use crate::gpu::{GpuArray, Kernel, Sums};
+use crate::gpu::{GpuArray, Kernel, Sums, kernels};
 use crate::role::Role;
 use crate::tensor::Tensor;
+
+#[cfg(feature = "gpu")]
+kernels! {
+    EMBEDDING = Kernel::weighted("embedding", &[include_str!("gpu.wgsl")]);
+}
 
 /// Configuration of an embedding table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -72,7 +77,7 @@ impl Family for EmbeddingSpec {
         for piece in recorder.pieces(layer, &layer.weights()[&Role::Weight], Sums::Rounded)? {
             let (first, end) = (piece.rows.start as u32, piece.rows.end as u32);
             let numbers = [x.at, y.at, width as u32, self.vocab_size as u32, first, end, self.activation as u32];
-            recorder.tape.weighted(Kernel::Embedding, y.len(), numbers, &piece);
+            recorder.tape.weighted(EMBEDDING, y.len(), numbers, &piece);
         }
         Ok(y)
     }

@@ -11,9 +11,18 @@ use super::Recorder;
 use super::{Activation, Family, Layer, RoleShape, Run, elements, leading, positive, softmax_in_place};
 use crate::error::Result;
 #[cfg(feature = "gpu")]
-use crate::gpu::{GpuArray, Kernel, Sums};
+use crate::gpu::{GpuArray, Kernel, Sums, kernels};
 use crate::role::Role;
 use crate::tensor::Tensor;
+
+#[cfg(feature = "gpu")]
+const KMEANS: &[&str] = &[super::softmax::ROW, include_str!("gpu.wgsl")];
+#[cfg(feature = "gpu")]
+kernels! {
+    LOGITS = Kernel::weighted("kmeans_logits", KMEANS);
+    ASSIGN = Kernel::weightless("kmeans_assign", KMEANS);
+    MIX = Kernel::weighted("kmeans_mix", KMEANS);
+}
 
 /// What a [`KMeansSpec`] layer puts out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -121,16 +130,16 @@ impl Family for KMeansSpec {
         let assignments = recorder.tape.array(leading(&x.shape, d, rows, clusters));
         let [low, high] = recorder.tape.real(2.0 * self.temperature * self.temperature);
         let numbers = [x.at, assignments.at, d as u32, clusters as u32, low, high];
-        recorder.tape.weighted(Kernel::KMeansLogits, assignments.len(), numbers, &centers);
+        recorder.tape.weighted(LOGITS, assignments.len(), numbers, &centers);
         let mixes = self.output == KMeansOutput::Features;
         let activation = if mixes { Activation::Linear } else { self.activation };
-        recorder.tape.op(Kernel::KMeansAssign, rows, [assignments.at, clusters as u32, activation as u32]);
+        recorder.tape.op(ASSIGN, rows, [assignments.at, clusters as u32, activation as u32]);
         if !mixes {
             return Ok(assignments);
         }
         let y = recorder.tape.array(leading(&x.shape, d, rows, d));
         let numbers = [assignments.at, y.at, d as u32, clusters as u32, self.activation as u32];
-        recorder.tape.weighted(Kernel::KMeansMix, y.len(), numbers, &centers);
+        recorder.tape.weighted(MIX, y.len(), numbers, &centers);
         Ok(y)
     }
 }

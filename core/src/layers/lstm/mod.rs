@@ -13,9 +13,14 @@ use super::rnn::{self, Scan, check_sizes, roles};
 use super::{Family, Layer, RoleShape, Run, on};
 use crate::error::Result;
 #[cfg(feature = "gpu")]
-use crate::gpu::{GpuArray, Kernel};
+use crate::gpu::{GpuArray, Kernel, kernels};
 use crate::math::{sigmoid, tanh};
 use crate::tensor::Tensor;
+
+#[cfg(feature = "gpu")]
+kernels! {
+    LSTM = Kernel::weighted("lstm", &[super::rnn::SCAN, include_str!("gpu.wgsl")]).grouped(1, 128);
+}
 
 /// Configuration of an LSTM layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -73,6 +78,6 @@ impl Family for LstmSpec {
         _: Option<&GpuArray>,
     ) -> Result<GpuArray> {
         let scan = Scan { layer, gates: 4, input: self.input_size, hidden: self.hidden_size, steps: self.seq_length };
-        scan.record(recorder, Kernel::Lstm, x)
+        scan.record(recorder, LSTM, x)
     }
 }

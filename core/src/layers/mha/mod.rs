@@ -26,10 +26,20 @@ use super::{Family, Layer, RoleShape, Run, elements, holdable, on, positive};
 use crate::backend::{Cpu, MatRef, Rows, matmul};
 use crate::error::Result;
 #[cfg(feature = "gpu")]
-use crate::gpu::{CacheShape, GpuArray, Kernel, NONE};
+use crate::gpu::{CacheShape, GpuArray, Kernel, NONE, kernels};
 use crate::math::{pow, sin_cos};
 use crate::role::Role;
 use crate::tensor::Tensor;
+
+#[cfg(feature = "gpu")]
+const MHA: &[&str] = &[super::norm::ROW, super::softmax::ROW, include_str!("gpu.wgsl")];
+#[cfg(feature = "gpu")]
+kernels! {
+    PLACE = Kernel::weightless("mha_place", MHA);
+    SCORES = Kernel::weightless("mha_scores", MHA);
+    SOFTMAX = Kernel::weightless("mha_softmax", MHA);
+    MIX = Kernel::weightless("mha_mix", MHA);
+}
 
 /// Queries whose values are mixed in one product.
 const TOGETHER: usize = 8;
@@ -367,7 +377,7 @@ impl Family for MhaSpec {
             let turns = if norm.is_some() { table } else { NONE };
             let [heads_, e, step, seq, there, past] = [heads, e, step, seq, there, past].map(|n| n as u32);
             let numbers = [rows.at, to, heads_, e, gain, step, eps_low, eps_high, turns, seq, there, past];
-            recorder.tape.op(Kernel::MhaPlace, batch * seq as usize * heads, numbers);
+            recorder.tape.op(PLACE, batch * seq as usize * heads, numbers);
             Ok(to)
         };
         let q = placed(Role::QWeight, Role::QBias, Some(Role::QNorm), heads, 0)?;
@@ -383,11 +393,11 @@ impl Family for MhaSpec {
         let [past_, window] = [past, self.window.unwrap_or(0)].map(|n| n as u32);
         let causal = u32::from(self.causal);
         let [h, kv, e, s, p] = [heads, kv_heads, e, seq, positions].map(|n| n as u32);
-        recorder.tape.op(Kernel::MhaScores, batch * heads * seq * positions, [q, k, scores, h, kv, e, s, p, low, high]);
-        recorder.tape.op(Kernel::MhaSoftmax, batch * heads * seq, [scores, s, p, causal, past_, window]);
+        recorder.tape.op(SCORES, batch * heads * seq * positions, [q, k, scores, h, kv, e, s, p, low, high]);
+        recorder.tape.op(SOFTMAX, batch * heads * seq, [scores, s, p, causal, past_, window]);
         let quads = self.head().div_ceil(4);
         recorder.tape.op(
-            Kernel::MhaMix,
+            MIX,
             batch * seq * heads * quads,
             [scores, v, mixed.at, h, kv, e, s, p, causal, past_, window],
         );

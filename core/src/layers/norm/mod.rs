@@ -12,9 +12,20 @@ use super::Recorder;
 use super::{Family, Layer, RoleShape, Run, on, positive, shift};
 use crate::error::Result;
 #[cfg(feature = "gpu")]
-use crate::gpu::{GpuArray, Kernel};
+use crate::gpu::{GpuArray, Kernel, kernels};
 use crate::role::Role;
 use crate::tensor::Tensor;
+
+/// The root of a mean square of a row.
+#[cfg(feature = "gpu")]
+pub(super) const ROW: &str = include_str!("row.wgsl");
+#[cfg(feature = "gpu")]
+const NORM: &[&str] = &[ROW, include_str!("gpu.wgsl")];
+#[cfg(feature = "gpu")]
+kernels! {
+    RMSNORM = Kernel::weightless("rmsnorm", NORM);
+    LAYERNORM = Kernel::weightless("layernorm", NORM);
+}
 
 /// Configuration of a root-mean-square normalisation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -66,7 +77,7 @@ fn record(
     recorder: &mut Recorder<'_>,
     layer: &Layer,
     x: &GpuArray,
-    kernel: Kernel,
+    kernel: &'static Kernel,
     dim: usize,
     eps: f64,
 ) -> Result<GpuArray> {
@@ -112,7 +123,7 @@ impl Family for RmsNormSpec {
         x: &GpuArray,
         _: Option<&GpuArray>,
     ) -> Result<GpuArray> {
-        record(recorder, layer, x, Kernel::RmsNorm, self.dim, self.eps)
+        record(recorder, layer, x, RMSNORM, self.dim, self.eps)
     }
 }
 
@@ -161,6 +172,6 @@ impl Family for LayerNormSpec {
         x: &GpuArray,
         _: Option<&GpuArray>,
     ) -> Result<GpuArray> {
-        record(recorder, layer, x, Kernel::LayerNorm, self.dim, self.eps)
+        record(recorder, layer, x, LAYERNORM, self.dim, self.eps)
     }
 }

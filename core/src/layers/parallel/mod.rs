@@ -10,9 +10,18 @@ use super::Recorder;
 use super::{ChildSpec, Family, Layer, Run, softmax_in_place};
 use crate::error::{Problem, Result};
 #[cfg(feature = "gpu")]
-use crate::gpu::{GpuArray, Kernel, NONE};
+use crate::gpu::{GpuArray, Kernel, NONE, kernels};
 use crate::layers::LayerSpec;
 use crate::tensor::Tensor;
+
+#[cfg(feature = "gpu")]
+const PARALLEL: &[&str] = &[super::softmax::ROW, include_str!("gpu.wgsl")];
+#[cfg(feature = "gpu")]
+kernels! {
+    PLACE = Kernel::weightless("parallel_place", PARALLEL);
+    GATE = Kernel::weightless("parallel_gate", PARALLEL);
+    SUM = Kernel::weightless("parallel_sum", PARALLEL);
+}
 
 /// How branch outputs become one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -178,11 +187,7 @@ impl Family for ParallelSpec {
             let mut at = 0;
             for (_, out) in &outs {
                 let width = out.len() / batch;
-                recorder.tape.op(
-                    Kernel::ParallelPlace,
-                    out.len(),
-                    [out.at, y.at, all as u32, width.max(1) as u32, at as u32],
-                );
+                recorder.tape.op(PLACE, out.len(), [out.at, y.at, all as u32, width.max(1) as u32, at as u32]);
                 at += width;
             }
             return Ok(y);
@@ -193,7 +198,7 @@ impl Family for ParallelSpec {
                 let g = recorder.child(gate, x, None)?;
                 self.gate_fits(layer, batch, n, g.len(), first.len())?;
                 let weights = recorder.tape.reserve(batch * n);
-                recorder.tape.op(Kernel::ParallelGate, batch, [g.at, weights, (g.len() / batch) as u32, n as u32]);
+                recorder.tape.op(GATE, batch, [g.at, weights, (g.len() / batch) as u32, n as u32]);
                 weights
             }
             _ => NONE,
@@ -203,7 +208,7 @@ impl Family for ParallelSpec {
         let divisor = if self.combine == Combine::Avg { n } else { 1 };
         let per_sample = (first.len() / batch).max(1);
         let numbers = [list, n as u32, y.at, divisor as u32, weights, per_sample as u32];
-        recorder.tape.op(Kernel::ParallelSum, y.len(), numbers);
+        recorder.tape.op(SUM, y.len(), numbers);
         Ok(y)
     }
 }

@@ -11,8 +11,13 @@ use super::Recorder;
 use super::{Family, Layer, Run};
 use crate::error::Result;
 #[cfg(feature = "gpu")]
-use crate::gpu::{GpuArray, Kernel};
+use crate::gpu::{GpuArray, Kernel, kernels};
 use crate::tensor::Tensor;
+
+#[cfg(feature = "gpu")]
+kernels! {
+    RESIDUAL = Kernel::weightless("residual", &[include_str!("gpu.wgsl")]);
+}
 
 /// Configuration of a residual layer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,7 +47,7 @@ impl Family for ResidualSpec {
     ) -> Result<GpuArray> {
         let Some(skip) = skip.filter(|skip| skip.len() == x.len()) else { return Ok(x.clone()) };
         let y = recorder.tape.array(x.shape.clone());
-        recorder.tape.op(Kernel::Residual, x.len(), [x.at, skip.at, y.at]);
+        recorder.tape.op(RESIDUAL, x.len(), [x.at, skip.at, y.at]);
         Ok(y)
     }
 }

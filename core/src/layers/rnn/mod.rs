@@ -12,10 +12,18 @@ use super::{Family, Layer, RoleShape, Run, elements, holdable, on, positive, shi
 use crate::backend::{Rows, matmul};
 use crate::error::Result;
 #[cfg(feature = "gpu")]
-use crate::gpu::{GpuArray, Kernel, Sums};
+use crate::gpu::{GpuArray, Kernel, Sums, kernels};
 use crate::math;
 use crate::role::Role;
 use crate::tensor::Tensor;
+
+/// The walk over the steps of a sequence.
+#[cfg(feature = "gpu")]
+pub(super) const SCAN: &str = include_str!("scan.wgsl");
+#[cfg(feature = "gpu")]
+kernels! {
+    RNN = Kernel::weighted("rnn", &[SCAN, include_str!("gpu.wgsl")]).grouped(1, 128);
+}
 
 /// Configuration of an Elman recurrent layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -101,7 +109,12 @@ impl Scan<'_> {
 
     /// Records the scan with a kernel that knows the cell.
     #[cfg(feature = "gpu")]
-    pub(super) fn record(&self, recorder: &mut Recorder<'_>, kernel: Kernel, x: &GpuArray) -> Result<GpuArray> {
+    pub(super) fn record(
+        &self,
+        recorder: &mut Recorder<'_>,
+        kernel: &'static Kernel,
+        x: &GpuArray,
+    ) -> Result<GpuArray> {
         let (hidden, width) = (self.hidden, self.gates * self.hidden);
         let batch = self.layer.units(&x.shape, "sequences", &[self.steps, self.input])?;
         // A workgroup has 128 invocations, each with four gate rows at a time.
@@ -154,6 +167,6 @@ impl Family for RnnSpec {
         _: Option<&GpuArray>,
     ) -> Result<GpuArray> {
         let scan = Scan { layer, gates: 1, input: self.input_size, hidden: self.hidden_size, steps: self.seq_length };
-        scan.record(recorder, Kernel::Rnn, x)
+        scan.record(recorder, RNN, x)
     }
 }

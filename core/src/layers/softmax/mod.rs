@@ -13,10 +13,18 @@ use super::kmeans::{check_temperature, unit};
 use super::{Family, Layer, Run, elements, softmax_in_place};
 use crate::error::{Problem, Result};
 #[cfg(feature = "gpu")]
-use crate::gpu::{GpuArray, Kernel, NONE};
+use crate::gpu::{GpuArray, Kernel, NONE, kernels};
 use crate::math;
 use crate::random::SplitMix64;
 use crate::tensor::Tensor;
+
+/// The softmax of a row.
+#[cfg(feature = "gpu")]
+pub(super) const ROW: &str = include_str!("row.wgsl");
+#[cfg(feature = "gpu")]
+kernels! {
+    SOFTMAX = Kernel::weightless("softmax", &[ROW, include_str!("gpu.wgsl")]);
+}
 
 /// A way to turn logits into weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -263,7 +271,7 @@ impl Family for SoftmaxSpec {
         let [[t0, t1], [s0, s1], [r0, r1]] = [self.temperature, t, 1.0 - t].map(|v| recorder.tape.real(v));
         let [width, cols, used, masked] = [width, cols, used, masked].map(|n| n as u32);
         let numbers = [x.at, y.at, width, t0, t1, variant, cols, used, extra, masked, s0, s1, r0, r1];
-        recorder.tape.op(Kernel::Softmax, n / (width as usize).max(1), numbers);
+        recorder.tape.op(SOFTMAX, n / (width as usize).max(1), numbers);
         Ok(y)
     }
 }

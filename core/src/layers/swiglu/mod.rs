@@ -13,10 +13,15 @@ use super::Recorder;
 use super::{Family, Layer, RoleShape, Run, elements, leading, on, positive};
 use crate::error::Result;
 #[cfg(feature = "gpu")]
-use crate::gpu::{GpuArray, Kernel};
+use crate::gpu::{GpuArray, Kernel, kernels};
 use crate::math;
 use crate::role::Role;
 use crate::tensor::Tensor;
+
+#[cfg(feature = "gpu")]
+kernels! {
+    SWIGLU = Kernel::weightless("swiglu", &[include_str!("gpu.wgsl")]);
+}
 
 /// Configuration of a SwiGLU block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -85,7 +90,7 @@ impl Family for SwiGluSpec {
         let gate = recorder.linear(layer, x, Role::GateWeight, Role::GateBias, Activation::Linear)?;
         let up = recorder.linear(layer, x, Role::UpWeight, Role::UpBias, Activation::Linear)?;
         let hidden = recorder.tape.array(gate.shape.clone());
-        recorder.tape.op(Kernel::SwiGlu, hidden.len(), [gate.at, up.at, hidden.at]);
+        recorder.tape.op(SWIGLU, hidden.len(), [gate.at, up.at, hidden.at]);
         let y = recorder.linear(layer, &hidden, Role::DownWeight, Role::DownBias, Activation::Linear)?;
         Ok(y.reshaped(leading(&x.shape, self.input_dim, rows, self.input_dim)))
     }
