@@ -14,7 +14,6 @@ use super::topology::LayerPath;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::layers::LayerKind;
-use crate::layers::packing::Layout;
 use crate::role::Role;
 
 impl Checkpoint {
@@ -44,7 +43,7 @@ impl Checkpoint {
 
     /// Checks that a layer has its weights, in one form.
     pub(super) fn check_layer(&self, path: &LayerPath, record: &Record) -> Result<()> {
-        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
+        let layout = record.layout().map_err(|what| Fault::Config.at(path, what))?;
         if layout.count() == 0 || record.has(Key::IsRemoteLink) {
             return Ok(());
         }
@@ -90,7 +89,7 @@ impl Checkpoint {
             return ensure(whole, || Fault::Length.at(id, format!("{} bytes are no float32 array", blob.len())));
         };
         let record = self.topology.find(path).ok_or_else(|| Fault::Path.at(id, "no layer has this path"))?;
-        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
+        let layout = record.layout().map_err(|what| Fault::Config.at(path, what))?;
         let strange = || Fault::Path.at(id, format!("a {} layer has no such weights", record.kind.name()));
         let expected = match part {
             Part::Array | Part::Master if layout.count() == 0 => return Err(strange()),
@@ -169,8 +168,7 @@ impl Checkpoint {
     pub fn weights(&self, id: &BlobId) -> usize {
         let Some(blob) = self.blobs.get(id) else { return 0 };
         let BlobId::Layer(path, part) = id else { return blob.len() / 4 };
-        let Some((record, layout)) = self.topology.find(path).and_then(|r| Some((r, Layout::of_record(r).ok()?)))
-        else {
+        let Some((record, layout)) = self.topology.find(path).and_then(|r| Some((r, r.layout().ok()?))) else {
             return 0;
         };
         let count = |shape: &[usize]| shape.iter().product();

@@ -16,14 +16,14 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::fault::Fault;
+use super::kinds::Has;
 use super::layer::{Stored, has_no_place, is_bridged};
 use super::record::{Key, Record};
 use super::source::Section;
-use super::topology::{Has, LayerPath, Topology, set_dtype};
+use super::topology::{LayerPath, Topology, set_dtype};
 use super::transformer::{Decoder, Dims};
 use crate::dtype::{Affine, Dtype, Magnitudes, Numerics};
 use crate::error::{Error, Problem, Result};
-use crate::layers::packing::Layout;
 use crate::layers::{LayerKind, QkNorm};
 use crate::network::Network;
 use crate::role::Role;
@@ -414,7 +414,7 @@ impl Checkpoint {
                 let store = stored.store(&path)?.morph(Dtype::Float32, storage.numerics)?;
                 Ok(Blob { coding: Coding::F32, ..Blob::of_store(stored.role, &store) })
             };
-            let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(&path, what))?;
+            let layout = record.layout().map_err(|what| Fault::Config.at(&path, what))?;
             let of = |role: Role| stored.iter().find(|stored| stored.role == role);
             let roles: Vec<Role> = layout.roles.iter().map(|role| role.role).collect();
             let whole = roles.iter().all(|role| of(*role).is_some());
@@ -512,13 +512,10 @@ impl Checkpoint {
             Some(_) => QkNorm::PerHead,
         };
         let whole = blob(Part::Array).is_some() || blob(Part::Master).is_some();
-        let bias = match record.kind {
-            _ if whole && record.kind != LayerKind::Dense => None,
-            LayerKind::Mha => Some(has(Role::QBias) || blob(Part::Biases).is_some()),
-            LayerKind::SwiGlu => Some(has(Role::GateBias) || blob(Part::Biases).is_some()),
-            LayerKind::LayerNorm => Some(has(Role::Beta)),
-            _ => Some(has(Role::Bias)),
-        };
+        let role = record.bias_role();
+        // An array holds biases as version 1 has them, unless they stand beside it.
+        let bias =
+            if whole && !is_bridged(record, role) { None } else { Some(has(role) || blob(Part::Biases).is_some()) };
         Has { qk_norm, bias }
     }
 }

@@ -23,7 +23,6 @@ use super::topology::{LayerPath, Topology};
 use super::v1;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
-use crate::layers::packing::Layout;
 
 /// Reads a document.
 pub(super) fn read(text: &[u8], reading: Reading, purse: Purse) -> Result<Checkpoint> {
@@ -33,7 +32,7 @@ pub(super) fn read(text: &[u8], reading: Reading, purse: Purse) -> Result<Checkp
     for native in document.natives {
         let path = LayerPath { index: native.top, steps: native.steps };
         let Some(record) = topology.find(&path) else { continue };
-        let stores = Layout::of_record(record).map_err(|what| Fault::Config.at(&path, what))?.count() > 0;
+        let stores = record.layout().map_err(|what| Fault::Config.at(&path, what))?.count() > 0;
         if native.bytes.is_empty() {
             // A layer that has a store and nothing in it says its scale alone.
             continue;
@@ -57,7 +56,7 @@ fn prepare(checkpoint: &Checkpoint, losses: &mut Losses) -> Result<(Topology, BT
     let mut arrays = BTreeMap::new();
     for (path, record) in checkpoint.topology.walk() {
         losses.record(&path, record);
-        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(&path, what))?;
+        let layout = record.layout().map_err(|what| Fault::Config.at(&path, what))?;
         let mut dtype = None;
         let mut whole = false;
         for (id, blob) in checkpoint.layer_blobs(&path) {
@@ -133,7 +132,7 @@ impl Checkpoint {
         if !q4 {
             return self.array(path, record);
         }
-        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
+        let layout = record.layout().map_err(|what| Fault::Config.at(path, what))?;
         let mut parts = Vec::new();
         for role in &layout.roles {
             let n: usize = role.shape.iter().product();

@@ -7,12 +7,10 @@ use bytes::Bytes;
 use super::checkpoint::{BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use super::fault::{Fault, ensure};
 use super::q4;
-use super::record::{Key, Record};
+use super::record::Record;
 use super::topology::LayerPath;
 use crate::dtype::{Dtype, Magnitudes, Numerics};
 use crate::error::Result;
-use crate::layers::LayerKind;
-use crate::layers::packing::Layout;
 use crate::role::Role;
 use crate::store::{Scales, WeightStore};
 
@@ -46,7 +44,7 @@ impl Stored {
 impl Checkpoint {
     /// Every role of a layer as it is stored; masters are stored in their layer's dtype.
     pub(super) fn stored(&self, path: &LayerPath, record: &Record) -> Result<Vec<Stored>> {
-        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
+        let layout = record.layout().map_err(|what| Fault::Config.at(path, what))?;
         let mut found = Vec::new();
         for (id, blob) in self.layer_blobs(path) {
             let BlobId::Layer(_, part) = id else { continue };
@@ -93,7 +91,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Format`] with the fault [`Fault::Loss`] when one array cannot hold them.
     pub(super) fn array(&self, path: &LayerPath, record: &Record) -> Result<(Coding, Bytes)> {
-        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
+        let layout = record.layout().map_err(|what| Fault::Config.at(path, what))?;
         let stored = self.stored(path, record)?;
         let lost = |what: String| Fault::Loss.at(path, what);
         let first = layout.roles.iter().find_map(|role| stored.iter().find(|s| s.role == role.role));
@@ -160,66 +158,15 @@ impl Checkpoint {
     }
 }
 
-/// Whether the biases of a layer stand apart from its array: those of a dense layer, which the
-/// original's bridge keeps.
+/// Whether the original's bridge keeps a role beside the array.
 pub(super) fn is_bridged(record: &Record, role: Role) -> bool {
-    record.kind == LayerKind::Dense && role == Role::Bias
+    record.bridged().contains(&role)
 }
 
 /// Whether neither the array nor a blob beside it has a place for a role.
 pub(super) fn has_no_place(record: &Record, role: Role) -> bool {
-    let array = Layout::of_record(record).is_ok_and(|layout| layout.shape(role).is_some());
+    let array = record.layout().is_ok_and(|layout| layout.shape(role).is_some());
     !(array || role.is_outside_array() || is_bridged(record, role))
-}
-
-impl Record {
-    /// Features of an attention head.
-    pub(super) fn head_width(&self) -> usize {
-        match self.size(Key::HeadDim) {
-            0 => self.size(Key::DModel).checked_div(self.size(Key::NumHeads)).unwrap_or(0),
-            width => width,
-        }
-    }
-
-    /// Whether it is a convolution, transposed or not.
-    pub(super) fn is_convolution(&self) -> bool {
-        matches!(
-            self.kind,
-            LayerKind::Cnn1
-                | LayerKind::Cnn2
-                | LayerKind::Cnn3
-                | LayerKind::ConvTransposed1
-                | LayerKind::ConvTransposed2
-                | LayerKind::ConvTransposed3
-        )
-    }
-
-    /// The shape of a role, `gains` of which are there where it is a norm of queries or keys: of
-    /// the array, or one that stands apart. Empty when the kind has none.
-    pub(super) fn role_shape(
-        &self,
-        role: Role,
-        layout: &Layout,
-        gains: usize,
-    ) -> std::result::Result<Vec<usize>, String> {
-        if let Some(shape) = layout.shape(role) {
-            return Ok(shape.to_vec());
-        }
-        Ok(match (self.kind, role) {
-            (LayerKind::Dense, Role::Bias) => vec![self.size(Key::OutputHeight)],
-            (_, Role::Bias) if self.is_convolution() => vec![self.size(Key::Filters)],
-            (LayerKind::Mha, Role::QNorm | Role::KNorm) => {
-                let (q, kv) = Layout::attention(self)?;
-                let (width, whole) = (self.head_width(), if role == Role::QNorm { q } else { kv });
-                match gains {
-                    n if n == width => vec![width],
-                    n if n == whole => vec![whole],
-                    n => return Err(format!("{n} gains where a head has {width} and all heads have {whole}")),
-                }
-            }
-            _ => Vec::new(),
-        })
-    }
 }
 
 fn describe(stored: &Stored) -> String {

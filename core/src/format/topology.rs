@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::budget::{Budget, Purse};
 use super::fault::{Fault, ensure};
+use super::kinds::Has;
 use super::parse::{Document, Lane, Reading, document};
 use super::record::{Key, Record, Step};
 use crate::coord::{Coord, Extents};
@@ -222,14 +223,6 @@ pub(super) fn grid(extents: [i64; 4], bytes: usize) -> Result<(Extents, usize)> 
 fn coord(at: [i64; 4]) -> Option<Coord> {
     let [Ok(z), Ok(y), Ok(x), Ok(l)] = at.map(usize::try_from) else { return None };
     Some(Coord { z, y, x, l })
-}
-
-/// Which optional roles a layer has weights for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Has {
-    pub(super) qk_norm: QkNorm,
-    /// Whether it has biases; `None` means as version 1 has it for the kind.
-    pub(super) bias: Option<bool>,
 }
 
 /// Reads a topology of the original's network builder. `norms` says which per-head norms the

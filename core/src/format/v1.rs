@@ -60,7 +60,7 @@ pub(super) fn read(source: &Source, reading: Reading, purse: Purse) -> Result<Ch
     let mut topology = Topology::of_document(&mut document, len, reading, purse)?;
     topology.visit_mut(&mut |record| {
         // A length of 1 is left out where it says nothing.
-        if !has_sequences(record.kind) && record.raw(Key::SeqLength) == 0 {
+        if !record.has_sequences() && record.raw(Key::SeqLength) == 0 {
             record.set_size(Key::SeqLength, 1);
         }
     });
@@ -89,10 +89,6 @@ pub(super) fn read(source: &Source, reading: Reading, purse: Purse) -> Result<Ch
         checkpoint.name_dtypes();
     }
     Ok(checkpoint)
-}
-
-fn has_sequences(kind: LayerKind) -> bool {
-    matches!(kind, LayerKind::Mha | LayerKind::Rnn | LayerKind::Lstm)
 }
 
 /// Checks that the blobs tile the payload.
@@ -223,7 +219,7 @@ pub(super) fn plan<'a>(checkpoint: &'a Checkpoint, losses: &mut Losses) -> Resul
     let mut bridged = Vec::new();
     for (path, record) in checkpoint.topology.walk() {
         losses.record(&path, record);
-        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(&path, what))?;
+        let layout = record.layout().map_err(|what| Fault::Config.at(&path, what))?;
         let parts: Vec<Part> = checkpoint.parts(&path).collect();
         let put = |source, coding, native, len, suffix: &str| Planned {
             path: format!("{path}{suffix}"),
@@ -403,7 +399,7 @@ fn header(checkpoint: &Checkpoint, planned: &[Planned<'_>], losses: &Losses) -> 
             losses,
             &|record| {
                 let length = record.raw(Key::SeqLength);
-                (length != 1 || has_sequences(record.kind)).then_some(length)
+                (length != 1 || record.has_sequences()).then_some(length)
             },
             &|_, _| {},
         );

@@ -11,11 +11,6 @@ mod read;
 mod tree;
 mod write;
 
-use super::record::Record;
-use crate::layers::LayerKind;
-use crate::layers::packing::Layout;
-use crate::role::Role;
-
 pub(super) use read::read;
 #[doc(hidden)]
 pub use read::reseal;
@@ -83,17 +78,4 @@ struct Entry {
     scale: f32,
     stored: u64,
     digest: [u8; 8],
-}
-
-/// The roles that a layer may have, in the order of sections: those of its array, then what
-/// stands beside it.
-pub(super) fn role_order(record: &Record, layout: &Layout) -> Vec<Role> {
-    let mut roles: Vec<Role> = layout.roles.iter().map(|role| role.role).collect();
-    match record.kind {
-        LayerKind::Mha => roles.extend([Role::QNorm, Role::KNorm]),
-        LayerKind::Dense => roles.push(Role::Bias),
-        _ if record.is_convolution() => roles.push(Role::Bias),
-        _ => {}
-    }
-    roles
 }

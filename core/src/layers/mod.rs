@@ -123,7 +123,8 @@ pub(crate) trait Family {
 }
 
 macro_rules! layers {
-    ($($variant:ident($spec:ty) $name:literal $file_name:literal $id:literal $kernels:expr, $doc:literal;)*) => {
+    // The dollar is that of the macros which this one makes.
+    ($dollar:tt $($variant:ident($spec:ty) $name:literal $file_name:literal $id:literal $kernels:expr, $doc:literal;)*) => {
         /// A kind of layer. The discriminant is the code that the original's files use.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum LayerKind { $(#[doc = $doc] $variant = $id,)* }
@@ -160,6 +161,34 @@ macro_rules! layers {
             }
         }
 
+        $(impl From<$spec> for LayerSpec {
+            fn from(spec: $spec) -> Self {
+                LayerSpec::$variant(spec)
+            }
+        })*
+
+        /// `by_kind!(kind, Family => …)`: what stands behind the arrow, with `Family` as the configuration's type of a
+        /// [`LayerKind`].
+        macro_rules! by_kind {
+            ($dollar kind:expr, $dollar family:ident => $dollar body:expr) => {
+                match $dollar kind {
+                    $(LayerKind::$variant => {
+                        type $dollar family = $spec;
+                        $dollar body
+                    })*
+                }
+            };
+        }
+
+        /// `by_family!(spec, family => …)`: the same with `family` as the configuration of a [`LayerSpec`].
+        macro_rules! by_family {
+            ($dollar spec:expr, $dollar family:ident => $dollar body:expr) => {
+                match $dollar spec {
+                    $(LayerSpec::$variant($dollar family) => $dollar body,)*
+                }
+            };
+        }
+
         /// Every kernel, those of products and of tools included, once each.
         #[cfg(feature = "gpu")]
         pub(crate) fn kernels() -> Vec<&'static Kernel> {
@@ -170,7 +199,7 @@ macro_rules! layers {
     };
 }
 
-layers! {
+layers! { $
     Dense(DenseSpec) "dense" "Dense" 0 &[], "Fully connected.";
     Mha(MhaSpec) "mha" "MultiHeadAttention" 1 mha::KERNELS, "Multi-head attention with rotary positions.";
     SwiGlu(SwiGluSpec) "swiglu" "SwiGLU" 2 swiglu::KERNELS, "Gated feed-forward block.";
@@ -192,6 +221,8 @@ layers! {
     Residual(ResidualSpec) "residual" "Residual" 18 residual::KERNELS, "Adds the skip.";
     Metacognition(MetacognitionSpec) "metacognition" "Metacognition" 19 &[], "Watches a layer and changes it by rules.";
 }
+
+pub(crate) use {by_family, by_kind};
 
 impl LayerSpec {
     /// The roles that need weights and their shapes.

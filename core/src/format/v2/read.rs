@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     ALIGNMENT, BIASES, EMBEDDINGS, ENTRY, Entry, FINAL_NORM, FIXED, INDEX_ZSTD, LM_HEAD, PER_HEAD, Q4_0, SECTION_ZSTD,
-    STANDARD, TOPOLOGY_ZSTD, ZERO_POINT, arrange, role_order, tree,
+    STANDARD, TOPOLOGY_ZSTD, ZERO_POINT, arrange, tree,
 };
 use crate::dtype::{Dtype, Numerics};
 use crate::error::Result;
@@ -23,7 +23,6 @@ use crate::format::source::{Section, Source};
 use crate::format::topology::{LayerPath, Topology};
 use crate::format::{q4, zstd};
 use crate::layers::RoleShape;
-use crate::layers::packing::Layout;
 use crate::role::Role;
 
 /// The largest topology or index that is read, expanded.
@@ -229,7 +228,7 @@ impl Entry {
             ensure(self.count == 1 && self.coding == 0, || strange("one plain blob is needed here".into()))?;
             return Ok(vec![(id, None)]);
         };
-        let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
+        let layout = record.layout().map_err(|what| Fault::Config.at(path, what))?;
         let id = |part| BlobId::Layer(path.clone(), part);
         if self.part >= 64 {
             ensure(self.count == 1, || strange(format!("{} blobs in a section of one", self.count)))?;
@@ -243,7 +242,7 @@ impl Entry {
             let n = layout.shape(*role).map_or(0, |shape| shape.iter().product());
             return Ok(vec![(id(Part::Q4(*key)), q4::len(n))]);
         }
-        let order = role_order(record, &layout);
+        let order = record.role_order(&layout);
         let first = order.iter().position(|role| *role as u8 == self.part);
         let roles = first.and_then(|first| order.get(first..first + usize::from(self.count))).filter(|r| !r.is_empty());
         let roles = roles.ok_or_else(|| {
@@ -264,7 +263,7 @@ impl Entry {
         if !role.is_outside_array() {
             return Ok(0);
         }
-        let (q, kv) = Layout::attention(record).map_err(|what| Fault::Config.at(path, what))?;
+        let (q, kv) = record.attention_widths().map_err(|what| Fault::Config.at(path, what))?;
         Ok(match (self.coding & PER_HEAD != 0, role) {
             (false, _) => record.head_width(),
             (true, Role::QNorm) => q,

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     ALIGNMENT, BIASES, EMBEDDINGS, ENTRY, Entry, FINAL_NORM, FIXED, INDEX_ZSTD, LM_HEAD, PER_HEAD, Q4_0, SECTION_ZSTD,
-    STANDARD, TOPOLOGY_ZSTD, ZERO_POINT, arrange, role_order, tree,
+    STANDARD, TOPOLOGY_ZSTD, ZERO_POINT, arrange, tree,
 };
 use crate::dtype::Numerics;
 use crate::error::Result;
@@ -23,7 +23,6 @@ use crate::format::record::Record;
 use crate::format::topology::{FREE_LAYERS, LayerPath, Topology};
 use crate::format::v1::MAGIC;
 use crate::format::zstd;
-use crate::layers::packing::Layout;
 use crate::role::Role;
 
 /// Bytes whose digest is made on another thread.
@@ -53,7 +52,7 @@ struct Content {
 
 /// The sections of one layer.
 fn contents(checkpoint: &Checkpoint, path: &LayerPath, record: &Record) -> Result<Vec<Content>> {
-    let layout = Layout::of_record(record).map_err(|what| Fault::Config.at(path, what))?;
+    let layout = record.layout().map_err(|what| Fault::Config.at(path, what))?;
     let mut found = Vec::new();
     let mut apart = BTreeSet::new();
     for (id, blob) in checkpoint.layer_blobs(path) {
@@ -73,14 +72,14 @@ fn contents(checkpoint: &Checkpoint, path: &LayerPath, record: &Record) -> Resul
     }
     let stored = checkpoint.stored(path, record)?;
     let mut last: Option<usize> = None;
-    for (position, role) in role_order(record, &layout).into_iter().enumerate() {
+    for (position, role) in record.role_order(&layout).into_iter().enumerate() {
         let Some(Stored { coding, bytes, shape, .. }) =
             stored.iter().find(|s| s.role == role && !apart.contains(&role))
         else {
             continue;
         };
         let whole = matches!(role, Role::QNorm | Role::KNorm)
-            && Layout::attention(record).is_ok_and(|(q, kv)| shape == &[if role == Role::QNorm { q } else { kv }])
+            && record.attention_widths().is_ok_and(|(q, kv)| shape == &[if role == Role::QNorm { q } else { kv }])
             && shape != &[record.head_width()];
         let joins = last == position.checked_sub(1);
         match found

@@ -1,0 +1,54 @@
+//! Transposed convolutions along one to three axes.
+
+use super::conv::kernel;
+use super::{Place, Recorded};
+use crate::error::Result;
+use crate::format::record::{Key, Record};
+use crate::format::topology::LayerPath;
+use crate::layers::{ConvTransposedSpec, RoleShape};
+use crate::role::Role;
+
+/// The keys of a single axis, which are others than those of a convolution.
+const ONE: [Key; 2] = [Key::InputWidth, Key::OutputWidth];
+
+impl<const N: usize> Recorded for ConvTransposedSpec<N> {
+    const BESIDE: &[Role] = &[Role::Bias];
+
+    fn of_record(record: &Record, place: &Place<'_>) -> Result<Self> {
+        let [input, output] = record.planes::<N>(ONE);
+        Ok(Self {
+            in_channels: record.size(Key::InputChannels),
+            filters: record.size(Key::Filters),
+            input,
+            kernel_size: record.size(Key::KernelSize),
+            stride: record.size(Key::Stride).max(1),
+            padding: record.size(Key::Padding),
+            output_padding: record.size(Key::OutputPadding),
+            output: Some(output),
+            activation: record.activation,
+            bias: place.bias(false),
+        })
+    }
+
+    fn to_record(&self, record: &mut Record, _: &LayerPath) -> Result<()> {
+        record.activation = self.activation;
+        record.set_planes(ONE, &self.input, &self.output_extents());
+        record.set_sizes(&[
+            (Key::InputChannels, self.in_channels),
+            (Key::Filters, self.filters),
+            (Key::KernelSize, self.kernel_size),
+            (Key::Stride, self.stride),
+            (Key::Padding, self.padding),
+            (Key::OutputPadding, self.output_padding),
+        ]);
+        Ok(())
+    }
+
+    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, String> {
+        Ok(vec![kernel::<N>(record)])
+    }
+
+    fn shape_beside(record: &Record, _: Role, _: usize) -> std::result::Result<Vec<usize>, String> {
+        Ok(vec![record.size(Key::Filters)])
+    }
+}

@@ -1,0 +1,244 @@
+//! How each family stands in checkpoints: one file for each, and one trait.
+//!
+//! A record says more than a layer uses, and a configuration more than version 1 has keys for;
+//! what is not said is the original's default. A layer that contradicts itself is refused.
+
+#![forbid(unsafe_code)]
+
+mod conv;
+mod conv_transposed;
+mod dense;
+mod embedding;
+mod kmeans;
+mod metacognition;
+mod mha;
+mod norm;
+mod parallel;
+mod recurrent;
+mod residual;
+mod sequential;
+mod softmax;
+mod swiglu;
+
+use super::record::{Key, Record, Step, Value};
+use super::topology::LayerPath;
+use crate::coord::Coord;
+use crate::error::{Error, Result};
+use crate::layers::packing::Layout;
+use crate::layers::*;
+use crate::role::Role;
+
+/// A family in checkpoints.
+trait Recorded: Sized {
+    /// What stands beside the one array of the layer's weights, in the order of sections.
+    const BESIDE: &[Role] = &[];
+    /// What the original's bridge keeps beside the array, in version 1 as well.
+    const BRIDGED: &[Role] = &[];
+    /// The role by which a layer whose weights come as roles shows that it has biases.
+    const BIAS: Role = Role::Bias;
+    /// Whether the original reads the length of sequences.
+    const HAS_SEQUENCES: bool = false;
+
+    /// The configuration that a record says.
+    fn of_record(record: &Record, place: &Place<'_>) -> Result<Self>;
+
+    /// Says itself in a record, which is in float32 and without a position.
+    fn to_record(&self, record: &mut Record, path: &LayerPath) -> Result<()>;
+
+    /// The roles of the array that version 1 and JSON have: the original's weight count, biases always
+    /// among them.
+    fn array_roles(_: &Record) -> std::result::Result<Vec<RoleShape>, String> {
+        Ok(Vec::new())
+    }
+
+    /// The shape of a role of [`Recorded::BESIDE`], `gains` of which are there where it is a norm of queries or keys.
+    fn shape_beside(_: &Record, _: Role, _gains: usize) -> std::result::Result<Vec<usize>, String> {
+        Ok(Vec::new())
+    }
+}
+
+/// Which optional roles a layer has weights for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Has {
+    pub(super) qk_norm: QkNorm,
+    /// Whether it has biases; `None` means as version 1 has it for the kind.
+    pub(super) bias: Option<bool>,
+}
+
+/// Where a record stands, and which roles there are.
+struct Place<'a> {
+    path: &'a LayerPath,
+    has: &'a dyn Fn(&LayerPath) -> Has,
+}
+
+impl Place<'_> {
+    fn has(&self) -> Has {
+        (self.has)(self.path)
+    }
+
+    fn bias(&self, default: bool) -> bool {
+        self.has().bias.unwrap_or(default)
+    }
+
+    fn error(&self, what: String) -> Error {
+        Error::Document { path: self.path.to_string(), what }
+    }
+}
+
+impl Record {
+    /// The configuration of the layer at `path`; `has` says which optional roles layers have weights for.
+    ///
+    /// # Errors
+    /// [`Error::Document`] when a layer contradicts itself.
+    pub(super) fn spec(&self, path: &LayerPath, has: &dyn Fn(&LayerPath) -> Has) -> Result<LayerSpec> {
+        let place = Place { path, has };
+        by_kind!(self.kind, Family => Family::of_record(self, &place).map(LayerSpec::from))
+    }
+
+    /// The record of a layer, in float32 and without a position.
+    pub(super) fn of_spec(spec: &LayerSpec, path: &LayerPath) -> Result<Self> {
+        let mut record = Self::new(spec.kind(), Activation::Linear);
+        // What 0.80 holds after a load; its `.entity` leaves a 1 out where it says nothing.
+        record.set_size(Key::SeqLength, 1);
+        by_family!(spec, family => family.to_record(&mut record, path))?;
+        Ok(record)
+    }
+
+    /// The array that version 1 and JSON have for the layer.
+    pub(super) fn layout(&self) -> std::result::Result<Layout, String> {
+        Layout::new(by_kind!(self.kind, Family => Family::array_roles(self))?, self.kind)
+    }
+
+    /// The roles that the layer may have, in the order of sections: those of its array, then what
+    /// stands beside it.
+    pub(super) fn role_order(&self, layout: &Layout) -> Vec<Role> {
+        let beside = by_kind!(self.kind, Family => Family::BESIDE);
+        layout.roles.iter().map(|role| role.role).chain(beside.iter().copied()).collect()
+    }
+
+    /// The shape of a role, `gains` of which are there where it is a norm of queries or keys: of
+    /// the array, or one that stands beside it. Empty when the kind has none.
+    pub(super) fn role_shape(
+        &self,
+        role: Role,
+        layout: &Layout,
+        gains: usize,
+    ) -> std::result::Result<Vec<usize>, String> {
+        match layout.shape(role) {
+            Some(shape) => Ok(shape.to_vec()),
+            None => by_kind!(self.kind, Family => match Family::BESIDE.contains(&role) {
+                true => Family::shape_beside(self, role, gains),
+                false => Ok(Vec::new()),
+            }),
+        }
+    }
+
+    /// The role by which a layer whose weights come as roles shows that it has biases.
+    pub(super) fn bias_role(&self) -> Role {
+        by_kind!(self.kind, Family => Family::BIAS)
+    }
+
+    /// What the original's bridge keeps beside the array, in version 1 as well.
+    pub(super) fn bridged(&self) -> &'static [Role] {
+        by_kind!(self.kind, Family => Family::BRIDGED)
+    }
+
+    /// Whether the original reads the length of sequences.
+    pub(super) fn has_sequences(&self) -> bool {
+        by_kind!(self.kind, Family => Family::HAS_SEQUENCES)
+    }
+
+    fn set_sizes(&mut self, sizes: &[(Key, usize)]) {
+        sizes.iter().for_each(|(key, size)| self.set_size(*key, *size));
+    }
+
+    fn eps(&self, default: f64) -> f64 {
+        if self.has(Key::Eps) { self.float(Key::Eps) } else { default }
+    }
+
+    fn set_eps(&mut self, eps: f64, default: f64) {
+        if eps != default {
+            self.set_float(Key::Eps, eps);
+        }
+    }
+
+    /// Sets the sizes of a plane: `one` for one axis; else width, height before it, depth in front.
+    fn set_planes(&mut self, one: [Key; 2], input: &[usize], output: &[usize]) {
+        let keys = match input.len() {
+            1 => std::slice::from_ref(&one),
+            n => &PLANES[3 - n..],
+        };
+        for ((keys, &input), &output) in keys.iter().zip(input).zip(output) {
+            self.set_size(keys[0], input);
+            self.set_size(keys[1], output);
+        }
+    }
+
+    /// The sizes that [`Record::set_planes`] sets.
+    fn planes<const N: usize>(&self, one: [Key; 2]) -> [Vec<usize>; 2] {
+        let keys = if N == 1 { std::slice::from_ref(&one) } else { &PLANES[3 - N..] };
+        [0, 1].map(|side| keys.iter().map(|keys| self.size(keys[side])).collect())
+    }
+}
+
+/// Extents of the input and of the output, slowest axis first.
+const PLANES: [[Key; 2]; 3] =
+    [[Key::InputDepth, Key::OutputDepth], [Key::InputHeight, Key::OutputHeight], [Key::InputWidth, Key::OutputWidth]];
+
+fn role(role: Role, shape: &[usize]) -> RoleShape {
+    RoleShape { role, shape: shape.to_vec() }
+}
+
+/// The layers of a container.
+fn children(record: &Record, key: Key, place: &Place<'_>) -> Result<Vec<ChildSpec>> {
+    let Some(Value::Layers(layers)) = record.get(key) else { return Ok(Vec::new()) };
+    let child = |(i, record): (usize, &Record)| {
+        let [z, y, x, l] = [Key::TargetZ, Key::TargetY, Key::TargetX, Key::TargetL].map(|key| record.size(key));
+        let step = if key == Key::ParallelBranches { Step::Branch(i) } else { Step::Sequential(i) };
+        let (layer, link) = match record.has(Key::IsRemoteLink) {
+            true => (None, Some(Coord { z, y, x, l })),
+            false => (Some(record.spec(&place.path.inner(step), place.has)?), None),
+        };
+        Ok(ChildSpec { disabled: record.has(Key::IsDisabled), layer, link })
+    };
+    layers.iter().enumerate().map(child).collect()
+}
+
+/// The one layer at a step inside a record.
+fn child(record: &Record, step: Step, place: &Place<'_>) -> Result<Option<Box<LayerSpec>>> {
+    let inner = record.child(step).map(|inner| inner.spec(&place.path.inner(step), place.has)).transpose()?;
+    Ok(inner.map(Box::new))
+}
+
+/// The records of a container's children. A link has the record of an empty residual layer.
+fn records(children: &[ChildSpec], path: &LayerPath, step: fn(usize) -> Step) -> Result<Value> {
+    let record = |(i, child): (usize, &ChildSpec)| {
+        let mut record = match (&child.layer, child.link) {
+            (Some(layer), _) => Record::of_spec(layer, &path.inner(step(i)))?,
+            (None, Some(target)) => {
+                let mut record = Record::new(LayerKind::Residual, Activation::Linear);
+                record.set_flag(Key::IsRemoteLink, true);
+                for (key, at) in [
+                    (Key::TargetZ, target.z),
+                    (Key::TargetY, target.y),
+                    (Key::TargetX, target.x),
+                    (Key::TargetL, target.l),
+                ] {
+                    if at != 0 {
+                        record.set_size(key, at);
+                    }
+                }
+                record
+            }
+            (None, None) => Record::new(LayerKind::Residual, Activation::Linear),
+        };
+        record.set_flag(Key::IsDisabled, child.disabled);
+        Ok(record)
+    };
+    Ok(Value::Layers(children.iter().enumerate().map(record).collect::<Result<_>>()?))
+}
+
+/// `value`, or `default` where the file has 0 or nothing.
+fn or(value: f64, default: f64) -> f64 {
+    if value == 0.0 { default } else { value }
+}
