@@ -12,12 +12,11 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::Isa;
-use super::panels::{Narrow, PANEL};
+use super::limits::{MAX_DIGITS, MAX_PANELS, PANEL};
+use super::panels::Narrow;
 use super::simd;
 use crate::dtype::power_of_two;
 
-/// The most digits that a row is cut into.
-pub(super) const MAX_DIGITS: usize = 7;
 /// Bits that they hold: balanced digits reach a little less far than a two's complement number.
 const REACH: i32 = 8 * MAX_DIGITS as i32 - 2;
 
@@ -195,7 +194,7 @@ impl Cut {
 
     /// The sums of each digit with the outputs of each panel.
     fn totals(&self, isa: Isa, narrow: &Narrow, panels: &Range<usize>) -> Totals {
-        let mut totals = [[[0i64; PANEL]; MAX_DIGITS]; simd::MAX_PANELS];
+        let mut totals = [[[0i64; PANEL]; MAX_DIGITS]; MAX_PANELS];
         let Some(columns) = self.digits.len().checked_div(self.count) else { return totals };
         // A product of two digits has 16 bits, four are added at a time.
         const STEPS: usize = 1 << 13;
@@ -204,7 +203,7 @@ impl Cut {
         for first in (0..words).step_by(STEPS / per_byte) {
             let range = first..words.min(first + STEPS / per_byte);
             let digits = &self.digits[range.start * per_byte * self.count..range.end * per_byte * self.count];
-            let mut weights: [&[u8]; simd::MAX_PANELS] = [&[]; simd::MAX_PANELS];
+            let mut weights: [&[u8]; MAX_PANELS] = [&[]; MAX_PANELS];
             for (slot, panel) in weights.iter_mut().zip(panels.clone()) {
                 *slot = narrow.words(panel, range.clone());
             }
@@ -215,7 +214,7 @@ impl Cut {
 }
 
 /// Sums of each digit with each output of each panel.
-type Totals = [[[i64; PANEL]; MAX_DIGITS]; simd::MAX_PANELS];
+type Totals = [[[i64; PANEL]; MAX_DIGITS]; MAX_PANELS];
 
 /// A row of x in digits: one [`Cut`] for numbers of like size, more where they lie far apart.
 pub(super) struct Fixed(Vec<Cut>);
@@ -227,7 +226,7 @@ impl Fixed {
     }
 
     /// The sums of the row with the outputs of each panel of `panels`, which are at most
-    /// [`simd::MAX_PANELS`].
+    /// [`MAX_PANELS`].
     pub(super) fn sums(&self, isa: Isa, narrow: &Narrow, panels: Range<usize>, out: &mut [[f64; PANEL]]) {
         let each: Vec<(&Cut, Totals)> = self.0.iter().map(|cut| (cut, cut.totals(isa, narrow, &panels))).collect();
         // Codes count from the smallest number.

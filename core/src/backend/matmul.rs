@@ -16,8 +16,9 @@ use std::sync::OnceLock;
 use rayon::prelude::*;
 
 use super::exact::{self, Fixed, Whole};
-use super::panels::{Block, Narrow, PANEL, STEP};
-use super::simd::{self, MAX_PANELS};
+use super::limits::{MAX_PANELS, PANEL, STEP};
+use super::panels::{Block, Narrow};
+use super::simd;
 use super::{Cpu, Isa, Panels, Threads};
 use crate::dtype::{Affine, Rule};
 use crate::store::{Scales, WeightStore};

@@ -2,6 +2,7 @@
 //! neither ever changes a result.
 
 mod exact;
+mod limits;
 mod matmul;
 mod panels;
 mod simd;

@@ -8,16 +8,11 @@
 use std::ops::Range;
 
 use super::Isa;
+use super::limits::PANEL;
 use super::simd::{self, Lane, Loop};
 use crate::dtype::integer::product;
 use crate::dtype::{Affine, Rule, Sign, unpack};
 use crate::store::{Scales, WeightStore};
-
-/// Outputs that stand side by side.
-pub(super) const PANEL: usize = 16;
-/// Every range of k that is decoded starts at a multiple of this: the codes in one word of the
-/// narrowest type.
-pub(super) const STEP: usize = 32;
 
 /// A re-packed matrix; what lies beyond the last output is zero.
 #[derive(Debug)]
@@ -233,7 +228,7 @@ impl Block for f64 {
 }
 
 impl Decode {
-    /// The codes of steps `k` of a panel. `k.start` is a multiple of [`STEP`].
+    /// The codes of steps `k` of a panel. `k.start` is a multiple of [`super::limits::STEP`].
     fn slice<'a>(&self, bytes: &'a [u8], depth: usize, panel: usize, k: &Range<usize>) -> &'a [u8] {
         // Bytes of one output over `n` steps.
         let run = |n: usize| match self {

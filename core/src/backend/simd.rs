@@ -8,13 +8,10 @@
 #![expect(unsafe_code, reason = "std::arch intrinsics; every entrance checks its slices first")]
 
 use super::Isa;
-use super::exact::MAX_DIGITS;
-use super::panels::PANEL;
+use super::limits::{MAX_DIGITS, MAX_PANELS, PANEL};
 
 /// The most rows that one tile takes.
 const MAX_ROWS: usize = 8;
-/// The most panels that one tile takes.
-pub(super) const MAX_PANELS: usize = 4;
 
 /// How many of `left` rows the next tile takes.
 pub(super) fn rows_at_once(isa: Isa, left: usize) -> usize {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::dtype::Dtype;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::budget::{Budget, Purse, at_depth};
 use crate::format::fault::{Fault, ensure};
 use crate::format::parse::DEEPEST;
@@ -250,7 +250,7 @@ impl<'a> Reader<'a> {
         self.purse.spend(format_args!("topology byte {}", self.at), price)
     }
 
-    fn wrong(&self, fault: Fault, what: impl Into<String>) -> crate::Error {
+    fn wrong(&self, fault: Fault, what: impl Into<String>) -> Error {
         fault.at(format!("topology byte {}", self.at), what)
     }
 
