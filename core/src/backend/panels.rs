@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::Isa;
 use super::limits::PANEL;
-use super::simd::{self, Lane, Loop};
+use super::simd::{self, Element, Loop};
 use crate::dtype::integer::product;
 use crate::dtype::{Affine, Rule, Sign, unpack};
 use crate::store::{Scales, WeightStore};
@@ -194,7 +194,7 @@ fn words(store: &WeightStore, field: impl Fn(u64) -> u32) -> (usize, Vec<u8>) {
 }
 
 /// Weights of one panel over a range of k: in place, or decoded into `buffer`.
-pub(super) trait Block: Lane {
+pub(super) trait Block: Element {
     fn block<'a>(panels: &'a Panels, isa: Isa, panel: usize, k: Range<usize>, buffer: &'a mut [Self]) -> &'a [Self];
 }
 

@@ -48,7 +48,7 @@ pub(super) fn is_available(isa: Isa) -> bool {
 }
 
 /// A type that decoded weights have.
-pub(super) trait Lane: Copy + Default + Into<f64> + 'static {
+pub(super) trait Element: Copy + Default + Into<f64> + 'static {
     /// `sums[m * panels + p][o] += sum over k of x[k * rows + m] * panels[p][k * PANEL + o]`.
     fn tile(isa: Isa, rows: usize, x: &[f64], panels: &[&[Self]], sums: &mut [[f64; PANEL]]);
 }
@@ -91,7 +91,7 @@ macro_rules! dispatch {
     }};
 }
 
-impl Lane for f32 {
+impl Element for f32 {
     fn tile(isa: Isa, rows: usize, x: &[f64], panels: &[&[f32]], sums: &mut [[f64; PANEL]]) {
         check(isa, rows, x, panels, sums);
         #[cfg(target_arch = "x86_64")]
@@ -100,7 +100,7 @@ impl Lane for f32 {
     }
 }
 
-impl Lane for f64 {
+impl Element for f64 {
     fn tile(isa: Isa, rows: usize, x: &[f64], panels: &[&[f64]], sums: &mut [[f64; PANEL]]) {
         check(isa, rows, x, panels, sums);
         #[cfg(target_arch = "x86_64")]

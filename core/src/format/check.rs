@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use super::fault::{Fault, ensure};
-use super::layer::{baked, is_bridged, uses_scale};
+use super::layer::{is_kept_by_bridge, store_master, uses_scale};
 use super::q4;
 use super::record::{Key, Record};
 use super::topology::LayerPath;
@@ -50,7 +50,7 @@ impl Checkpoint {
         let has = |part| self.blobs.contains_key(&BlobId::Layer(path.clone(), part));
         let (array, master) = (has(Part::Array), has(Part::Master));
         let q4 = Q4_KEYS.iter().any(|(key, ..)| has(Part::Q4(*key)));
-        let roles = layout.roles.iter().any(|role| !is_bridged(record, role.role) && has(Part::Role(role.role)));
+        let roles = layout.roles.iter().any(|role| !is_kept_by_bridge(record, role.role) && has(Part::Role(role.role)));
         let forms = [array, master, q4, roles].into_iter().filter(|form| *form).count();
         ensure(forms <= 1, || Fault::Duplicate.at(path, "its weights are there in two forms"))?;
         ensure(forms == 1, || {
@@ -156,7 +156,7 @@ impl Checkpoint {
                 return check_codes(id, blob.coding, n, &bytes);
             }
             check_codes(id, Coding::F32, n, &bytes)?;
-            let (coding, bytes) = baked(id, blob.coding, &bytes)?;
+            let (coding, bytes) = store_master(id, blob.coding, &bytes)?;
             check_codes(id, coding, n, &bytes)
         };
         let checked: Vec<Result<()>> = blobs.par_iter().map(check).collect();

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 
 use super::fault::Fault;
 use super::kinds::Has;
-use super::layer::{Stored, has_no_place, is_bridged};
+use super::layer::{Stored, has_no_place, is_kept_by_bridge};
 use super::record::{Key, Record};
 use super::source::Section;
 use super::topology::{LayerPath, Topology, set_dtype};
@@ -404,7 +404,7 @@ impl Checkpoint {
             if stored.is_empty() {
                 continue;
             }
-            let apart = |stored: &Stored| stored.role.is_outside_array() || is_bridged(record, stored.role);
+            let beside = |stored: &Stored| stored.role.is_outside_array() || is_kept_by_bridge(record, stored.role);
             let old: Vec<BlobId> = self.layer_blobs(&path).map(|(id, _)| id.clone()).collect();
             old.iter().for_each(|id| {
                 morphed.blobs.remove(id);
@@ -425,7 +425,7 @@ impl Checkpoint {
                 }
                 let coding = Coding::loom(storage.dtype, scale);
                 put(Part::Master, Blob::memory(coding, layout.join(32, &parts)));
-                for stored in stored.iter().filter(|stored| apart(stored)) {
+                for stored in stored.iter().filter(|stored| beside(stored)) {
                     put(Part::Role(stored.role), plain(stored)?);
                 }
                 continue;
@@ -514,8 +514,11 @@ impl Checkpoint {
         let whole = blob(Part::Array).is_some() || blob(Part::Master).is_some();
         let role = record.bias_role();
         // An array holds biases as version 1 has them, unless they stand beside it.
-        let bias =
-            if whole && !is_bridged(record, role) { None } else { Some(has(role) || blob(Part::Biases).is_some()) };
+        let bias = if whole && !is_kept_by_bridge(record, role) {
+            None
+        } else {
+            Some(has(role) || blob(Part::Biases).is_some())
+        };
         Has { qk_norm, bias }
     }
 }

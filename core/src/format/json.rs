@@ -16,7 +16,7 @@ use super::budget::Purse;
 use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part};
 use super::fault::Fault;
 use super::loss::{Losses, Target};
-use super::parse::{self, Lane, Reading};
+use super::parse::{self, DocumentKind, Reading};
 use super::record::{Key, Record};
 use super::text::{Style, Writer};
 use super::topology::{LayerPath, Topology};
@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 
 /// Reads a document.
 pub(super) fn read(text: &[u8], reading: Reading, purse: Purse) -> Result<Checkpoint> {
-    let (mut document, purse) = parse::document(text, reading, Lane::Json, purse)?;
+    let (mut document, purse) = parse::document(text, reading, DocumentKind::Json, purse)?;
     let topology = Topology::of_document(&mut document, text.len(), reading, purse)?;
     let mut blobs = BTreeMap::new();
     for native in document.natives {

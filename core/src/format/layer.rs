@@ -51,8 +51,11 @@ impl Checkpoint {
             let (part, bytes) = (*part, blob.read(id)?);
             match part {
                 Part::Array | Part::Master => {
-                    let (coding, bytes) =
-                        if part == Part::Master { baked(id, blob.coding, &bytes)? } else { (blob.coding, bytes) };
+                    let (coding, bytes) = if part == Part::Master {
+                        store_master(id, blob.coding, &bytes)?
+                    } else {
+                        (blob.coding, bytes)
+                    };
                     let Encoding::Codes(dtype, _) = coding.encoding else {
                         return Err(Fault::Config.at(id, "an array of codes cannot be Q4_0"));
                     };
@@ -159,14 +162,14 @@ impl Checkpoint {
 }
 
 /// Whether the original's bridge keeps a role beside the array.
-pub(super) fn is_bridged(record: &Record, role: Role) -> bool {
+pub(super) fn is_kept_by_bridge(record: &Record, role: Role) -> bool {
     record.bridged().contains(&role)
 }
 
 /// Whether neither the array nor a blob beside it has a place for a role.
 pub(super) fn has_no_place(record: &Record, role: Role) -> bool {
     let array = record.layout().is_ok_and(|layout| layout.shape(role).is_some());
-    !(array || role.is_outside_array() || is_bridged(record, role))
+    !(array || role.is_outside_array() || is_kept_by_bridge(record, role))
 }
 
 fn describe(stored: &Stored) -> String {
@@ -183,12 +186,12 @@ pub(super) fn uses_scale(dtype: Dtype) -> bool {
 }
 
 /// A float32 master stored in its type, as the original stores it.
-pub(super) fn baked(id: &BlobId, coding: Coding, master: &[u8]) -> Result<(Coding, Bytes)> {
+pub(super) fn store_master(id: &BlobId, coding: Coding, master: &[u8]) -> Result<(Coding, Bytes)> {
     let Encoding::Codes(dtype, numerics) = coding.encoding else { return Err(Fault::Config.at(id, "no codes")) };
     if dtype == Dtype::Float32 {
         return Ok((coding, Bytes::copy_from_slice(master)));
     }
-    let coding = baked_coding(coding, dtype, master);
+    let coding = coding_of_master(coding, dtype, master);
     ensure(coding.scale.is_finite() && (coding.scale != 0.0 || !uses_scale(dtype)), || {
         Fault::Scale.at(id, format!("its weights ask for a scale of {}, which no file can hold", coding.scale))
     })?;
@@ -196,7 +199,7 @@ pub(super) fn baked(id: &BlobId, coding: Coding, master: &[u8]) -> Result<(Codin
 }
 
 /// How a master will be coded: a scale of 1 means one chosen for the weights.
-pub(super) fn baked_coding(coding: Coding, dtype: Dtype, master: &[u8]) -> Coding {
+pub(super) fn coding_of_master(coding: Coding, dtype: Dtype, master: &[u8]) -> Coding {
     if coding.scale != 1.0 || dtype == Dtype::Float32 {
         return coding;
     }

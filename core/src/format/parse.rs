@@ -46,7 +46,7 @@ pub enum Reading {
 
 /// Which document is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
+pub(super) enum DocumentKind {
     /// The header of an `.entity`: weights stand in blobs.
     Entity,
     /// A JSON checkpoint: weights stand in the layers.
@@ -93,14 +93,14 @@ pub(super) struct Header {
 }
 
 /// Reads a topology document.
-pub(super) fn document(text: &[u8], reading: Reading, lane: Lane, purse: Purse) -> Result<(Document, Purse)> {
-    read(text, reading, lane, purse, &|at| place_in_lines(text, at), |ctx, json| ctx.topology(json))
+pub(super) fn document(text: &[u8], reading: Reading, kind: DocumentKind, purse: Purse) -> Result<(Document, Purse)> {
+    read(text, reading, kind, purse, &|at| place_in_lines(text, at), |ctx, json| ctx.topology(json))
 }
 
 /// Reads the header of an `.entity`, which starts at byte `base` of its file.
 pub(super) fn header(text: &[u8], base: u64, reading: Reading, purse: Purse) -> Result<(Header, Purse)> {
     let place = |at: usize| format!("byte {}", base + at as u64);
-    read(text, reading, Lane::Entity, purse, &place, |ctx, json| header::HeaderSeed(ctx).deserialize(json))
+    read(text, reading, DocumentKind::Entity, purse, &place, |ctx, json| header::HeaderSeed(ctx).deserialize(json))
 }
 
 type Json<'a, 'de> = &'a mut serde_json::Deserializer<serde_json::de::SliceRead<'de>>;
@@ -108,7 +108,7 @@ type Json<'a, 'de> = &'a mut serde_json::Deserializer<serde_json::de::SliceRead<
 fn read<T>(
     text: &[u8],
     reading: Reading,
-    lane: Lane,
+    kind: DocumentKind,
     purse: Purse,
     place: &dyn Fn(usize) -> String,
     parse: impl for<'de> Fn(&Context, Json<'_, 'de>) -> serde_json::Result<T>,
@@ -122,7 +122,7 @@ fn read<T>(
     };
     let bytes = text.as_bytes();
     let ctx =
-        Context { reading, lane, fault: Cell::new(None), natives: RefCell::default(), purse: RefCell::new(purse) };
+        Context { reading, kind, fault: Cell::new(None), natives: RefCell::default(), purse: RefCell::new(purse) };
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let parsed = parse(&ctx, &mut json).and_then(|parsed| json.end().map(|()| parsed));
     let parsed = parsed.map_err(|e| {
@@ -178,7 +178,7 @@ fn check_nesting(text: &[u8]) -> std::result::Result<(), usize> {
 /// What every part of one reading shares.
 struct Context {
     reading: Reading,
-    lane: Lane,
+    kind: DocumentKind,
     /// The class of the error that a seed has raised.
     fault: Cell<Option<Fault>>,
     natives: RefCell<Vec<Native>>,

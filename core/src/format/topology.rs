@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::budget::{Budget, Purse};
 use super::fault::{Fault, ensure};
 use super::kinds::Has;
-use super::parse::{Document, Lane, Reading, document};
+use super::parse::{Document, DocumentKind, Reading, document};
 use super::record::{Key, Record, Step};
 use crate::coord::{Coord, Extents};
 use crate::dtype::Dtype;
@@ -233,7 +233,7 @@ fn coord(at: [i64; 4]) -> Option<Coord> {
 /// layer contradicts itself.
 pub fn parse(json: &str, norms: impl Fn(&str) -> QkNorm) -> Result<NetworkSpec> {
     let purse = Budget::default().open(json.len() as u64);
-    let (mut document, purse) = document(json.as_bytes(), Reading::Builder, Lane::Entity, purse)?;
+    let (mut document, purse) = document(json.as_bytes(), Reading::Builder, DocumentKind::Entity, purse)?;
     let topology = Topology::of_document(&mut document, json.len(), Reading::Builder, purse)?;
     topology.spec(&|path| Has { qk_norm: norms(&path.to_string()), bias: None })
 }

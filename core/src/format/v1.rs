@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::budget::Purse;
 use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
 use super::fault::{Fault, ensure};
-use super::layer::{baked_coding, is_bridged};
+use super::layer::{coding_of_master, is_kept_by_bridge};
 use super::loss::{Losses, Target};
 use super::parse::{self, Entry, Reading};
 use super::record::{Key, Record, Step, Value};
@@ -255,7 +255,7 @@ pub(super) fn plan<'a>(checkpoint: &'a Checkpoint, losses: &mut Losses) -> Resul
                 _ if role.is_outside_array() => {
                     planned.push(put(From::Role(*role), Coding::F32, false, 4 * n, &format!(".{role}")));
                 }
-                Role::Bias if is_bridged(record, *role) && path.steps.is_empty() => {
+                Role::Bias if is_kept_by_bridge(record, *role) && path.steps.is_empty() => {
                     let mut blob = put(From::Role(*role), Coding::F32, false, 4 * n, "");
                     blob.path = format!("bridge.dense.{}.biases", path.index);
                     bridged.push(blob);
@@ -299,7 +299,7 @@ fn array<'a>(
             let blob = &checkpoint.blobs[&id];
             match blob.coding.encoding {
                 Encoding::Codes(dtype, _) if master => {
-                    let coding = baked_coding(blob.coding, dtype, &blob.read(&id)?);
+                    let coding = coding_of_master(blob.coding, dtype, &blob.read(&id)?);
                     super::check::check_coding(&id, Part::Array, &coding)?;
                     coding
                 }

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{Context, Inside, Lane, Native, Reading, ValueSeed};
+use super::{Context, DocumentKind, Inside, Native, Reading, ValueSeed};
 use crate::format::budget::{Budget, at_depth};
 use crate::format::fault::Fault;
 use crate::format::record::{Key, Record, RuleRecord, SOFTMAXES, Shape, Step, Value, find_kind};
@@ -91,7 +91,7 @@ impl<'de> Visitor<'de> for RecordSeed<'_> {
             };
             let mut scalar = |shape| map.next_value_seed(ValueSeed(ctx, shape, at));
             let allowed = match index {
-                7..=9 => ctx.lane == Lane::Json,
+                7..=9 => ctx.kind == DocumentKind::Json,
                 10.. => ctx.reading == Reading::Builder || Key::ALL[index - 10].since() == 1,
                 _ => true,
             };
@@ -165,7 +165,7 @@ impl<'de> Visitor<'de> for RecordSeed<'_> {
         if ctx.reading == Reading::Strict && !seen.contains(&4) {
             return Err(ctx.fail(Fault::Key, "the layer has no key \"type\""));
         }
-        if weights.is_some() || (scale.is_some() && ctx.lane == Lane::Json) {
+        if weights.is_some() || (scale.is_some() && ctx.kind == DocumentKind::Json) {
             let bytes = weights.unwrap_or_default();
             ctx.natives.borrow_mut().push(Native { top: at.top, steps: at.steps(), bytes, native, scale });
         }
