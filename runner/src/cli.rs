@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use loom_core::{Dtype, Isa, Numerics};
 
 use crate::entity::EntityCommand;
-use crate::manifest::unknown;
-use crate::plan::{Check, Selection};
+use crate::stages::manifest::unknown;
+use crate::stages::plan::{Check, Selection};
 
 /// Proves that neural networks mean the same thing in every AI runtime.
 ///

@@ -21,11 +21,11 @@ use loom_core::{Cpu, Network, Result, Role, State, Tensor, WeightStore};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::compare::compare;
-use crate::golden::{Core, Goldens, core_path, yaml};
-use crate::manifest::Manifest;
-use crate::plan::{Case, Tolerance};
-use crate::run::Config;
+use crate::stages::compare::compare;
+use crate::stages::golden::{Core, Goldens, core_path, yaml};
+use crate::stages::manifest::Manifest;
+use crate::stages::plan::{Case, Tolerance};
+use crate::stages::run::Config;
 use crate::write_atomically;
 
 /// How many seeds are measured.
@@ -214,7 +214,7 @@ pub fn bless(
         .map(|case| {
             let cost = match old.knows(case, &core) {
                 true => Ok(old.models[case.model().id()].costs[&case.stored.to_string()].clone()),
-                false => crate::run::cost(case, goldens, &Config::default().cpu),
+                false => crate::stages::run::cost(case, goldens, &Config::default().cpu),
             };
             measured();
             cost
@@ -285,7 +285,7 @@ pub fn measure(plain: &Network, stored: &Network, inputs: &[Tensor], expected: &
         let as_stored = run(changed(&mut |errors| wrong.of(&errors.shape, &errors.stored))?)?;
         let in_f32 = run(changed(&mut |errors| wrong.of(&errors.shape, &errors.weights))?)?;
         // A change that the model does not show in f32 either, as of weights that a norm scales again, is none.
-        if nmse(&as_stored, expected) <= cost.limit() && nmse(&in_f32, expected) > crate::judge::DECODED {
+        if nmse(&as_stored, expected) <= cost.limit() && nmse(&in_f32, expected) > crate::stages::judge::DECODED {
             cost.met.push(wrong);
         }
     }

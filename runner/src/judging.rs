@@ -5,15 +5,17 @@ use std::path::Path;
 use loom_core::{Cpu, Isa, Threads};
 
 use crate::cli::{Format, LaneArg, RunArgs};
-use crate::golden::{self, Goldens};
-use crate::judge::{Label, Observation, Verdict, judge};
 use crate::lock::Lock;
-use crate::manifest::{Manifests, unknown};
 use crate::places::{End, Mistake, Places, complain, first_of, print, print_styled};
-use crate::plan::{self, BandSource, Case, Check, Device, Kind, Selection, Tolerance};
-use crate::report::{self, LaneReport, Row};
-use crate::run::{Config, Faithful};
-use crate::{render, run, terminal, write_atomically};
+use crate::render::{self, terminal};
+use crate::stages::golden::{self, Goldens};
+use crate::stages::judge::{Label, Observation, Verdict, judge};
+use crate::stages::manifest::{Manifests, unknown};
+use crate::stages::plan::{self, BandSource, Case, Check, Device, Kind, Selection, Tolerance};
+use crate::stages::report::{self, LaneReport, Row};
+use crate::stages::run;
+use crate::stages::run::{Config, Faithful};
+use crate::write_atomically;
 
 /// The name of the processor's lane.
 const CPU: &str = "cpu";
@@ -22,7 +24,7 @@ const CPU: &str = "cpu";
 enum Place {
     Cpu,
     #[cfg(feature = "gpu")]
-    Gpu(Box<crate::device::Lane>),
+    Gpu(Box<crate::stages::device::Lane>),
 }
 
 impl Place {
@@ -75,7 +77,7 @@ impl Lanes {
 
     #[cfg(feature = "gpu")]
     fn open_gpus(&mut self, args: &RunArgs) -> anyhow::Result<()> {
-        use crate::device::{self, Lane};
+        use crate::stages::device::{self, Lane};
         let adapters = match device::chosen(&args.adapter) {
             Ok(adapters) => adapters,
             Err(what) if what != device::ABSENT => return Err(Mistake(what).into()),

@@ -8,29 +8,17 @@
 pub mod bench;
 pub mod bless;
 pub mod cli;
-pub mod compare;
-pub mod controls;
 pub mod cost;
-#[cfg(feature = "gpu")]
-pub mod device;
 pub mod ending;
 pub mod entity;
-pub mod golden;
-pub mod judge;
 pub mod judging;
 pub mod lock;
-pub mod manifest;
-pub mod oracle;
 pub mod places;
 pub mod plain;
-pub mod plan;
 pub mod render;
-pub mod report;
-pub mod roundtrip;
-pub mod run;
 pub mod sizes;
+pub mod stages;
 pub mod stream;
-pub mod terminal;
 
 use std::path::Path;
 

@@ -10,11 +10,13 @@ use loom_bedrocks::planets::PLANETS;
 use loom_runner::cli::{Bench, Cli, Command, Folders, PythonArgs};
 use loom_runner::judging::{self, write_progress};
 use loom_runner::lock::Lock;
-use loom_runner::manifest::{self, Manifest, Manifests, unknown};
 use loom_runner::places::{End, Mistake, Places, complain, first_of, print, print_lines};
-use loom_runner::plan::{self, Case, Check};
+use loom_runner::render::terminal;
 use loom_runner::sizes::{self, Lucy};
-use loom_runner::{bench, bless, cost, ending, entity, golden, report, stream, terminal, write_atomically};
+use loom_runner::stages::manifest::{self, Manifest, Manifests, unknown};
+use loom_runner::stages::plan::{self, Case, Check};
+use loom_runner::stages::{golden, report};
+use loom_runner::{bench, bless, cost, ending, entity, stream, write_atomically};
 
 fn main() -> ExitCode {
     ending::prepare();
@@ -108,7 +110,7 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
         #[cfg(feature = "gpu")]
         Command::Gpu { what } => {
             use loom_runner::cli::GpuCommand;
-            use loom_runner::device::{self, Lane};
+            use loom_runner::stages::device::{self, Lane};
             match what {
                 GpuCommand::List => print(&device::list(&device::chosen(&[]).map_err(Mistake)?))?,
                 GpuCommand::Probe { adapters } => {
@@ -124,7 +126,7 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
         }
         #[cfg(feature = "gpu")]
         Command::Bench { what: Bench::Gpu { adapter, vector, square, pairs, lane, python } } => {
-            use loom_runner::device::{self, Lane};
+            use loom_runner::stages::device::{self, Lane};
             let wanted: Vec<String> = adapter.into_iter().collect();
             let adapters = device::chosen(&wanted).map_err(Mistake)?;
             let adapter = adapters.first().ok_or_else(|| Mistake(device::ABSENT.into()))?;

@@ -7,8 +7,8 @@ use anyhow::{Context as _, bail};
 use loom_bedrocks::BEDROCKS;
 
 use crate::cli::Folders;
-use crate::manifest::{self, Manifests, unknown};
 use crate::plain::plain;
+use crate::stages::manifest::{self, Manifests, unknown};
 
 /// How a call ended, where it did not go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

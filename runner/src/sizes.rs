@@ -19,7 +19,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::cost::Random;
-use crate::manifest;
+use crate::stages::manifest;
 
 /// Layers of a cell.
 const SEVEN: usize = 7;

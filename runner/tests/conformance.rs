@@ -11,10 +11,11 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use loom_runner::judge::{Label, Observation, judge};
-use loom_runner::plan::{self, Case};
-use loom_runner::run::{Config, Faithful};
-use loom_runner::{golden, manifest, run, terminal};
+use loom_runner::render::terminal;
+use loom_runner::stages::judge::{Label, Observation, judge};
+use loom_runner::stages::plan::{self, Case};
+use loom_runner::stages::run::{Config, Faithful};
+use loom_runner::stages::{golden, manifest, run};
 
 fn main() -> ExitCode {
     let mut args = Arguments::from_args();

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use loom_bedrocks::BEDROCKS;
-use loom_runner::controls::{Planted, plant, rates};
 use loom_runner::cost::Wrong;
-use loom_runner::golden::Goldens;
-use loom_runner::plan::{self, Case, Check, Stored};
-use loom_runner::run::Config;
-use loom_runner::{golden, manifest};
+use loom_runner::stages::controls::{Planted, plant, rates};
+use loom_runner::stages::golden::Goldens;
+use loom_runner::stages::plan::{self, Case, Check, Stored};
+use loom_runner::stages::run::Config;
+use loom_runner::stages::{golden, manifest};
 
 fn main() -> ExitCode {
     let args = Arguments::from_args();

@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use loom_core::{Affine, Dtype, Network, Numerics, Role, Scales, WeightStore, Weights};
-use loom_runner::golden::{self, Goldens};
-use loom_runner::judge::{Label, judge};
-use loom_runner::manifest;
-use loom_runner::plan::{self, Case};
-use loom_runner::run::{Config, Faithful, Fault, run};
+use loom_runner::stages::golden::{self, Goldens};
+use loom_runner::stages::judge::{Label, judge};
+use loom_runner::stages::manifest;
+use loom_runner::stages::plan::{self, Case};
+use loom_runner::stages::run::{Config, Faithful, Fault, run};
 
 /// Changes the weights of the layer at `layers.<index>` once they are stored in a dtype.
 struct Stored<F: Fn(&Network, &WeightStore) -> WeightStore + Sync>(&'static str, F);

@@ -9,11 +9,11 @@ use loom_core::math::{pow, sin_cos};
 use loom_core::{
     Activation, Cpu, LayerSpec, Network, NetworkSpec, Result, Role, State, Tensor, WeightStore, WeightTable,
 };
-use loom_runner::golden::{self, FileId, Goldens};
-use loom_runner::judge::{Label, judge};
-use loom_runner::manifest;
-use loom_runner::plan::{self, Case, Kind};
-use loom_runner::run::{Config, Faithful, Fault, run};
+use loom_runner::stages::golden::{self, FileId, Goldens};
+use loom_runner::stages::judge::{Label, judge};
+use loom_runner::stages::manifest;
+use loom_runner::stages::plan::{self, Case, Kind};
+use loom_runner::stages::run::{Config, Faithful, Fault, run};
 
 fn case(id: &str) -> (Case, Goldens) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

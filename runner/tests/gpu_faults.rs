@@ -6,11 +6,11 @@
 use std::path::Path;
 
 use loom_core::backend::gpu::{Edit, Options};
-use loom_runner::device::{Lane, chosen};
-use loom_runner::judge::{Label, judge};
-use loom_runner::plan::{self, Case};
-use loom_runner::run::Config;
-use loom_runner::{golden, manifest};
+use loom_runner::stages::device::{Lane, chosen};
+use loom_runner::stages::judge::{Label, judge};
+use loom_runner::stages::plan::{self, Case};
+use loom_runner::stages::run::Config;
+use loom_runner::stages::{golden, manifest};
 
 /// The labels of kernel cases whose ids match, on the first adapter, with kernels changed by `edit`.
 fn labels(filter: &str, edit: Option<Edit>) -> Option<Vec<(Label, String)>> {

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use loom_bedrocks::BEDROCKS;
 use loom_bedrocks::planets::PLANETS;
 use loom_core::{LayerKind, LayerSpec};
-use loom_runner::golden::{Core, core_path, index_path, read_index, yaml};
-use loom_runner::manifest::{self, Manifests};
-use loom_runner::plan;
+use loom_runner::stages::golden::{Core, core_path, index_path, read_index, yaml};
+use loom_runner::stages::manifest::{self, Manifests};
+use loom_runner::stages::plan;
 
 /// The most that the goldens may take.
 const GOLDEN_CAP: u64 = 48 << 20;
@@ -300,7 +300,11 @@ fn the_runner_prints_in_one_place() {
 
 #[test]
 fn progress_is_rendered_from_the_reports_that_are_here() {
-    assert_eq!(loom_runner::report::stale(&root().join("reports")).expect("readable"), None, "run bedrock render");
+    assert_eq!(
+        loom_runner::stages::report::stale(&root().join("reports")).expect("readable"),
+        None,
+        "run bedrock render"
+    );
 }
 
 #[test]

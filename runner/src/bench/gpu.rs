@@ -16,10 +16,10 @@ use loom_core::{Cpu, Dtype, LayerSpec, Network, NetworkSpec, Numerics, Role, Sta
 use serde::Deserialize;
 
 use super::{median, noise, table};
-use crate::device::Lane;
-use crate::golden::Goldens;
-use crate::plan::{self, Case};
-use crate::run::{Config, references};
+use crate::stages::device::Lane;
+use crate::stages::golden::Goldens;
+use crate::stages::plan::{self, Case};
+use crate::stages::run::{Config, references};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -224,7 +224,7 @@ fn pipelines(adapter: &Adapter) -> anyhow::Result<String> {
 pub fn lane(
     lane: &Lane,
     planned: &[Case],
-    manifests: &crate::manifest::Manifests,
+    manifests: &crate::stages::manifest::Manifests,
     goldens: &Goldens,
 ) -> anyhow::Result<String> {
     let cases = plan::on_device(manifests, planned, &Arc::clone(&lane.device)).map_err(anyhow::Error::msg)?;

@@ -87,7 +87,7 @@ pub fn job(program: &Path) -> anyhow::Result<String> {
 pub fn stream(plan: &Plan) -> anyhow::Result<String> {
     let scratch = crate::ending::Scratch::new()?;
     let requests = requests(plan, scratch.path())?;
-    let bar = crate::terminal::bar(requests.len());
+    let bar = crate::render::terminal::bar(requests.len());
     let rival = ["original ms", "wall ×", "CPU ×", "original MiB", "memory ×"];
     let head = ["request", "KiB", "ours ms", "ours CPU ms", "ours MiB"];
     let shown = if plan.original.is_some() { &rival[..] } else { &[] };

@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow};
 use glob::Pattern;
 
 use crate::ending;
-use crate::manifest::Manifest;
+use crate::stages::manifest::Manifest;
 
 /// The exit statuses of the dump, beside 0.
 const FAILED: i32 = 1;

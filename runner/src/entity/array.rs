@@ -8,8 +8,8 @@ use loom_core::Tensor;
 use npyz::WriterBuilder as _;
 use serde_json::Value;
 
-use crate::manifest::unknown;
 use crate::plain::name;
+use crate::stages::manifest::unknown;
 use crate::write_atomically;
 
 /// The most that is read of nested arrays; .npy has no such bound.

@@ -1,11 +1,11 @@
-//! Two arrays in, numbers out. No opinion: that is [`crate::judge`]'s.
+//! Two arrays in, numbers out. No opinion: that is [`crate::stages::judge`]'s.
 
 use loom_core::Network;
 use serde::{Deserialize, Serialize};
 
 use crate::cost::Cost;
-use crate::manifest::Reference;
-use crate::plan::{Tolerance, ulps};
+use crate::stages::manifest::Reference;
+use crate::stages::plan::{Tolerance, ulps};
 
 /// The element that is furthest outside, or nearest to, its allowance.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -195,7 +195,7 @@ fn distance(values: &[f32], exact: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::BandSource;
+    use crate::stages::plan::BandSource;
 
     const BAND: Tolerance =
         Tolerance { atol: 0.1, rtol: 0.0, nmse: None, reference: Reference::Float32, source: BandSource::Bedrock };

@@ -12,14 +12,14 @@ use loom_bedrocks::relayout::output_order;
 use loom_core::format::Format;
 use loom_core::{Cpu, Isa, Network, NetworkSpec, Role, State, Tensor, Threads, WeightStore};
 
-use crate::compare::{self, Fidelity, compare};
 use crate::cost::{self, Cost};
-use crate::golden::{FileId, Goldens};
-use crate::judge::{Observation, judge};
-use crate::manifest::Outcome;
-use crate::oracle;
-use crate::plan::{Case, Check, Kind, Tolerance};
-use crate::roundtrip::roundtrip;
+use crate::stages::compare::{self, Fidelity, compare};
+use crate::stages::golden::{FileId, Goldens};
+use crate::stages::judge::{Observation, judge};
+use crate::stages::manifest::Outcome;
+use crate::stages::oracle;
+use crate::stages::plan::{Case, Check, Kind, Tolerance};
+use crate::stages::roundtrip::roundtrip;
 
 /// How to run.
 #[derive(Clone, Copy, Debug)]

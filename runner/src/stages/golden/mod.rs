@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::cost::{self, Cost, Costs};
-use crate::plan::{Case, Check};
+use crate::stages::plan::{Case, Check};
 
 /// What the index knows of one array.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -379,7 +379,7 @@ pub fn read_index(folder: &Path, bedrock: &str) -> Result<Index, String> {
     let plain = |file: &str| match file.split_once('/') {
         None => file == "fixture.npz",
         Some((planet, model)) => {
-            planets::find(planet).is_some() && model.strip_suffix(".npz").is_some_and(crate::manifest::is_plain)
+            planets::find(planet).is_some() && model.strip_suffix(".npz").is_some_and(crate::stages::manifest::is_plain)
         }
     };
     if let Some(file) = index.files.keys().find(|file| !plain(file)) {

@@ -7,7 +7,7 @@
 use loom_core::format::{Checkpoint, FORMATS, Fault, Format, Reading, Unheld};
 use loom_core::{Error, Network, Role, Tensor, WeightStore};
 
-use crate::run::Fault as Planted;
+use crate::stages::run::Fault as Planted;
 
 /// What the formats made of a network.
 #[derive(Clone, Debug, Default, PartialEq)]

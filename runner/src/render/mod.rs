@@ -1,6 +1,7 @@
 //! From a lane's report to PROGRESS.md. Pure: same report, same bytes.
 
 mod gpus;
+pub mod terminal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,10 +12,10 @@ use loom_core::format::FORMATS;
 use loom_core::{Dtype, Numerics};
 
 use crate::cost::{MARGIN, SEEDS};
-use crate::judge::{DECODED, Label};
-use crate::manifest::Manifest;
-use crate::plan::Stored;
-use crate::report::{LaneReport, Row};
+use crate::stages::judge::{DECODED, Label};
+use crate::stages::manifest::Manifest;
+use crate::stages::plan::Stored;
+use crate::stages::report::{LaneReport, Row};
 
 /// The labels of one cell of the scoreboard.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -9,8 +9,8 @@ use loom_core::file;
 use serde::{Deserialize, Serialize};
 
 use crate::cost;
-use crate::judge::{Label, Observation, Verdict};
-use crate::plan::{Case, Device, Kind};
+use crate::stages::judge::{Label, Observation, Verdict};
+use crate::stages::plan::{Case, Device, Kind};
 
 /// What a report says of one case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn the_rows_of_a_device_survive_a_run_of_some_cases() {
         let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");
-        let manifests = crate::manifest::load(&manifests, &["dense".into()]).expect("manifests");
+        let manifests = crate::stages::manifest::load(&manifests, &["dense".into()]).expect("manifests");
         let text = |text: &str| text.to_string();
         let device = std::sync::Arc::new(Device {
             slug: text("an-adapter"),
@@ -332,13 +332,13 @@ mod tests {
             precision: text("f64"),
             exact: true,
         });
-        let planned = crate::plan::all(&manifests).expect("a plan");
-        let plan = crate::plan::on_device(&manifests, &planned, &device).expect("a plan");
+        let planned = crate::stages::plan::all(&manifests).expect("a plan");
+        let plan = crate::stages::plan::on_device(&manifests, &planned, &device).expect("a plan");
         let row = |case: &Case| {
             Row::new(
                 case,
                 &Observation::Skipped(text("a test")),
-                &crate::judge::judge(case, &Observation::Skipped(text("a test"))),
+                &crate::stages::judge::judge(case, &Observation::Skipped(text("a test"))),
             )
         };
         let of = |cases: &[Case]| LaneReport {

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::compare::{Comparison, Fidelity, WorstWeight};
-use crate::manifest::{Expect, Outcome, Reference};
-use crate::plan::{Case, Kind, Tolerance};
-use crate::roundtrip::Roundtrip;
+use crate::stages::compare::{Comparison, Fidelity, WorstWeight};
+use crate::stages::manifest::{Expect, Outcome, Reference};
+use crate::stages::plan::{Case, Kind, Tolerance};
+use crate::stages::roundtrip::Roundtrip;
 
 /// The largest NMSE between a run from packed codes and the f32 run of the same decoded weights. Both sum
 /// in f64 and round at the same stages, so that a few roundings of f32 are all that differs.
@@ -258,9 +258,9 @@ fn compared(observation: &Observation) -> Option<&Comparison> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::compare;
-    use crate::manifest::{Match, Pin};
-    use crate::plan::BandSource;
+    use crate::stages::compare::compare;
+    use crate::stages::manifest::{Match, Pin};
+    use crate::stages::plan::BandSource;
 
     const BAND: Tolerance =
         Tolerance { atol: 0.1, rtol: 0.0, nmse: None, reference: Reference::Float32, source: BandSource::Bedrock };

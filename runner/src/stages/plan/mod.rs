@@ -9,8 +9,10 @@ use loom_core::{Dtype, Numerics, Storage};
 use serde::{Deserialize, Serialize};
 
 use crate::cost::{MARGIN, SEEDS};
-use crate::judge::DECODED;
-use crate::manifest::{Band, Expect, Manifest, Manifests, Match, Model, Origin, ParityBands, Reference, unknown};
+use crate::stages::judge::DECODED;
+use crate::stages::manifest::{
+    Band, Expect, Manifest, Manifests, Match, Model, Origin, ParityBands, Reference, unknown,
+};
 
 /// The f32 epsilon.
 const EPSILON: f64 = f32::EPSILON as f64;

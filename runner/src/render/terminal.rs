@@ -9,12 +9,12 @@ use loom_bedrocks::BEDROCKS;
 use loom_bedrocks::planets::PLANETS;
 use loom_core::{Dtype, Numerics, Vectors};
 
-use crate::compare::{Comparison, WorstWeight};
 use crate::cost::{MARGIN, SEEDS};
-use crate::judge::{DECODED, Label, Observation, Verdict};
-use crate::plan::{BandSource, Case, Check, Stored};
 use crate::render::{ByStored, Tally, fidelity, small};
-use crate::report::Row;
+use crate::stages::compare::{Comparison, WorstWeight};
+use crate::stages::judge::{DECODED, Label, Observation, Verdict};
+use crate::stages::plan::{BandSource, Case, Check, Stored};
+use crate::stages::report::Row;
 
 /// A bar on a terminal, nothing in a pipe.
 #[must_use]

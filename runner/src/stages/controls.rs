@@ -8,10 +8,10 @@ use anyhow::Context as _;
 use loom_core::{Affine, Cpu, Dtype, Network, Result, Scales, State, Tensor, WeightStore};
 
 use crate::cost::Wrong;
-use crate::golden::Goldens;
-use crate::judge::{Observation, judge};
-use crate::plan::{Case, Check};
-use crate::run::{Config, Fault, run};
+use crate::stages::golden::Goldens;
+use crate::stages::judge::{Observation, judge};
+use crate::stages::plan::{Case, Check};
+use crate::stages::run::{Config, Fault, run};
 
 /// A fault of the dtypes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

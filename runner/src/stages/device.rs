@@ -6,12 +6,12 @@ use std::sync::Arc;
 use loom_core::backend::gpu::{Adapter, Gpu, Options, Probe, Ran, adapters};
 use loom_core::{Error, Problem};
 
-use crate::compare::compare;
-use crate::golden::Goldens;
-use crate::judge::{Observation, judge};
-use crate::manifest::unknown;
-use crate::plan::{Case, Device, Kind, Tolerance};
-use crate::run::{Config, Reference, bits, references};
+use crate::stages::compare::compare;
+use crate::stages::golden::Goldens;
+use crate::stages::judge::{Observation, judge};
+use crate::stages::manifest::unknown;
+use crate::stages::plan::{Case, Device, Kind, Tolerance};
+use crate::stages::run::{Config, Reference, bits, references};
 
 /// What to do on a machine without an adapter.
 pub const ABSENT: &str = "no GPU adapter was found; on Debian and Ubuntu `apt-get install mesa-vulkan-drivers libvulkan1` brings one that runs on the processor";

@@ -15,10 +15,13 @@ use glob::Pattern;
 use loom_bedrocks::npz::{self, Arrays, Data};
 use rayon::prelude::*;
 
-use crate::golden::{ArrayEntry, Core, FileEntry, Goldens, Index, Maker, core_path, index_path, read_index, yaml};
-use crate::manifest::Manifest;
-use crate::plan::{Case, Check};
-use crate::{run, write_atomically};
+use crate::stages::golden::{
+    ArrayEntry, Core, FileEntry, Goldens, Index, Maker, core_path, index_path, read_index, yaml,
+};
+use crate::stages::manifest::Manifest;
+use crate::stages::plan::{Case, Check};
+use crate::stages::run;
+use crate::write_atomically;
 
 pub use dump::Dump;
 
@@ -40,7 +43,7 @@ pub fn files(manifest: &Manifest, planet: &str, models: &Pattern) -> Vec<String>
     if planet == "fixture" {
         return vec!["fixture.npz".into()];
     }
-    let has = |model: &&crate::manifest::Model| {
+    let has = |model: &&crate::stages::manifest::Model| {
         models.matches(model.id()) && model.planets(manifest).iter().any(|p| p.id == planet)
     };
     manifest.models.iter().filter(has).map(|model| format!("{planet}/{}.npz", model.id())).collect()
@@ -74,7 +77,8 @@ fn changes(name: &str, old: Option<&Arrays>, new: &Arrays) -> Vec<String> {
 fn difference(old: &Data, new: &Data) -> String {
     match (old, new) {
         (Data::F32(old), Data::F32(new)) => {
-            let c = crate::compare::compare(&[old.len()], new, old, None, &crate::plan::Tolerance::EXACT);
+            let c =
+                crate::stages::compare::compare(&[old.len()], new, old, None, &crate::stages::plan::Tolerance::EXACT);
             format!("max |Δ| {:.3e}, {} ULP", c.max_abs, c.max_ulp)
         }
         (Data::F64(old), Data::F64(new)) => {
