@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use loom_core::{Dtype, Isa, Numerics};
+use loom_core::{Isa, Numerics};
 
 use crate::entity::EntityCommand;
-use crate::stages::manifest::unknown;
 use crate::stages::plan::{Check, Selection};
+use crate::values::{DtypeArg, dtype, numerics};
 
 /// Proves that neural networks mean the same thing in every AI runtime.
 ///
@@ -402,40 +402,6 @@ impl RunArgs {
             shard: self.shard,
         }
     }
-}
-
-/// A dtype on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DtypeArg {
-    /// Every dtype.
-    All,
-    /// One of them.
-    One(Dtype),
-}
-
-impl DtypeArg {
-    /// The dtype, unless all are meant.
-    #[must_use]
-    pub fn one(self) -> Option<Dtype> {
-        match self {
-            DtypeArg::All => None,
-            DtypeArg::One(dtype) => Some(dtype),
-        }
-    }
-}
-
-pub(crate) fn dtype(text: &str) -> Result<DtypeArg, String> {
-    if text.eq_ignore_ascii_case("all") {
-        return Ok(DtypeArg::All);
-    }
-    let names = || Dtype::ALL.iter().map(|dtype| dtype.name()).chain(["all"]);
-    Dtype::find(text).map(DtypeArg::One).ok_or_else(|| unknown("dtype", text, names()))
-}
-
-pub(crate) fn numerics(text: &str) -> Result<Numerics, String> {
-    let names = || Numerics::ALL.into_iter().map(Numerics::name);
-    let found = Numerics::ALL.into_iter().find(|numerics| numerics.name() == text);
-    found.ok_or_else(|| unknown("numerics profile", text, names()))
 }
 
 fn shard(text: &str) -> Result<(usize, usize), String> {

@@ -12,8 +12,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use loom_core::format::{Budget, Checkpoint, Format, Open, Reading, Unheld};
 use loom_core::{Cpu, Error, Isa, Numerics, State, Storage, Threads, Vectors};
 
-use crate::cli::{DtypeArg, dtype, numerics};
 use crate::plain::{name, one_line};
+use crate::values::{DtypeArg, dtype, numerics};
 
 /// What is done with checkpoints.
 #[derive(Debug, Subcommand)]

@@ -19,6 +19,7 @@ pub mod render;
 pub mod sizes;
 pub mod stages;
 pub mod stream;
+pub mod values;
 
 use std::path::Path;
 

@@ -24,9 +24,9 @@ use loom_core::{Cpu, Isa, LayerKind, LayerSpec, Network, Numerics, Role, State, 
 use serde::Deserialize;
 
 use self::answer::Answer;
-use crate::cli::{DtypeArg, dtype, numerics};
 use crate::places::complain;
 use crate::stages::manifest::{self, Manifest, unknown};
+use crate::values::{DtypeArg, dtype, numerics};
 
 /// Makes an `.entity` of a live model, runs it, and answers with JSON.
 ///

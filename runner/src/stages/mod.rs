@@ -1,0 +1,19 @@
+//! What happens to a case, a stage to a file. Data moves right only:
+//!
+//! `manifest → plan → golden → run → compare → judge → report`, and then [`crate::render`].
+//!
+//! `plan`, `compare` and `judge` are pure. Only `run` and `device` touch threads, and only `run` fences panics.
+//! Nothing here writes a file or prints.
+
+pub mod compare;
+pub mod controls;
+#[cfg(feature = "gpu")]
+pub mod device;
+pub mod golden;
+pub mod judge;
+pub mod manifest;
+pub mod oracle;
+pub mod plan;
+pub mod report;
+pub mod roundtrip;
+pub mod run;
