@@ -4,90 +4,15 @@
 //! seeded weights, stores it in every dtype under the `loom` profile, and counts bytes;
 //! [`render`] makes `reports/sizes.md` of it. Nothing is timed: same manifest, same bytes.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 
 use loom_bedrocks::build;
 use loom_core::format::{Checkpoint, FORMATS, Format, Unheld};
-use loom_core::{
-    CellSpec, Coord, Cpu, Dtype, LayerSpec, Network, NetworkSpec, Numerics, State, Storage, Tensor, Vectors,
-    WeightStore, WeightTable, Weights,
-};
+use loom_core::{Cpu, Dtype, Network, Numerics, State, Storage, Tensor, Vectors, WeightStore, WeightTable, Weights};
 use rayon::prelude::*;
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use crate::cost::Random;
-use crate::stages::manifest;
-
-/// Layers of a cell.
-const SEVEN: usize = 7;
-
-/// `lucy.yaml`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Lucy {
-    /// Seed of all weights.
-    pub seed: u64,
-    /// Weights are uniform between this and its negative.
-    pub amplitude: f32,
-    /// The tile size that training leaves in every layer, on a machine like this.
-    pub tile_size: usize,
-    /// The dtypes, in the order of tables.
-    pub dtypes: Vec<Row>,
-    /// The stacks.
-    pub suites: Vec<Suite>,
-}
-
-/// One row of every table.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Row {
-    /// The dtype, by the name that files have.
-    pub dtype: String,
-    /// Its name in tables.
-    pub name: String,
-    /// The scale of every store; 1 means that each layer chooses its own.
-    pub scale: f32,
-}
-
-/// One stack.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Suite {
-    /// Its id.
-    pub id: String,
-    /// Its name in tables.
-    pub title: String,
-    /// Cells along z, y and x.
-    pub grid: [usize; 3],
-    /// The shape of its input.
-    pub input: Vec<usize>,
-    /// For stacks that read ids: how many there are.
-    #[serde(default)]
-    pub ids: Option<usize>,
-    /// The number of weights that it must have.
-    pub weights: usize,
-    /// The layers of the first cell, where they differ.
-    #[serde(default)]
-    pub first_cell: Option<Vec<LayerSpec>>,
-    /// The layers of every cell; repeated up to seven.
-    pub cell: Vec<LayerSpec>,
-    /// Published file sizes in KiB, by dtype.
-    #[serde(default)]
-    pub published: BTreeMap<String, Published>,
-}
-
-/// Published file sizes in KiB.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Published {
-    /// The JSON checkpoint.
-    pub json: f64,
-    /// The `.entity`.
-    pub entity: f64,
-}
+use crate::stages::manifest::lucy::{Lucy, Row, SEVEN, Suite};
 
 /// What one stack takes in one dtype, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,67 +37,35 @@ impl Sizes {
     }
 }
 
-impl Lucy {
-    /// Reads `lucy.yaml` of a folder of manifests.
-    ///
-    /// # Errors
-    /// A sentence with file, line and what is wrong.
-    pub fn load(folder: &Path) -> Result<Self, String> {
-        let path = folder.join("lucy.yaml");
-        let lucy: Lucy = manifest::parse(&path)?;
-        match lucy.dtypes.iter().find(|row| Dtype::find(&row.dtype).is_none()) {
-            Some(row) => Err(format!("{}: unknown dtype {:?}", path.display(), row.dtype)),
-            None => Ok(lucy),
+/// A stack with its seeded weights.
+fn build(suite: &Suite, lucy: &Lucy, index: usize) -> Result<Network, String> {
+    let spec = suite.network();
+    let mut random = Random(lucy.seed.wrapping_add((index as u64) << 32));
+    let mut table = WeightTable::new();
+    for (path, layer) in build::layers(&spec) {
+        let mut weights = Weights::new();
+        for role in layer.roles() {
+            let n = role.shape.iter().product();
+            // Uniform in [-amplitude, amplitude), on a grid that f32 holds.
+            let unit = |random: &mut Random| (random.bits() >> 40) as f32 / (1u64 << 24) as f32;
+            let values = (0..n).map(|_| (2.0 * unit(&mut random) - 1.0) * lucy.amplitude).collect();
+            weights.insert(role.role, WeightStore::f32(role.shape, values).map_err(|e| e.to_string())?);
+        }
+        if !weights.is_empty() {
+            table.insert(path, weights);
         }
     }
+    Network::build(spec, &mut table).map_err(|e| e.to_string())
 }
 
-impl Suite {
-    /// The topology.
-    #[must_use]
-    pub fn network(&self) -> NetworkSpec {
-        let [depth, rows, cols] = self.grid;
-        let mut cells = Vec::new();
-        for place in 0..depth * rows * cols {
-            let (z, y, x) = (place / cols / rows, place / cols % rows, place % cols);
-            let layers = if place == 0 { self.first_cell.as_ref().unwrap_or(&self.cell) } else { &self.cell };
-            for (l, layer) in layers.iter().cycle().take(SEVEN).enumerate() {
-                let at = Coord { z, y, x, l };
-                cells.push(CellSpec { at, disabled: false, input: None, skip: None, layer: layer.clone() });
-            }
-        }
-        NetworkSpec { depth, rows, cols, layers_per_cell: SEVEN, cells }
-    }
-
-    fn build(&self, lucy: &Lucy, index: usize) -> Result<Network, String> {
-        let spec = self.network();
-        let mut random = Random(lucy.seed.wrapping_add((index as u64) << 32));
-        let mut table = WeightTable::new();
-        for (path, layer) in build::layers(&spec) {
-            let mut weights = Weights::new();
-            for role in layer.roles() {
-                let n = role.shape.iter().product();
-                // Uniform in [-amplitude, amplitude), on a grid that f32 holds.
-                let unit = |random: &mut Random| (random.bits() >> 40) as f32 / (1u64 << 24) as f32;
-                let values = (0..n).map(|_| (2.0 * unit(&mut random) - 1.0) * lucy.amplitude).collect();
-                weights.insert(role.role, WeightStore::f32(role.shape, values).map_err(|e| e.to_string())?);
-            }
-            if !weights.is_empty() {
-                table.insert(path, weights);
-            }
-        }
-        Network::build(spec, &mut table).map_err(|e| e.to_string())
-    }
-
-    /// `0.2 sin(0.11 i + 0.3)`, or ids that count up.
-    fn input(&self) -> Result<Tensor, String> {
-        let n: usize = self.input.iter().product();
-        let value = |i: usize| match self.ids {
-            Some(ids) => (i % ids) as f32,
-            None => (0.2 * loom_core::math::sin_cos(0.11 * i as f64 + 0.3).0) as f32,
-        };
-        Tensor::new(self.input.clone(), (0..n).map(value).collect()).map_err(|e| e.to_string())
-    }
+/// `0.2 sin(0.11 i + 0.3)`, or ids that count up.
+fn input(suite: &Suite) -> Result<Tensor, String> {
+    let n: usize = suite.input.iter().product();
+    let value = |i: usize| match suite.ids {
+        Some(ids) => (i % ids) as f32,
+        None => (0.2 * loom_core::math::sin_cos(0.11 * i as f64 + 0.3).0) as f32,
+    };
+    Tensor::new(suite.input.clone(), (0..n).map(value).collect()).map_err(|e| e.to_string())
 }
 
 /// The sizes of every suite in every dtype, in the order of the manifest.
@@ -183,13 +76,13 @@ impl Suite {
 pub fn measure(lucy: &Lucy, done: &(dyn Fn() + Sync)) -> Result<Vec<Vec<Sizes>>, String> {
     let suite = |(index, suite): (usize, &Suite)| {
         let sizes = || -> Result<Vec<Sizes>, String> {
-            let network = suite.build(lucy, index)?;
+            let network = build(suite, lucy, index)?;
             let found: usize = network.stores().iter().map(|(.., store)| store.len()).sum();
             if found != suite.weights {
                 return Err(format!("has {found} weights; the manifest says {}", suite.weights));
             }
             let mut state = State::default();
-            let input = suite.input()?;
+            let input = input(suite)?;
             network.run(std::slice::from_ref(&input), &mut state, &Cpu::best()).map_err(|e| e.to_string())?;
             let mut checkpoint = Checkpoint::of(&network).map_err(|e| e.to_string())?;
             checkpoint.set_tile_size(lucy.tile_size);

@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use loom_core::format::{FORMATS, Format};
-use loom_runner::sizes::{self, Lucy, Sizes};
+use loom_runner::sizes::{self, Sizes};
+use loom_runner::stages::manifest::lucy::Lucy;
 use serde_json::Value;
 
 fn measured() -> (Lucy, Vec<Vec<Sizes>>) {

@@ -5,6 +5,8 @@
 //! array that no fixture has, a layer that contradicts itself) by `lint`.
 
 mod lint;
+pub mod lucy;
+mod schema;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::Spanned;
 
 pub use lint::{is_plain, unknown};
+pub use schema::schema;
 
 /// The largest manifest that is read.
 const SIZE_CAP: u64 = 1 << 20;
@@ -343,24 +346,4 @@ pub fn load(folder: &Path, only: &[String]) -> Result<Manifests, ManifestError> 
         Some(defaults) if problems.is_empty() => Ok(Manifests { defaults, bedrocks }),
         _ => Err(ManifestError(problems)),
     }
-}
-
-/// The JSON Schema that editors complete manifests with, ending in a newline.
-#[must_use]
-pub fn schema() -> String {
-    let schema = schemars::schema_for!(SchemaRoot);
-    let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
-    text.push('\n');
-    text
-}
-
-/// Any kind of file in the manifests folder.
-#[derive(JsonSchema)]
-#[serde(untagged)]
-#[schemars(title = "Planet Bridging manifest")]
-#[expect(dead_code, reason = "only its schema is used")]
-enum SchemaRoot {
-    Manifest(Box<Manifest>),
-    Defaults(Defaults),
-    Lucy(Box<crate::sizes::Lucy>),
 }
