@@ -7,7 +7,7 @@ use loom_core::{Cpu, Isa, Threads};
 use crate::cli::{Format, LaneArg, RunArgs};
 use crate::lock::Lock;
 use crate::places::{End, Mistake, Places, complain, first_of, print, print_styled};
-use crate::render::{self, terminal};
+use crate::render::{self, junit, terminal};
 use crate::stages::golden::{self, Goldens};
 use crate::stages::judge::{Label, Observation, Verdict, judge};
 use crate::stages::manifest::{Manifests, unknown};
@@ -183,7 +183,7 @@ pub fn judge_all(args: &RunArgs) -> anyhow::Result<End> {
         }
         Format::Junit => {
             let failures: Vec<String> = failures.iter().map(|what| what.to_string()).collect();
-            print(&terminal::junit(&all(), &failures, args.share().as_deref())?)?;
+            print(&junit::junit(&all(), &failures, args.share().as_deref())?)?;
         }
         Format::Table => show(args, &runs, &lanes, failures.len())?,
     }
@@ -270,7 +270,7 @@ fn show(args: &RunArgs, runs: &[LaneRun<'_>], lanes: &Lanes, failures: usize) ->
     let red: Vec<_> = all().filter(|(_, (_, verdict))| verdict.label.is_red()).collect();
     for (case, (observation, verdict)) in red.iter().take(SHOWN_IN_FULL) {
         text.push('\n');
-        text.push_str(&terminal::detail(case, observation, verdict, &rerun(args, case)));
+        text.push_str(&render::case::detail(case, observation, verdict, &rerun(args, case)));
     }
     for (case, (_, verdict)) in red.iter().skip(SHOWN_IN_FULL) {
         text.push_str(&format!("{} {}\n", verdict.label.name(), case.id));
@@ -299,8 +299,8 @@ fn explained(args: &RunArgs, runs: &[LaneRun<'_>]) -> anyhow::Result<End> {
     let mut end = End::Green;
     for run in runs {
         for (case, (observation, verdict)) in run.cases.iter().zip(&run.judged) {
-            let detail = terminal::detail(case, observation, verdict, &rerun(args, case));
-            print(&format!("{}\n{detail}", terminal::explain(case)))?;
+            let detail = render::case::detail(case, observation, verdict, &rerun(args, case));
+            print(&format!("{}\n{detail}", render::case::explain(case)))?;
             if verdict.label.is_red() {
                 end = End::Red;
             }
@@ -404,7 +404,7 @@ pub fn write_progress(reports: &Path, manifests: &Manifests) -> anyhow::Result<(
         Ok(Some(lane.merged(None, &plan::on_device(manifests, &planned, &device).map_err(Mistake)?)))
     };
     let devices = report::devices(reports)?.into_iter().filter_map(|lane| current(lane).transpose());
-    let text = render::progress(&cpu, &devices.collect::<anyhow::Result<Vec<_>>>()?, &manifests.bedrocks);
+    let text = render::markdown::progress(&cpu, &devices.collect::<anyhow::Result<Vec<_>>>()?, &manifests.bedrocks);
     let text = format!("{}\n{text}", report::stamp(reports)?);
     write_atomically(&reports.join("PROGRESS.md"), text.as_bytes())
 }

@@ -11,7 +11,7 @@ use loom_runner::cli::{Bench, Cli, Command, Folders, PythonArgs};
 use loom_runner::judging::{self, write_progress};
 use loom_runner::lock::Lock;
 use loom_runner::places::{End, Mistake, Places, complain, first_of, print, print_lines};
-use loom_runner::render::terminal;
+use loom_runner::render::{self, terminal};
 use loom_runner::sizes;
 use loom_runner::stages::manifest::lucy::Lucy;
 use loom_runner::stages::manifest::{self, Manifest, Manifests, unknown};
@@ -206,7 +206,7 @@ fn dispatch(command: Command) -> anyhow::Result<End> {
             let sizes = sizes::measure(&lucy, &|| bar.inc(1)).map_err(anyhow::Error::msg)?;
             bar.finish_and_clear();
             let path = places.reports.join("sizes.md");
-            write_atomically(&path, sizes::render(&lucy, &sizes).as_bytes())?;
+            write_atomically(&path, render::sizes::render(&lucy, &sizes).as_bytes())?;
             let rows = sizes.iter().map(Vec::len).sum::<usize>();
             print(&format!("{}: {} stacks, {rows} rows", path.display(), sizes.len()))?;
             Ok(End::Green)

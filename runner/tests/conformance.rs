@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use loom_runner::render::terminal;
+use loom_runner::render;
 use loom_runner::stages::judge::{Label, Observation, judge};
 use loom_runner::stages::plan::{self, Case};
 use loom_runner::stages::run::{Config, Faithful};
@@ -65,6 +65,6 @@ fn check(case: &Case, seen: &HashMap<String, Observation>) -> Result<Completion,
     match verdict.label {
         Label::Skip | Label::Unjudged => Ok(Completion::ignored_with(verdict.reason.unwrap_or_default())),
         label if !label.is_red() => Ok(Completion::Completed),
-        _ => Err(terminal::detail(case, observation, &verdict, &format!("bedrock --explain {}", case.id)).into()),
+        _ => Err(render::case::detail(case, observation, &verdict, &format!("bedrock --explain {}", case.id)).into()),
     }
 }

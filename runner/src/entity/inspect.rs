@@ -118,7 +118,7 @@ impl Seen {
     pub(super) fn to_text(&self, file: &Path) -> String {
         let mut text = String::new();
         let grid = format!("{}×{}×{}", self.depth, self.rows, self.cols);
-        let _ = writeln!(text, "{}: {}, {}", name(file), self.format, kib(self.bytes));
+        let _ = writeln!(text, "{}: {}, {} KiB", name(file), self.format, kib(self.bytes));
         let _ = writeln!(text, "grid {grid} (depth × rows × cols), {} layers per cell", self.layers_per_cell);
         if let Some(t) = &self.transformer {
             let (hidden, vocab) = (t.hidden_size, t.vocab_size);
@@ -142,14 +142,14 @@ impl Seen {
         }
         let _ = writeln!(
             text,
-            "{} layers, {} weights in {}",
+            "{} layers, {} weights in {} KiB",
             self.layers.len(),
             self.weights,
             kib(self.weight_bytes as u64)
         );
         let rest = self.bytes.saturating_sub(self.weight_bytes as u64);
         if self.format != "json" {
-            let _ = writeln!(text, "header, index and padding {}", kib(rest));
+            let _ = writeln!(text, "header, index and padding {} KiB", kib(rest));
         }
         text
     }
