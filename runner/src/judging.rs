@@ -1,5 +1,6 @@
 //! The default command: chooses cases, runs them in every lane, shows and writes what they showed.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use loom_core::{Cpu, Isa, Threads};
@@ -9,12 +10,14 @@ use crate::lock::Lock;
 use crate::places::{End, Mistake, Places, complain, first_of, print, print_styled};
 use crate::render::{self, junit, terminal};
 use crate::stages::golden::{self, Goldens};
-use crate::stages::judge::{Label, Observation, Verdict, judge};
+use crate::stages::judge::{Label, Verdict, judge};
 use crate::stages::manifest::{Manifests, unknown};
+use crate::stages::observation::Observation;
 use crate::stages::plan::{self, BandSource, Case, Check, Device, Kind, Selection, Tolerance};
+use crate::stages::planted::Faithful;
 use crate::stages::report::{self, LaneReport, Row};
 use crate::stages::run;
-use crate::stages::run::{Config, Faithful};
+use crate::stages::run::{Config, Seen};
 use crate::write_atomically;
 
 /// The name of the processor's lane.
@@ -218,14 +221,21 @@ fn run_lanes(places: &Places, args: &RunArgs, runs: &mut [LaneRun<'_>]) -> anyho
         .map_err(|problems| anyhow::anyhow!("{}\nnothing was judged or written", first_of(&problems)))?;
     let isa = args.isa.unwrap_or_else(Isa::best);
     let cpu = Cpu::with(isa, Threads::Single).ok_or_else(|| Mistake(format!("this processor does not have {isa}")))?;
-    let config = Config { cpu, jobs: args.jobs.map_or(0, usize::from), fail_fast: args.fail_fast };
+    let config = Config { cpu, jobs: args.jobs.map_or(0, usize::from) };
     let bar = terminal::bar(all.len());
+    let seen = |case: &Case, observation: &Observation| {
+        bar.inc(1);
+        match args.fail_fast && judge(case, observation).label.is_red() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    };
     let mut stopped = false;
     for run in runs.iter_mut() {
         if stopped {
             break;
         }
-        let observations = observe(run, &goldens, &config, &|n| bar.inc(n as u64))?;
+        let observations = observe(run, &goldens, &config, &seen)?;
         for (case, observation) in run.cases.iter().zip(observations) {
             let Some(observation) = observation else { continue };
             let verdict = judge(case, &observation);
@@ -242,12 +252,12 @@ fn observe(
     run: &LaneRun<'_>,
     goldens: &Goldens,
     config: &Config,
-    done: &(dyn Fn(usize) + Sync),
+    seen: Seen<'_>,
 ) -> anyhow::Result<Vec<Option<Observation>>> {
     match run.place {
-        Place::Cpu => run::run(&run.cases, goldens, config, &Faithful, done),
+        Place::Cpu => run::run(&run.cases, goldens, config, &Faithful, seen),
         #[cfg(feature = "gpu")]
-        Place::Gpu(lane) => lane.run(&run.cases, goldens, config, &mut |n| done(n)),
+        Place::Gpu(lane) => lane.run(&run.cases, goldens, config, seen),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod judging;
 pub mod lock;
 pub mod places;
 pub mod plain;
+mod random;
 pub mod render;
 pub mod sizes;
 pub mod stages;

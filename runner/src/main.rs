@@ -17,7 +17,7 @@ use loom_runner::stages::manifest::lucy::Lucy;
 use loom_runner::stages::manifest::{self, Manifest, Manifests, unknown};
 use loom_runner::stages::plan::{self, Case, Check};
 use loom_runner::stages::{golden, report};
-use loom_runner::{bench, bless, cost, ending, entity, stream, write_atomically};
+use loom_runner::{bench, bless, ending, entity, stream, write_atomically};
 
 fn main() -> ExitCode {
     ending::prepare();
@@ -297,7 +297,7 @@ fn bless_core(places: &Places, manifests: &Manifests, models: &glob::Pattern, wh
             .filter(|case| models.matches(case.model().id()))
             .collect();
         let bar = terminal::bar(fidelity.len());
-        let costs = cost::bless(&places.golden, manifest, &fidelity, &goldens, &|| bar.inc(1))?;
+        let costs = bless::costs(&places.golden, manifest, &fidelity, &goldens, &|| bar.inc(1))?;
         bar.finish_and_clear();
         recosted += costs.len();
         lines.extend(costs);

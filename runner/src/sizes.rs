@@ -9,7 +9,7 @@ use loom_core::format::{Checkpoint, FORMATS, Format, Unheld};
 use loom_core::{Cpu, Dtype, Network, Numerics, State, Storage, Tensor, Vectors, WeightStore, WeightTable, Weights};
 use rayon::prelude::*;
 
-use crate::cost::Random;
+use crate::random::Random;
 use crate::stages::manifest::lucy::{Lucy, Row, Suite};
 
 /// What one stack takes in one dtype, in bytes.

@@ -12,9 +12,11 @@ use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use loom_runner::render;
-use loom_runner::stages::judge::{Label, Observation, judge};
+use loom_runner::stages::judge::{Label, judge};
+use loom_runner::stages::observation::Observation;
 use loom_runner::stages::plan::{self, Case};
-use loom_runner::stages::run::{Config, Faithful};
+use loom_runner::stages::planted::Faithful;
+use loom_runner::stages::run::{Config, to_the_end};
 use loom_runner::stages::{golden, manifest, run};
 
 fn main() -> ExitCode {
@@ -55,7 +57,7 @@ type Seen = Result<HashMap<String, Observation>, String>;
 
 fn observe(folder: &Path, cases: &[Case]) -> Seen {
     let goldens = golden::load(folder, cases).map_err(|problems| problems.join("\n"))?;
-    let seen = run::run(cases, &goldens, &Config::default(), &Faithful, &|_| {}).map_err(|e| e.to_string())?;
+    let seen = run::run(cases, &goldens, &Config::default(), &Faithful, &to_the_end).map_err(|e| e.to_string())?;
     Ok(cases.iter().zip(seen).filter_map(|(case, seen)| Some((case.id.clone(), seen?))).collect())
 }
 

@@ -9,7 +9,7 @@ use loom_core::backend::gpu::{Edit, Options};
 use loom_runner::stages::device::{Lane, chosen};
 use loom_runner::stages::judge::{Label, judge};
 use loom_runner::stages::plan::{self, Case};
-use loom_runner::stages::run::Config;
+use loom_runner::stages::run::{Config, to_the_end};
 use loom_runner::stages::{golden, manifest};
 
 /// The labels of kernel cases whose ids match, on the first adapter, with kernels changed by `edit`.
@@ -30,7 +30,7 @@ fn labels(filter: &str, edit: Option<Edit>) -> Option<Vec<(Label, String)>> {
         .collect();
     assert!(!cases.is_empty(), "{filter} matches no case");
     let goldens = golden::load(&root.join("golden"), &cases).expect("goldens");
-    let seen = lane.run(&cases, &goldens, &Config::default(), &mut |_| {}).expect("pools");
+    let seen = lane.run(&cases, &goldens, &Config::default(), &to_the_end).expect("pools");
     let judged = cases.iter().zip(seen).map(|(case, seen)| {
         let verdict = judge(case, &seen.expect("it ran"));
         (verdict.label, verdict.reason.unwrap_or_default())

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use loom_bedrocks::BEDROCKS;
 use loom_bedrocks::planets::PLANETS;
 use loom_core::{LayerKind, LayerSpec};
-use loom_runner::stages::golden::{Core, core_path, index_path, read_index, yaml};
+use loom_runner::stages::golden::{Core, core_path, cost_path, index_path, read_index, yaml};
 use loom_runner::stages::manifest::{self, Manifests};
 use loom_runner::stages::plan;
 
@@ -78,7 +78,7 @@ fn goldens_are_exactly_what_the_indexes_list() {
         }
         expected.insert(index_path(&golden, bedrock));
         expected.insert(core_path(&golden, bedrock));
-        expected.insert(loom_runner::cost::path(&golden, bedrock));
+        expected.insert(cost_path(&golden, bedrock));
         expected.extend(index.files.keys().map(|file| golden.join(bedrock).join(file)));
     }
     let found: BTreeSet<PathBuf> =
@@ -295,6 +295,32 @@ fn the_runner_prints_in_one_place() {
         let macros = [concat!("print", "!("), concat!("println", "!("), concat!("dbg", "!(")];
         let used = macros.iter().find(|name| text.contains(*name));
         assert!(used.is_none(), "{} uses {used:?}: see print and complain in places.rs", path.display());
+    }
+}
+
+/// The stages of the judge in their order: each may use those before it, and nothing else of the runner.
+#[test]
+fn data_moves_right_only() {
+    let stages =
+        "manifest bounds plan compare observation planted golden oracle roundtrip run judge device report controls";
+    let stages: Vec<&str> = stages.split(' ').collect();
+    let folder = root().join("runner/src/stages");
+    for path in files(&folder) {
+        let name = path.strip_prefix(&folder).expect("within").with_extension("").display().to_string();
+        let name = name.split(['/', '\\']).next().expect("a name");
+        let Some(own) = stages.iter().position(|stage| *stage == name) else {
+            assert_eq!(name, "mod", "{} has no place in the order", path.display());
+            continue;
+        };
+        let text = fs::read_to_string(&path).expect("a file");
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let of =
+                |before: &str| line.split(before).nth(1).map(|rest| rest.split(|c: char| !c.is_alphanumeric()).next());
+            let other = of("crate::").flatten().filter(|room| *room != "stages");
+            let later = [of("crate::stages::"), of("super::")].into_iter().flatten().flatten();
+            let later = later.filter_map(|stage| stages.iter().position(|known| *known == stage)).any(|at| at > own);
+            assert!(other.is_none() && !later, "{}: {}", path.display(), line.trim());
+        }
     }
 }
 

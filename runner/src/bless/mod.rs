@@ -5,6 +5,7 @@
 //! atomically, the index last. What a file says of its origin is the file's own: blessing
 //! one model leaves the entries of all others as they are.
 
+mod cost;
 mod dump;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::stages::plan::{Case, Check};
 use crate::stages::run;
 use crate::write_atomically;
 
+pub use cost::costs;
 pub use dump::Dump;
 
 /// What the `.json` beside a dumped file says of it.

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use loom_core::{Numerics, Vectors};
 
-use crate::cost::{MARGIN, SEEDS};
+use crate::stages::bounds::{DECODED, MARGIN, SEEDS};
 use crate::stages::compare::{Comparison, WorstWeight};
-use crate::stages::judge::{DECODED, Observation, Verdict};
+use crate::stages::judge::Verdict;
+use crate::stages::observation::Observation;
 use crate::stages::plan::{BandSource, Case, Check};
 
 /// Everything about one red case, or one that is explained.

@@ -9,8 +9,8 @@ use loom_core::format::FORMATS;
 use loom_core::{Dtype, Numerics};
 
 use super::{ByStored, Tally, distinct, fidelity, gpus, room, small};
-use crate::cost::{MARGIN, SEEDS};
-use crate::stages::judge::{DECODED, Label};
+use crate::stages::bounds::{DECODED, MARGIN, SEEDS};
+use crate::stages::judge::Label;
 use crate::stages::manifest::Manifest;
 use crate::stages::plan::Stored;
 use crate::stages::report::{LaneReport, Row};

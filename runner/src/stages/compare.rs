@@ -1,11 +1,10 @@
-//! Two arrays in, numbers out. No opinion: that is [`crate::stages::judge`]'s.
+//! Two arrays in, numbers out. No opinion: that is [`super::judge`]'s.
 
 use loom_core::Network;
 use serde::{Deserialize, Serialize};
 
-use crate::cost::Cost;
-use crate::stages::manifest::Reference;
-use crate::stages::plan::{Tolerance, ulps};
+use super::manifest::Reference;
+use super::plan::{Tolerance, ulps};
 
 /// The element that is furthest outside, or nearest to, its allowance.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,25 +115,6 @@ pub fn compare(
     }
     c.nmse = if errors == 0.0 { 0.0 } else { errors / squares };
     c
-}
-
-/// How faithfully a dtype keeps a network.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Fidelity {
-    /// The output beside that of the same network with its decoded weights in f32: is it computed right?
-    pub decoded: Comparison,
-    /// The output beside that of the same network in f32: what does the type cost?
-    pub output: Comparison,
-    /// Cosine of the angle between the two outputs.
-    pub cosine: f64,
-    /// What seeds of this model in this dtype cost.
-    pub cost: Cost,
-    /// A scale, zero point or type that is not what the weights ask for, in words.
-    pub scale: Option<String>,
-    /// The stored weight that is furthest from the original one, of what its codec allows.
-    pub weight: Option<WorstWeight>,
-    /// Bits of packed codes for each weight of the network; absent where it has none.
-    pub bits: Option<f64>,
 }
 
 /// A stored weight beside the one it came from.

@@ -7,15 +7,17 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::Context as _;
 use loom_core::{Affine, Cpu, Dtype, Network, Result, Scales, State, Tensor, WeightStore};
 
-use crate::cost::Wrong;
-use crate::stages::golden::Goldens;
-use crate::stages::judge::{Observation, judge};
-use crate::stages::plan::{Case, Check};
-use crate::stages::run::{Config, Fault, run};
+use super::bounds::Wrong;
+use super::golden::Goldens;
+use super::judge::judge;
+use super::observation::Observation;
+use super::plan::{Case, Check};
+use super::planted::Planted;
+use super::run::{Config, Seen, run};
 
 /// A fault of the dtypes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Planted {
+pub enum Control {
     /// The kernel computes with other weights than those that are stored.
     Kernel(Wrong),
     /// Weights are stored by a scale that is a thousand times too large; those of types without a scale at twice
@@ -23,30 +25,30 @@ pub enum Planted {
     Scale,
 }
 
-impl Planted {
+impl Control {
     /// Every fault, in the order of the table.
-    pub const ALL: [Planted; 6] = [
-        Planted::Kernel(Wrong::Zeros),
-        Planted::Kernel(Wrong::Signs),
-        Planted::Kernel(Wrong::Half),
-        Planted::Kernel(Wrong::Rows),
-        Planted::Kernel(Wrong::Columns),
-        Planted::Scale,
+    pub const ALL: [Control; 6] = [
+        Control::Kernel(Wrong::Zeros),
+        Control::Kernel(Wrong::Signs),
+        Control::Kernel(Wrong::Half),
+        Control::Kernel(Wrong::Rows),
+        Control::Kernel(Wrong::Columns),
+        Control::Scale,
     ];
 
     /// The name in tables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Planted::Kernel(wrong) => wrong.name(),
-            Planted::Scale => "scale",
+            Control::Kernel(wrong) => wrong.name(),
+            Control::Scale => "scale",
         }
     }
 }
 
 /// What became of one fault in one case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Detection {
     /// The case is red.
     Caught,
     /// The case is not red although another output was computed, or other weights are stored.
@@ -55,7 +57,7 @@ pub enum Outcome {
     Without,
 }
 
-/// Plants a fault in the fidelity cases among `cases` and says what became of each, in their order. `done` is
+/// Plants a fault in the fidelity cases among `cases` and says what became of each, in their order. `seen` is
 /// called as cases finish.
 ///
 /// # Errors
@@ -64,30 +66,30 @@ pub fn plant(
     cases: &[Case],
     goldens: &Goldens,
     config: &Config,
-    planted: Planted,
-    done: &(dyn Fn(usize) + Sync),
-) -> anyhow::Result<Vec<(Case, Outcome)>> {
+    control: Control,
+    seen: Seen<'_>,
+) -> anyhow::Result<Vec<(Case, Detection)>> {
     let cases: Vec<Case> = cases.iter().filter(|case| case.check() == Check::Fidelity).cloned().collect();
-    let fault = Plant { planted, changed: Mutex::default() };
-    let seen = run(&cases, goldens, config, &fault, done)?;
+    let fault = Plant { control, changed: Mutex::default() };
+    let observed = run(&cases, goldens, config, &fault, seen)?;
     let changed = fault.changed.into_inner().unwrap_or_else(PoisonError::into_inner);
     let outcome = |(case, seen): (Case, Option<Observation>)| {
         let seen = seen.with_context(|| format!("{} did not run", case.id))?;
         let outcome = match (judge(&case, &seen).label.is_red(), changed.contains(&case.id)) {
-            (true, _) => Outcome::Caught,
-            (false, true) => Outcome::Missed,
-            (false, false) => Outcome::Without,
+            (true, _) => Detection::Caught,
+            (false, true) => Detection::Missed,
+            (false, false) => Detection::Without,
         };
         Ok((case, outcome))
     };
-    cases.into_iter().zip(seen).map(outcome).collect()
+    cases.into_iter().zip(observed).map(outcome).collect()
 }
 
 /// The weights of a store of that shape, changed.
 type Change<'a> = dyn Fn(&[usize], Vec<f64>) -> Vec<f64> + 'a;
 
 struct Plant {
-    planted: Planted,
+    control: Control,
     /// Ids of the cases in which it changed something.
     changed: Mutex<BTreeSet<String>>,
 }
@@ -129,9 +131,9 @@ fn wrongly_scaled(store: &WeightStore) -> Result<WeightStore> {
     }
 }
 
-impl Fault for Plant {
+impl Planted for Plant {
     fn stored(&self, case: &Case, network: Network) -> Network {
-        if self.planted != Planted::Scale {
+        if self.control != Control::Scale {
             return network;
         }
         if network.stores().iter().any(|(.., store)| is_packed(case, store) && !store.is_empty()) {
@@ -142,7 +144,7 @@ impl Fault for Plant {
     }
 
     fn packed(&self, case: &Case, network: &Network, inputs: &[Tensor], cpu: &Cpu) -> Result<Tensor> {
-        let Planted::Kernel(wrong) = self.planted else { return network.run(inputs, &mut State::default(), cpu) };
+        let Control::Kernel(wrong) = self.control else { return network.run(inputs, &mut State::default(), cpu) };
         let run = |change: &Change<'_>| {
             let changed = with_packed(case, network, &|store| {
                 WeightStore::f64(store.shape().to_vec(), change(store.shape(), store.iter().collect()))
@@ -171,16 +173,16 @@ pub struct Rate {
     pub dtypes: BTreeSet<String>,
 }
 
-/// Outcomes by bedrock.
+/// Detections by bedrock.
 #[must_use]
-pub fn rates(outcomes: &[(Case, Outcome)]) -> BTreeMap<String, Rate> {
+pub fn rates(outcomes: &[(Case, Detection)]) -> BTreeMap<String, Rate> {
     let mut rates: BTreeMap<String, Rate> = BTreeMap::new();
     for (case, outcome) in outcomes {
         let rate = rates.entry(case.manifest.bedrock.clone()).or_default();
         match outcome {
-            Outcome::Without => continue,
-            Outcome::Caught => rate.caught += 1,
-            Outcome::Missed => rate.missed.push(case.id.clone()),
+            Detection::Without => continue,
+            Detection::Caught => rate.caught += 1,
+            Detection::Missed => rate.missed.push(case.id.clone()),
         }
         rate.planted += 1;
         rate.dtypes.insert(case.stored.to_string());

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use loom_core::backend::gpu::{Adapter, Gpu, Options, Probe, Ran, adapters};
 use loom_core::{Error, Problem};
 
-use crate::stages::compare::compare;
-use crate::stages::golden::Goldens;
-use crate::stages::judge::{Observation, judge};
-use crate::stages::manifest::unknown;
-use crate::stages::plan::{Case, Device, Kind, Tolerance};
-use crate::stages::run::{Config, Reference, bits, references};
+use super::compare::compare;
+use super::golden::Goldens;
+use super::manifest::unknown;
+use super::observation::Observation;
+use super::plan::{Case, Device, Kind, Tolerance};
+use super::run::{Config, OnCpu, Seen, bits, references};
 
 /// What to do on a machine without an adapter.
 pub const ABSENT: &str = "no GPU adapter was found; on Debian and Ubuntu `apt-get install mesa-vulkan-drivers libvulkan1` brings one that runs on the processor";
@@ -76,8 +76,8 @@ impl Lane {
         &self.gpu
     }
 
-    /// Runs cases of this lane and returns what each showed, in their order; `None` where a red
-    /// case before it ended the run.
+    /// Runs cases of this lane and returns what each showed, in their order; `None` where the run was
+    /// ended before it, which it is after a whole bedrock. `seen` is called as cases finish.
     ///
     /// # Errors
     /// When the thread pools cannot be made.
@@ -86,7 +86,7 @@ impl Lane {
         cases: &[Case],
         goldens: &Goldens,
         config: &Config,
-        done: &mut dyn FnMut(usize),
+        seen: Seen<'_>,
     ) -> anyhow::Result<Vec<Option<Observation>>> {
         let mut observations = vec![None; cases.len()];
         let mut first = 0;
@@ -100,6 +100,11 @@ impl Lane {
                 let Some(references) = next else { break };
                 let references = references.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
                 next = ahead(n + 1);
+                let mut ended = false;
+                let mut tell = |i: usize, observation: Observation| {
+                    ended |= seen(&part[i], &observation).is_break();
+                    observations[first + i] = Some(observation);
+                };
                 let mut cells = Vec::new();
                 let mut places = Vec::new();
                 for (i, reference) in references.iter().enumerate() {
@@ -108,18 +113,14 @@ impl Lane {
                             cells.push((&reference.network, &reference.inputs[..]));
                             places.push((i, reference));
                         }
-                        Err(what) => observations[first + i] = Some(Observation::Failed(what.clone())),
+                        Err(what) => tell(i, Observation::Failed(what.clone())),
                     }
                 }
                 self.gpu.run_all(&cells, &mut |cell, ran| {
                     let (i, reference) = places[cell];
-                    observations[first + i] = Some(self.observed(&part[i], reference, ran));
-                    done(1);
+                    tell(i, self.observed(&part[i], reference, ran));
                 });
-                let red = |(case, seen): (&Case, &Option<Observation>)| {
-                    seen.as_ref().is_some_and(|seen| judge(case, seen).label.is_red())
-                };
-                if config.fail_fast && part.iter().zip(&observations[first..]).any(red) {
+                if ended {
                     break;
                 }
                 first += part.len();
@@ -130,7 +131,7 @@ impl Lane {
         Ok(observations)
     }
 
-    fn observed(&self, case: &Case, reference: &Reference, ran: loom_core::Result<Ran>) -> Observation {
+    fn observed(&self, case: &Case, reference: &OnCpu, ran: loom_core::Result<Ran>) -> Observation {
         let ran = match ran {
             Ok(ran) => ran,
             Err(Error::Layer { path, kind, problem, .. }) if matches!(*problem, Problem::NotOnDevice(_)) => {

@@ -2,37 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::stages::compare::{Comparison, Fidelity, WorstWeight};
-use crate::stages::manifest::{Expect, Outcome, Reference};
-use crate::stages::plan::{Case, Kind, Tolerance};
-use crate::stages::roundtrip::Roundtrip;
-
-/// The largest NMSE between a run from packed codes and the f32 run of the same decoded weights. Both sum
-/// in f64 and round at the same stages, so that a few roundings of f32 are all that differs.
-pub const DECODED: f64 = 1e-10;
-
-/// What running a case showed.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Observation {
-    /// Two arrays were compared.
-    Compared(Comparison),
-    /// A network in a dtype was compared with itself in f32.
-    Fidelity(Box<Fidelity>),
-    /// A fast path, named, was compared with the reference.
-    Path(String, Comparison),
-    /// The shapes differ: ours, expected.
-    Shape(Vec<usize>, Vec<usize>),
-    /// Checkpoints were written, read, written and run again.
-    Roundtrip(Roundtrip),
-    /// Two runs on a device gave other bits, or a kernel wrote where it must not: which, and what.
-    Unstable(String),
-    /// A digest was compared: ours, blessed.
-    Digest(String, String),
-    /// The host cannot run it.
-    Skipped(String),
-    /// It could not be run or judged.
-    Failed(String),
-}
+use super::bounds::DECODED;
+use super::compare::{Comparison, WorstWeight};
+use super::manifest::{Expect, Outcome, Reference};
+use super::observation::{Fidelity, Observation, Roundtrip};
+use super::plan::{Case, Kind, Tolerance};
 
 /// The label shown to people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -5,6 +5,7 @@
 //! `plan`, `compare` and `judge` are pure. Only `run` and `device` touch threads, and only `run` fences panics.
 //! Nothing here writes a file or prints.
 
+pub mod bounds;
 pub mod compare;
 pub mod controls;
 #[cfg(feature = "gpu")]
@@ -12,8 +13,10 @@ pub mod device;
 pub mod golden;
 pub mod judge;
 pub mod manifest;
+pub mod observation;
 pub mod oracle;
 pub mod plan;
+pub mod planted;
 pub mod report;
 pub mod roundtrip;
 pub mod run;

@@ -7,7 +7,7 @@
 
 use loom_core::{Dtype, Layer, Network, Numerics, Role, Scales, Storage, Vectors, WeightStore};
 
-use crate::stages::plan::Stored;
+use super::plan::Stored;
 
 /// The largest relative distance of two scales that differ by their roundings to f32 alone.
 const ROUNDING: f64 = 1e-6;

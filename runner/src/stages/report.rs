@@ -8,9 +8,10 @@ use loom_bedrocks::npz;
 use loom_core::file;
 use serde::{Deserialize, Serialize};
 
-use crate::cost;
-use crate::stages::judge::{Label, Observation, Verdict};
-use crate::stages::plan::{Case, Device, Kind};
+use super::bounds;
+use super::judge::{Label, Verdict};
+use super::observation::Observation;
+use super::plan::{Case, Device, Kind};
 
 /// What a report says of one case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -141,7 +142,7 @@ impl Row {
             (row.cosine, row.decoded) = (Some(short(seen.cosine)), Some(short(seen.decoded.nmse)));
             row.bits = seen.bits.map(short);
             // What differs by the last digits of f32 alone has room that says nothing.
-            let bound = seen.cost.bound().filter(|bound| *bound > cost::FLOOR && output.nmse > 0.0);
+            let bound = seen.cost.bound().filter(|bound| *bound > bounds::FLOOR && output.nmse > 0.0);
             row.headroom = bound.map(|bound| short(bound / output.nmse));
         }
         if let Observation::Compared(c) = observation {

@@ -7,18 +7,8 @@
 use loom_core::format::{Checkpoint, FORMATS, Fault, Format, Reading, Unheld};
 use loom_core::{Error, Network, Role, Tensor, WeightStore};
 
-use crate::stages::run::Fault as Planted;
-
-/// What the formats made of a network.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Roundtrip {
-    /// The formats that hold it.
-    pub held: Vec<Format>,
-    /// What the others have no field for.
-    pub lacks: Option<String>,
-    /// The first format that gave something else back, and how.
-    pub broken: Option<String>,
-}
+use super::observation::Roundtrip;
+use super::planted::Planted;
 
 /// Takes `network`, whose output is `output`, through every format.
 ///

@@ -1,6 +1,7 @@
 //! Runs cases: builds each network once, fans models out over cores, fences panics.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,17 +10,16 @@ use std::thread::ScopedJoinHandle;
 use loom_bedrocks::build;
 use loom_bedrocks::npz::{Arrays, Data, sha256_f32};
 use loom_bedrocks::relayout::output_order;
-use loom_core::format::Format;
-use loom_core::{Cpu, Isa, Network, NetworkSpec, Role, State, Tensor, Threads, WeightStore};
+use loom_core::{Cpu, Isa, Network, Role, State, Tensor, Threads, WeightStore};
 
-use crate::cost::{self, Cost};
-use crate::stages::compare::{self, Fidelity, compare};
-use crate::stages::golden::{FileId, Goldens};
-use crate::stages::judge::{Observation, judge};
-use crate::stages::manifest::Outcome;
-use crate::stages::oracle;
-use crate::stages::plan::{Case, Check, Kind, Tolerance};
-use crate::stages::roundtrip::roundtrip;
+use super::compare::{self, compare};
+use super::golden::{FileId, Goldens};
+use super::manifest::Outcome;
+use super::observation::{Fidelity, Observation};
+use super::oracle;
+use super::plan::{Case, Check, Kind, Tolerance};
+use super::planted::{Faithful, Planted};
+use super::roundtrip::roundtrip;
 
 /// How to run.
 #[derive(Clone, Copy, Debug)]
@@ -28,46 +28,24 @@ pub struct Config {
     pub cpu: Cpu,
     /// Threads; 0 means one for each core.
     pub jobs: usize,
-    /// Whether to stop after the first red case.
-    pub fail_fast: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { cpu: Cpu::with(Isa::best(), Threads::Single).unwrap_or_else(Cpu::scalar), jobs: 0, fail_fast: false }
+        Self { cpu: Cpu::with(Isa::best(), Threads::Single).unwrap_or_else(Cpu::scalar), jobs: 0 }
     }
 }
 
-/// Changes that a test plants between the goldens and the network, to see the judge turn red.
-pub trait Fault: Sync {
-    /// Changes the topology.
-    fn spec(&self, _spec: &mut NetworkSpec) {}
-    /// Changes the weights, in Loom's layout.
-    fn weights(&self, _weights: &mut loom_core::WeightTable) {}
-    /// Changes a network whose weights are in a dtype.
-    fn stored(&self, _case: &Case, network: Network) -> Network {
-        network
-    }
-    /// Changes the bytes of a checkpoint between writing and reading.
-    fn file(&self, _format: Format, _bytes: &mut Vec<u8>) {}
-    /// Runs the network of a case whose weights are in a dtype in another way.
-    fn packed(&self, _case: &Case, network: &Network, inputs: &[Tensor], cpu: &Cpu) -> loom_core::Result<Tensor> {
-        self.run(network, inputs, cpu)
-    }
-    /// Runs any network in another way.
-    fn run(&self, network: &Network, inputs: &[Tensor], cpu: &Cpu) -> loom_core::Result<Tensor> {
-        network.run(inputs, &mut State::default(), cpu)
-    }
+/// What is told of each case and what it showed, as it finishes, and says whether to go on.
+pub type Seen<'a> = &'a (dyn Fn(&Case, &Observation) -> ControlFlow<()> + Sync);
+
+/// Goes on to the end.
+pub fn to_the_end(_: &Case, _: &Observation) -> ControlFlow<()> {
+    ControlFlow::Continue(())
 }
 
-/// No fault.
-#[derive(Clone, Copy, Debug)]
-pub struct Faithful;
-
-impl Fault for Faithful {}
-
-/// Runs `cases` and returns what each showed, in their order; `None` where a red case before
-/// it ended the run. `done` is called as cases finish.
+/// Runs `cases` and returns what each showed, in their order; `None` where the run was ended before
+/// it. `seen` is called as cases finish, and may end the run.
 ///
 /// # Errors
 /// When the thread pools cannot be made.
@@ -75,8 +53,8 @@ pub fn run(
     cases: &[Case],
     goldens: &Goldens,
     config: &Config,
-    fault: &dyn Fault,
-    done: &(dyn Fn(usize) + Sync),
+    planted: &dyn Planted,
+    seen: Seen<'_>,
 ) -> anyhow::Result<Vec<Option<Observation>>> {
     let jobs = if config.jobs == 0 { rayon::current_num_threads() } else { config.jobs };
     let mut groups: BTreeMap<(&str, usize), Vec<usize>> = BTreeMap::new();
@@ -86,7 +64,7 @@ pub fn run(
     let groups: Vec<Vec<usize>> = groups.into_values().collect();
     let stop = AtomicBool::new(false);
     let models = fan(jobs, groups.len(), |g| {
-        let mut model = Model { goldens, config, fault, plain: BTreeMap::new() };
+        let mut model = Model { goldens, config, planted, plain: BTreeMap::new() };
         groups[g].iter().for_each(|&i| model.prepare(&cases[i]));
         model
     })?;
@@ -109,11 +87,10 @@ pub fn run(
                 break;
             }
             let observation = fenced(|| model.observe(&cases[i], &mut stored)).unwrap_or_else(Observation::Failed);
-            if config.fail_fast && judge(&cases[i], &observation).label.is_red() {
+            if seen(&cases[i], &observation).is_break() {
                 stop.store(true, Ordering::Relaxed);
             }
             found.push((i, observation));
-            done(1);
         }
         found
     })?;
@@ -165,7 +142,7 @@ pub fn digest(case: &Case, goldens: &Goldens) -> Result<String, String> {
 }
 
 /// What a GPU is held against: a case's network in its dtype, its inputs, and the CPU's output.
-pub struct Reference {
+pub struct OnCpu {
     /// The network.
     pub network: Network,
     /// What it is fed.
@@ -178,11 +155,7 @@ pub struct Reference {
 ///
 /// # Errors
 /// When the thread pools cannot be made.
-pub fn references(
-    cases: &[Case],
-    goldens: &Goldens,
-    config: &Config,
-) -> anyhow::Result<Vec<Result<Reference, String>>> {
+pub fn references(cases: &[Case], goldens: &Goldens, config: &Config) -> anyhow::Result<Vec<Result<OnCpu, String>>> {
     let jobs = if config.jobs == 0 { rayon::current_num_threads() } else { config.jobs };
     let models: Vec<&[Case]> =
         cases.chunk_by(|a, b| a.model == b.model && a.manifest.bedrock == b.manifest.bedrock).collect();
@@ -196,7 +169,7 @@ pub fn references(
             let (plain, inputs) = plain[model_of[i]].as_ref().map_err(String::clone)?;
             let network = plain.morph(&cases[i].storage()).map_err(|e| e.to_string())?;
             let output = network.run(inputs, &mut State::default(), &config.cpu).map_err(|e| e.to_string())?;
-            Ok(Reference { network, inputs: Arc::clone(inputs), output })
+            Ok(OnCpu { network, inputs: Arc::clone(inputs), output })
         })
     })
 }
@@ -214,7 +187,7 @@ fn fenced<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 struct Model<'a> {
     goldens: &'a Goldens,
     config: &'a Config,
-    fault: &'a dyn Fault,
+    planted: &'a dyn Planted,
     /// By planet.
     plain: BTreeMap<&'static str, Result<Plain, String>>,
 }
@@ -238,8 +211,8 @@ impl Model<'_> {
         }
         if !self.plain.contains_key(case.planet.id) {
             let plain = fenced(|| {
-                let (network, inputs) = (network(case, self.goldens, self.fault)?, inputs(case, self.goldens)?);
-                let output = self.fault.run(&network, &inputs, &self.config.cpu).map_err(|e| e.to_string())?;
+                let (network, inputs) = (network(case, self.goldens, self.planted)?, inputs(case, self.goldens)?);
+                let output = self.planted.run(&network, &inputs, &self.config.cpu).map_err(|e| e.to_string())?;
                 let built = Built { network, output };
                 Ok(Plain { inputs, built })
             });
@@ -260,9 +233,9 @@ impl Model<'_> {
             Some(built) => built,
             None => {
                 let network = plain.built.network.morph(&case.storage()).map_err(|e| e.to_string())?;
-                let network = self.fault.stored(case, network);
+                let network = self.planted.stored(case, network);
                 let output =
-                    self.fault.packed(case, &network, &plain.inputs, &self.config.cpu).map_err(|e| e.to_string())?;
+                    self.planted.packed(case, &network, &plain.inputs, &self.config.cpu).map_err(|e| e.to_string())?;
                 stored.insert(Built { network, output })
             }
         };
@@ -279,10 +252,10 @@ impl Model<'_> {
             Kind::Device(_) => Err("a GPU's cases run on the GPU".into()),
             Kind::Roundtrip => {
                 let run = |network: &Network| {
-                    let y = self.fault.run(network, &plain.inputs, &self.config.cpu);
+                    let y = self.planted.run(network, &plain.inputs, &self.config.cpu);
                     y.map_err(|e| e.to_string())
                 };
-                roundtrip(&built.network, &built.output, self.fault, &run).map(Observation::Roundtrip)
+                roundtrip(&built.network, &built.output, self.planted, &run).map(Observation::Roundtrip)
             }
         }
     }
@@ -293,7 +266,7 @@ impl Model<'_> {
         // The configured path has run already.
         let on = |cpu: Cpu| match cpu == self.config.cpu {
             true => Ok(built.output.clone()),
-            false => self.fault.run(&built.network, inputs, &cpu).map_err(|e| e.to_string()),
+            false => self.planted.run(&built.network, inputs, &cpu).map_err(|e| e.to_string()),
         };
         let reference = on(Cpu::scalar())?;
         let vector = Isa::available().into_iter().filter(|isa| *isa != Isa::Scalar);
@@ -317,7 +290,7 @@ impl Model<'_> {
             return Ok(Observation::Shape(ours.shape().to_vec(), expected.shape().to_vec()));
         }
         let network = decoded(&stored.network).map_err(|e| e.to_string())?;
-        let right = self.fault.run(&network, &plain.inputs, &self.config.cpu).map_err(|e| e.to_string())?;
+        let right = self.planted.run(&network, &plain.inputs, &self.config.cpu).map_err(|e| e.to_string())?;
         let exactly = |other: &Tensor| compare(ours.shape(), ours.data(), other.data(), None, &Tolerance::EXACT);
         let (weight, bits) = compare::weights(&plain.built.network, &stored.network);
         Ok(Observation::Fidelity(Box::new(Fidelity {
@@ -342,18 +315,6 @@ fn decoded(network: &Network) -> loom_core::Result<Network> {
     })
 }
 
-/// What a case's dtype costs its model, for `bless --core`.
-///
-/// # Errors
-/// The sentence that an ERROR case would show.
-pub fn cost(case: &Case, goldens: &Goldens, cpu: &Cpu) -> Result<Cost, String> {
-    let plain = network(case, goldens, &Faithful)?;
-    let stored = plain.morph(&case.storage()).map_err(|e| e.to_string())?;
-    let inputs = inputs(case, goldens)?;
-    let expected = plain.run(&inputs, &mut State::default(), cpu).map_err(|e| e.to_string())?;
-    cost::measure(&plain, &stored, &inputs, &expected, cpu).map_err(|e| e.to_string())
-}
-
 fn file<'a>(goldens: &'a Goldens, id: &FileId) -> Result<&'a Arrays, String> {
     goldens.file(id).ok_or_else(|| format!("golden {}/{} was not loaded", id.bedrock, id.path))
 }
@@ -362,16 +323,16 @@ fn arrays<'a>(case: &Case, goldens: &'a Goldens) -> Result<&'a Arrays, String> {
     file(goldens, &FileId::model(&case.manifest.bedrock, case.planet.id, case.model().id()))
 }
 
-fn network(case: &Case, goldens: &Goldens, fault: &dyn Fault) -> Result<Network, String> {
+pub(crate) fn network(case: &Case, goldens: &Goldens, planted: &dyn Planted) -> Result<Network, String> {
     let place = |what| format!("golden/{}/{}/{}.npz: {what}", case.manifest.bedrock, case.planet.id, case.model().id());
     let mut spec = case.model().network();
     let mut weights = build::weights(&spec, case.planet, arrays(case, goldens)?).map_err(place)?;
-    fault.spec(&mut spec);
-    fault.weights(&mut weights);
+    planted.spec(&mut spec);
+    planted.weights(&mut weights);
     Network::build(spec, &mut weights).map_err(|e| e.to_string())
 }
 
-fn inputs(case: &Case, goldens: &Goldens) -> Result<Vec<Tensor>, String> {
+pub(crate) fn inputs(case: &Case, goldens: &Goldens) -> Result<Vec<Tensor>, String> {
     let fixture = file(goldens, &FileId::fixture(&case.manifest.bedrock))?;
     case.model().inputs.iter().map(|input| build::input(input, fixture)).collect()
 }

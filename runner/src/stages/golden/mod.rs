@@ -4,153 +4,23 @@
 //! checked against its recorded dtype, shape and SHA-256 before any case runs. A missing
 //! golden is an error; a run never creates one.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod index;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use loom_bedrocks::npz::{self, Arrays};
-use loom_bedrocks::planets;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::cost::{self, Cost, Costs};
+use crate::stages::bounds::Cost;
 use crate::stages::plan::{Case, Check};
 
-/// What the index knows of one array.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ArrayEntry {
-    /// `float32` or `float64`.
-    pub dtype: String,
-    /// Extents, slowest axis first.
-    pub shape: Vec<usize>,
-    /// SHA-256 of the elements as little-endian bytes in C order.
-    pub sha256: String,
-}
-
-/// What files that were accepted together have in common.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Maker {
-    /// Why the files were accepted.
-    pub accepted: String,
-    /// Versions of the packages that computed them.
-    pub packages: BTreeMap<String, String>,
-    /// Switches that make the planet deterministic.
-    pub flags: BTreeMap<String, String>,
-}
-
-/// What the index knows of one file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileEntry {
-    /// The id of its maker.
-    pub made: String,
-    /// SHA-256 of the Python sources that computed it.
-    pub handler: String,
-    /// The model's seed; a fixture has one in each recipe.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seed: Option<u64>,
-    /// Its arrays.
-    pub arrays: BTreeMap<String, ArrayEntry>,
-}
-
-/// `golden/<bedrock>/index.yaml`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Index {
-    /// Makers by id: the planet or `fixture`, with a number from the second one on.
-    pub makers: BTreeMap<String, Maker>,
-    /// Files by path within the bedrock's folder.
-    pub files: BTreeMap<String, FileEntry>,
-}
-
-/// `golden/<bedrock>/core.yaml`: digests of our own outputs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Core {
-    /// Why digests were accepted, each model under the reason given last for it.
-    pub accepted: Vec<Acceptance>,
-    /// SHA-256 of the output's little-endian bytes, by model and `dtype/numerics`.
-    pub digests: BTreeMap<String, BTreeMap<String, String>>,
-}
-
-/// One reason, and the models whose digests were accepted for it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Acceptance {
-    /// The reason.
-    pub why: String,
-    /// The models, sorted.
-    pub models: BTreeSet<String>,
-}
-
-impl Index {
-    /// The id of a planet's maker of these values: a known one's, or the first that is free.
-    /// Makers that no file names any more are removed first.
-    pub fn maker(&mut self, planet: &str, maker: Maker) -> String {
-        self.makers.retain(|id, _| self.files.values().any(|file| file.made == *id));
-        let ours = |id: &str| id.strip_prefix(planet).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
-        if let Some((id, _)) = self.makers.iter().find(|(id, known)| ours(id) && **known == maker) {
-            return id.clone();
-        }
-        let mut id = planet.to_string();
-        let mut number = 1;
-        while self.makers.contains_key(&id) {
-            number += 1;
-            id = format!("{planet}-{number}");
-        }
-        self.makers.insert(id.clone(), maker);
-        id
-    }
-}
-
-impl Core {
-    /// Puts a model under a reason, and takes it from any other.
-    pub fn accept(&mut self, model: &str, why: &str) {
-        self.forget(model);
-        match self.accepted.iter_mut().find(|known| known.why == why) {
-            Some(known) => {
-                known.models.insert(model.into());
-            }
-            None => self.accepted.push(Acceptance { why: why.into(), models: [model.into()].into() }),
-        }
-    }
-
-    /// Whether a model is under exactly one reason.
-    #[must_use]
-    pub fn explains(&self, model: &str) -> bool {
-        self.accepted.iter().filter(|known| known.models.contains(model)).count() == 1
-    }
-
-    /// A model that has digests and not exactly one reason.
-    #[must_use]
-    pub fn unexplained(&self) -> Option<&str> {
-        self.digests.keys().map(String::as_str).find(|model| !self.explains(model))
-    }
-
-    /// Removes a model from the reasons, and reasons that have no model left.
-    pub fn forget(&mut self, model: &str) {
-        for known in &mut self.accepted {
-            known.models.remove(model);
-        }
-        self.accepted.retain(|known| !known.models.is_empty());
-    }
-}
-
-impl ArrayEntry {
-    /// The entry of an array that was read.
-    #[must_use]
-    pub fn of(array: &npz::Array) -> Self {
-        Self { dtype: array.dtype().into(), shape: array.shape.clone(), sha256: array.sha256.clone() }
-    }
-
-    /// Bytes of the elements, unless the shape overflows.
-    fn bytes(&self) -> Option<u64> {
-        let item: u64 = if self.dtype == "float64" { 8 } else { 4 };
-        self.shape.iter().try_fold(item, |n, &extent| n.checked_mul(extent as u64))
-    }
-}
+pub use index::{
+    Acceptance, ArrayEntry, Core, Costs, FileEntry, Index, Maker, ModelCosts, core_path, cost_path, index_path,
+    read_index,
+};
 
 /// A file of the golden folder that cases need.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -286,7 +156,7 @@ pub fn load(folder: &Path, cases: &[Case]) -> Result<Goldens, Vec<String>> {
             format!("{path}: no digest of {model} in {stored}; bless it: {}", bless(model))
         }));
         if fidelity.clone().next().is_some() {
-            let path = cost::path(folder, bedrock);
+            let path = cost_path(folder, bedrock);
             match yaml::<Costs>(&path) {
                 Ok(found) => {
                     let stale = |case: &&Case| !found.knows(case, &core);
@@ -368,38 +238,6 @@ fn short(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
 
-/// Reads a bedrock's index.
-///
-/// # Errors
-/// When it is missing or unreadable, or names a file that cannot be a golden or a maker that it
-/// does not have.
-pub fn read_index(folder: &Path, bedrock: &str) -> Result<Index, String> {
-    let path = index_path(folder, bedrock);
-    let index: Index = yaml(&path)?;
-    let plain = |file: &str| match file.split_once('/') {
-        None => file == "fixture.npz",
-        Some((planet, model)) => {
-            planets::find(planet).is_some() && model.strip_suffix(".npz").is_some_and(crate::stages::manifest::is_plain)
-        }
-    };
-    if let Some(file) = index.files.keys().find(|file| !plain(file)) {
-        return Err(format!(
-            "{}: {file:?} is no golden's path; expected fixture.npz or <planet>/<model>.npz",
-            path.display()
-        ));
-    }
-    if let Some((file, entry)) = index.files.iter().find(|(_, entry)| !index.makers.contains_key(&entry.made)) {
-        let known: Vec<&str> = index.makers.keys().map(String::as_str).collect();
-        return Err(format!(
-            "{}: {file} is made by {:?}, which is not among the makers: {}",
-            path.display(),
-            entry.made,
-            known.join(", ")
-        ));
-    }
-    Ok(index)
-}
-
 /// Everything below the golden folder of `bedrocks` that no index lists, and everything that
 /// an index lists but no case needs.
 #[must_use]
@@ -442,16 +280,4 @@ pub fn yaml<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, String> {
     let text = loom_core::file::read_text(path, YAML_CAP).map_err(|e| format!("{}: {e}", path.display()))?;
     let options = serde_yaml::options! { budget: serde_yaml::budget! { max_nodes: 1_000_000, max_depth: 16 } };
     serde_yaml::from_str_with_options(&text, options).map_err(|e| format!("{}: {e}", path.display()))
-}
-
-/// Where a bedrock's index lies.
-#[must_use]
-pub fn index_path(folder: &Path, bedrock: &str) -> PathBuf {
-    folder.join(bedrock).join("index.yaml")
-}
-
-/// Where a bedrock's own digests lie.
-#[must_use]
-pub fn core_path(folder: &Path, bedrock: &str) -> PathBuf {
-    folder.join(bedrock).join("core.yaml")
 }

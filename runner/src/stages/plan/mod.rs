@@ -8,8 +8,7 @@ use loom_bedrocks::planets::{PLANETS, Planet};
 use loom_core::{Dtype, Numerics, Storage};
 use serde::{Deserialize, Serialize};
 
-use crate::cost::{MARGIN, SEEDS};
-use crate::stages::judge::DECODED;
+use crate::stages::bounds::{DECODED, MARGIN, SEEDS};
 use crate::stages::manifest::{
     Band, Expect, Manifest, Manifests, Match, Model, Origin, ParityBands, Reference, unknown,
 };
