@@ -253,7 +253,8 @@ pub fn kernels(plan: &Plan, python: Option<&Path>, script: &Path) -> anyhow::Res
     Ok(text)
 }
 
-fn table(headers: &[&str]) -> Table {
+/// A table with lines.
+pub fn table(headers: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
     table.set_header(headers.to_vec());

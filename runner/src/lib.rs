@@ -7,11 +7,9 @@
 
 pub mod bench;
 pub mod bless;
-pub mod cli;
+pub mod commands;
 pub mod cost;
 pub mod ending;
-pub mod entity;
-pub mod judging;
 pub mod lock;
 pub mod places;
 pub mod plain;

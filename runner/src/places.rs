@@ -4,9 +4,9 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
+use clap::Args;
 use loom_bedrocks::BEDROCKS;
 
-use crate::cli::Folders;
 use crate::plain::plain;
 use crate::stages::manifest::{self, Manifests, unknown};
 
@@ -53,6 +53,20 @@ pub fn complain(text: &str) {
     let _ = std::io::stderr().lock().write_all(format!("{text}{end}").as_bytes());
 }
 
+/// Where things lie.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Folders {
+    /// Folder of manifests [default: manifests of the nearest project above].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub manifests: Option<PathBuf>,
+    /// Folder of goldens [default: golden of the same project].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub golden: Option<PathBuf>,
+    /// Folder of reports [default: reports of the same project].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub reports: Option<PathBuf>,
+}
+
 /// The folders of a call, found.
 #[derive(Debug)]
 pub struct Places {
@@ -91,6 +105,14 @@ impl Places {
             reports: or(&folders.reports, "reports"),
             root,
         })
+    }
+
+    /// Those of the project at or above the working folder.
+    ///
+    /// # Errors
+    /// As [`Places::find`].
+    pub fn here() -> anyhow::Result<Self> {
+        Self::find(&Folders::default())
     }
 
     /// Reads the manifests of `bedrocks`, or all.

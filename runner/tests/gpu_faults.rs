@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use loom_core::backend::gpu::{Edit, Options};
-use loom_runner::stages::device::{Lane, chosen};
+use loom_runner::stages::device::{GpuLane, chosen};
 use loom_runner::stages::judge::{Label, judge};
 use loom_runner::stages::plan::{self, Case};
 use loom_runner::stages::run::{Config, to_the_end};
@@ -17,7 +17,7 @@ fn labels(filter: &str, edit: Option<Edit>) -> Option<Vec<(Label, String)>> {
     let required = std::env::var_os("LOOM_GPU").is_some_and(|value| value == "required");
     let adapters = chosen(&[]).expect("a list");
     assert!(!adapters.is_empty() || !required, "LOOM_GPU=required, and no adapter was found");
-    let lane = Lane::open(adapters.first()?, Options { edit, ..Options::default() }).expect("a device");
+    let lane = GpuLane::open(adapters.first()?, Options { edit, ..Options::default() }).expect("a device");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let bedrock = filter.split('/').next().unwrap_or_default().to_string();
     let manifests = manifest::load(&root.join("manifests"), &[bedrock]).expect("manifests");

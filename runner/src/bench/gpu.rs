@@ -6,20 +6,14 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use loom_bedrocks::BEDROCKS;
 use loom_core::backend::gpu::{Adapter, Gpu, GpuState, Options, PlainProduct, Repeat};
 use loom_core::{Cpu, Dtype, LayerSpec, Network, NetworkSpec, Numerics, Role, State, Tensor, WeightStore};
 use serde::Deserialize;
 
 use super::{median, noise, table};
-use crate::stages::device::Lane;
-use crate::stages::golden::Goldens;
-use crate::stages::plan::{self, Case};
-use crate::stages::run::{Config, references};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -214,51 +208,4 @@ fn pipelines(adapter: &Adapter) -> anyhow::Result<String> {
     Ok(format!(
         "\n{count} pipelines: {cold:.2} s without a cache, {warm:.2} s with it (a driver may keep one of its own)\n"
     ))
-}
-
-/// What each bedrock costs in each dtype: milliseconds of the second of two runs, both profiles, every
-/// cell twice.
-///
-/// # Errors
-/// When cases cannot be planned or the device fails.
-pub fn lane(
-    lane: &Lane,
-    planned: &[Case],
-    manifests: &crate::stages::manifest::Manifests,
-    goldens: &Goldens,
-) -> anyhow::Result<String> {
-    let cases = plan::on_device(manifests, planned, &Arc::clone(&lane.device)).map_err(anyhow::Error::msg)?;
-    let mut headers = vec!["ms"];
-    headers.extend(BEDROCKS);
-    headers.push("all");
-    let mut rows = table(&headers);
-    let mut cost = vec![vec![0.0; BEDROCKS.len()]; Dtype::ALL.len()];
-    for (b, bedrock) in BEDROCKS.iter().enumerate() {
-        let mine: Vec<Case> = cases.iter().filter(|case| case.manifest.bedrock == *bedrock).cloned().collect();
-        let found = references(&mine, goldens, &Config::default())?;
-        for (d, dtype) in Dtype::ALL.iter().enumerate() {
-            let of = mine.iter().zip(&found).filter(|(case, _)| case.stored.dtype == *dtype);
-            let cells: Vec<_> = of.filter_map(|(_, r)| r.as_ref().ok()).map(|r| (&r.network, &r.inputs[..])).collect();
-            for _ in 0..2 {
-                let start = Instant::now();
-                let mut failed = None;
-                lane.gpu().run_all(&cells, &mut |_, ran| failed = failed.take().or(ran.err()));
-                if let Some(error) = failed {
-                    return Err(error.into());
-                }
-                cost[d][b] = start.elapsed().as_secs_f64() * 1e3;
-            }
-        }
-    }
-    let line = |name: &str, values: Vec<f64>| {
-        let all: f64 = values.iter().sum();
-        let cells = values.iter().chain([&all]).map(|v| format!("{v:.0}"));
-        std::iter::once(name.to_string()).chain(cells).collect::<Vec<_>>()
-    };
-    for (d, dtype) in Dtype::ALL.iter().enumerate() {
-        rows.add_row(line(dtype.name(), cost[d].clone()));
-    }
-    let sums = (0..BEDROCKS.len()).map(|b| cost.iter().map(|of| of[b]).sum()).collect();
-    rows.add_row(line("all", sums));
-    Ok(format!("{}: milliseconds on the device and in the driver\n{rows}\n", lane.device.lane()))
 }

@@ -18,7 +18,7 @@ pub const ABSENT: &str = "no GPU adapter was found; on Debian and Ubuntu `apt-ge
 
 /// An adapter that is open, and what its probe showed.
 #[derive(Debug)]
-pub struct Lane {
+pub struct GpuLane {
     /// As cases and reports know it.
     pub device: Arc<Device>,
     /// What the device makes of single operations.
@@ -51,7 +51,7 @@ pub fn chosen(wanted: &[String]) -> Result<Vec<Adapter>, String> {
     Ok(all.into_iter().filter(named).collect())
 }
 
-impl Lane {
+impl GpuLane {
     /// Opens an adapter and measures its arithmetic.
     ///
     /// # Errors
@@ -175,7 +175,7 @@ pub fn list(adapters: &[Adapter]) -> String {
 
 /// What adapters can do, and what they make of single operations.
 #[must_use]
-pub fn probe(adapter: &Adapter, lane: &Result<Lane, String>) -> String {
+pub fn probe(adapter: &Adapter, lane: &Result<GpuLane, String>) -> String {
     let mut text = list(std::slice::from_ref(adapter));
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "   {name:<26} {value}");

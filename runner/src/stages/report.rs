@@ -229,6 +229,9 @@ impl LaneReport {
     }
 }
 
+/// The name of the processor's lane.
+pub const CPU: &str = "cpu";
+
 /// The most that is read of a report.
 const SIZE_CAP: u64 = 1 << 28;
 
@@ -239,7 +242,7 @@ const SIZE_CAP: u64 = 1 << 28;
 /// When a report is unreadable.
 pub fn stamp(folder: &Path) -> anyhow::Result<String> {
     let mut seen = Vec::new();
-    for lane in std::iter::once("cpu".to_string()).chain(gpu_lanes(folder)?) {
+    for lane in std::iter::once(CPU.to_string()).chain(gpu_lanes(folder)?) {
         let path = path(folder, &lane);
         match file::read(&path, SIZE_CAP) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
@@ -261,7 +264,7 @@ pub fn stamp(folder: &Path) -> anyhow::Result<String> {
 pub fn stale(folder: &Path) -> anyhow::Result<Option<String>> {
     let progress = folder.join("PROGRESS.md");
     let text = match file::read(&progress, SIZE_CAP) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !path(folder, "cpu").exists() => return Ok(None),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && !path(folder, CPU).exists() => return Ok(None),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         text => text.with_context(|| progress.display().to_string())?,
     };

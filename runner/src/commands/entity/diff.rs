@@ -8,11 +8,11 @@ use anyhow::Context as _;
 use loom_core::format::{BlobId, Checkpoint, LayerPath, Record};
 use loom_core::{Role, WeightStore};
 
-use super::Report;
+use crate::places::End;
 use crate::plain::{name, one_line};
 
 /// Lines for what differs, and a last one that says how much.
-pub(super) fn diff(files: [&Path; 2], a: &Checkpoint, b: &Checkpoint) -> anyhow::Result<Report> {
+pub(super) fn diff(files: [&Path; 2], a: &Checkpoint, b: &Checkpoint) -> anyhow::Result<(String, End)> {
     let names = files.map(name);
     let only = |left: bool| format!("only in {}", names[usize::from(!left)]);
     let mut text = String::new();
@@ -65,7 +65,7 @@ pub(super) fn diff(files: [&Path; 2], a: &Checkpoint, b: &Checkpoint) -> anyhow:
         false => format!("{topology} differences of topology, {differing} arrays differ, max |Δ| {worst:.3e}"),
     };
     let _ = writeln!(text, "{last}");
-    Ok(Report { text, green })
+    Ok((text, if green { End::Green } else { End::Red }))
 }
 
 fn records(checkpoint: &Checkpoint) -> BTreeMap<LayerPath, &Record> {
