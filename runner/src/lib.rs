@@ -5,7 +5,6 @@
 //! `plan`, `compare`, `judge` and `render` are pure. Only `run` touches threads and fences
 //! panics; only `golden` writes under the golden folder; only `report` under the reports.
 
-pub mod bench;
 pub mod bless;
 pub mod commands;
 pub mod cost;

@@ -290,7 +290,7 @@ fn layer_kinds_are_one_list_with_unique_names_and_codes() {
 /// `eprintln!` and the like panic where nobody reads, which changes the exit status.
 #[test]
 fn the_runner_prints_in_one_place() {
-    for path in files(&root().join("runner/src")) {
+    for path in files(&root().join("runner/src")).into_iter().chain(files(&root().join("bench/src"))) {
         let text = fs::read_to_string(&path).expect("a file");
         let macros = [concat!("print", "!("), concat!("println", "!("), concat!("dbg", "!(")];
         let used = macros.iter().find(|name| text.contains(*name));
@@ -335,7 +335,7 @@ fn progress_is_rendered_from_the_reports_that_are_here() {
 
 #[test]
 fn no_test_is_ignored_and_no_file_has_outgrown_itself() {
-    for folder in ["core", "bedrocks", "runner"] {
+    for folder in ["core", "bedrocks", "bench", "runner"] {
         for path in files(&root().join(folder)).iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {
             let text = fs::read_to_string(path).expect("a file");
             assert!(!text.contains(concat!("#[", "ignore")), "{} ignores a test", path.display());

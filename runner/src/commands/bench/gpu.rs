@@ -7,9 +7,10 @@ use std::time::Instant;
 use anyhow::bail;
 use clap::Args;
 use loom_bedrocks::BEDROCKS;
+use loom_bench::{gpu, table};
 use loom_core::Dtype;
 
-use crate::bench::{self, table};
+use crate::ending::Scratch;
 use crate::places::{Mistake, Places, first_of, print};
 use crate::stages::device::{self, GpuLane};
 use crate::stages::golden::{self, Goldens};
@@ -57,8 +58,9 @@ pub(crate) fn run(args: &GpuArgs) -> anyhow::Result<()> {
         let lane = GpuLane::open(adapter, device::options()).map_err(anyhow::Error::msg)?;
         bedrocks(&lane, &planned, &manifests, &goldens)?
     } else {
-        let plan = bench::gpu::Plan { vector, square, pairs };
-        bench::gpu::products(&plan, adapter, args.python.as_deref(), &places.root.join("python/bench/gpu.py"))?
+        let plan = gpu::Plan { vector, square, pairs };
+        let (script, scratch) = (places.root.join("python/bench/gpu.py"), Scratch::new()?);
+        gpu::products(&plan, adapter, args.python.as_deref(), &script, scratch.path())?
     };
     print(&text)
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use loom_bench::io;
 
-use crate::bench;
 use crate::places::{Places, print};
 
 /// Saving and loading checkpoints beside the crate safetensors and the original runtime
@@ -35,17 +35,17 @@ pub(crate) struct IoArgs {
 pub(crate) fn run(args: IoArgs) -> anyhow::Result<()> {
     let shm = Path::new("/dev/shm");
     let default = || if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() };
-    let plan = bench::io::Plan {
+    let plan = io::Plan {
         layers: args.layers.into(),
         size: args.size.into(),
         pairs: args.pairs.into(),
         folder: args.folder.unwrap_or_else(default),
     };
     let text = match args.job {
-        Some(job) => bench::io::job(&plan, &job)?,
+        Some(job) => io::job(&plan, &job)?,
         None => {
             let script = Places::here()?.root.join("python/bench/checkpoints.py");
-            bench::io::io(&plan, args.python.as_deref(), &script)?
+            io::io(&plan, args.python.as_deref(), &script)?
         }
     };
     print(&text)

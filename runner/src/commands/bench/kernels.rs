@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use loom_bench::kernels;
 
-use crate::bench;
 use crate::places::{Places, print};
 use crate::values::{DtypeArg, dtype};
 
@@ -33,7 +33,7 @@ pub(crate) struct KernelsArgs {
 }
 
 pub(crate) fn run(args: KernelsArgs) -> anyhow::Result<()> {
-    let plan = bench::Plan {
+    let plan = kernels::Plan {
         dtypes: args.dtype.iter().filter_map(|dtype| dtype.one()).collect(),
         threads: args.threads.into(),
         pairs: args.pairs.into(),
@@ -41,5 +41,5 @@ pub(crate) fn run(args: KernelsArgs) -> anyhow::Result<()> {
         squares: args.squares.into_iter().map(usize::from).collect(),
     };
     let script = Places::here()?.root.join("python/bench/rivals.py");
-    print(&bench::kernels(&plan, args.python.as_deref(), &script)?)
+    print(&kernels::kernels(&plan, args.python.as_deref(), &script)?)
 }

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
+use loom_bench::stream;
 
-use crate::bench;
+use crate::ending::Scratch;
 use crate::places::{Places, print};
+use crate::render::terminal;
 
 /// What a call of loom-stream costs on the recorded requests and on large layers, beside the
 /// original's binary where it is given.
@@ -28,16 +30,22 @@ pub(crate) struct StreamArgs {
 
 pub(crate) fn run(args: StreamArgs) -> anyhow::Result<()> {
     if let Some(program) = args.job {
-        return print(&bench::stream::job(&program)?);
+        return print(&stream::job(&program)?);
     }
     let places = Places::here()?;
     let absolute = |path: PathBuf| path.canonicalize().with_context(|| path.display().to_string());
     let beside = || Ok(std::env::current_exe()?.with_file_name(format!("loom-stream{}", std::env::consts::EXE_SUFFIX)));
-    let plan = bench::stream::Plan {
+    let plan = stream::Plan {
         vectors: places.golden.join("loom-0.80/stream"),
         ours: args.program.map_or_else(beside, absolute)?,
         original: args.original.map(absolute).transpose()?,
         pairs: args.pairs.into(),
     };
-    print(&bench::stream::stream(&plan)?)
+    let (scratch, bar) = (Scratch::new()?, terminal::bar(0));
+    let text = stream::stream(&plan, scratch.path(), &|done, all| {
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    print(&text)
 }

@@ -1,14 +1,13 @@
 //! The lanes of a call: the processor and the GPUs that cases run on.
 
 use super::{JudgeArgs, LaneArg};
-use crate::places::Mistake;
 #[cfg(feature = "gpu")]
 use crate::stages::device::{self, GpuLane};
 use crate::stages::golden::Goldens;
 use crate::stages::judge::Verdict;
 use crate::stages::manifest::Manifests;
 use crate::stages::observation::Observation;
-use crate::stages::plan::{self, Case, Check, Device, Selection};
+use crate::stages::plan::{Case, Check, Device, Selection};
 use crate::stages::planted::Faithful;
 use crate::stages::report::{CPU, LaneReport, Row};
 use crate::stages::run::{Config, Seen, run};
@@ -38,7 +37,7 @@ impl Lane {
         match self {
             Lane::Cpu => Ok(planned.to_vec()),
             #[cfg(feature = "gpu")]
-            Lane::Gpu(lane) => plan::on_device(_manifests, planned, &lane.device),
+            Lane::Gpu(lane) => crate::stages::plan::on_device(_manifests, planned, &lane.device),
         }
     }
 }
@@ -72,7 +71,7 @@ impl Lanes {
     fn open_gpus(&mut self, args: &JudgeArgs) -> anyhow::Result<()> {
         let adapters = match device::chosen(&args.adapter) {
             Ok(adapters) => adapters,
-            Err(what) if what != device::ABSENT => return Err(Mistake(what).into()),
+            Err(what) if what != device::ABSENT => return Err(crate::places::Mistake(what).into()),
             Err(_) => Vec::new(),
         };
         for adapter in &adapters {

@@ -16,7 +16,7 @@ use comfy_table::CellAlignment;
 use flate2::read::GzDecoder;
 use serde::{Deserialize, Serialize};
 
-use super::{median, table};
+use crate::{Random, median, table};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -80,25 +80,25 @@ pub fn job(program: &Path) -> anyhow::Result<String> {
     bail!("{}: processor time and memory of a call are read on Unix only", program.display())
 }
 
-/// Measures, and shows a table.
+/// Measures, and shows a table. `scratch` is an empty folder; `progress` is told how many requests of all are
+/// done.
 ///
 /// # Errors
 /// When a program cannot be run, or refuses a request.
-pub fn stream(plan: &Plan) -> anyhow::Result<String> {
-    let scratch = crate::ending::Scratch::new()?;
-    let requests = requests(plan, scratch.path())?;
-    let bar = crate::render::terminal::bar(requests.len());
+pub fn stream(plan: &Plan, scratch: &Path, progress: &dyn Fn(usize, usize)) -> anyhow::Result<String> {
+    let requests = requests(plan, scratch)?;
+    let all = requests.len();
     let rival = ["original ms", "wall ×", "CPU ×", "original MiB", "memory ×"];
     let head = ["request", "KiB", "ours ms", "ours CPU ms", "ours MiB"];
     let shown = if plan.original.is_some() { &rival[..] } else { &[] };
     let mut table = table(&[&head[..], shown].concat());
     table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     let [mut recorded, mut made] = [Vec::new(), Vec::new()];
-    for (name, path) in requests {
+    for (i, (name, path)) in requests.into_iter().enumerate() {
         let size = path.metadata()?.len();
         // A large request says enough in few calls.
         let pairs = if size > 1 << 24 { plan.pairs.min(3) } else { plan.pairs };
-        let [ours, original] = measured(plan, &path, scratch.path(), pairs)?;
+        let [ours, original] = measured(plan, &path, scratch, pairs)?;
         let Some(ours) = ours else { bail!("nothing was measured") };
         let mut row = vec![
             name,
@@ -120,9 +120,8 @@ pub fn stream(plan: &Plan) -> anyhow::Result<String> {
             ]);
         }
         table.add_row(row);
-        bar.inc(1);
+        progress(i + 1, all);
     }
-    bar.finish_and_clear();
     let end = match recorded.is_empty() {
         true => "--original FILE sets the original's loom-stream beside it\n".to_string(),
         false => format!(
@@ -205,13 +204,8 @@ fn requests(plan: &Plan, scratch: &Path) -> anyhow::Result<Vec<(String, PathBuf)
 /// A dense layer of `extent` by `extent` weights as Python's `json.dumps` writes them: f32, widened.
 fn square(path: &Path, extent: usize) -> anyhow::Result<()> {
     let mut out = std::io::BufWriter::new(File::create(path)?);
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut number = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        f64::from(((state >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * 0.1)
-    };
+    let mut random = Random::of(0x9e37_79b9_7f4a_7c15);
+    let mut number = || f64::from(random.centred() * 0.1);
     let mut list = |out: &mut dyn std::io::Write, n: usize| -> std::io::Result<()> {
         for i in 0..n {
             write!(out, "{}{}", if i == 0 { "" } else { ", " }, number())?;

@@ -1,5 +1,5 @@
 //! `bedrock bench gpu`: products with packed weights beside the device's copy bandwidth, PyTorch and
-//! plain f32 kernels; what pipelines cost to make; what each bedrock costs in each dtype.
+//! plain f32 kernels; what pipelines cost to make.
 //!
 //! Work is submitted a number of times and three times as often; the difference is its time without
 //! the submission. Medians of pairs.
@@ -13,7 +13,7 @@ use loom_core::backend::gpu::{Adapter, Gpu, GpuState, Options, PlainProduct, Rep
 use loom_core::{Cpu, Dtype, LayerSpec, Network, NetworkSpec, Numerics, Role, State, Tensor, WeightStore};
 use serde::Deserialize;
 
-use super::{median, noise, table};
+use crate::{median, noise, table};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -80,11 +80,17 @@ fn equal(gpu: &Gpu, network: &Network, x: &Tensor) -> anyhow::Result<bool> {
     Ok(ours.data().iter().zip(cpu.data()).all(|(a, b)| a.to_bits() == b.to_bits()))
 }
 
-/// Measures products and pipelines on one adapter.
+/// Measures products and pipelines on one adapter; `scratch` is an empty folder for the latter.
 ///
 /// # Errors
 /// When the device fails, or PyTorch's process does.
-pub fn products(plan: &Plan, adapter: &Adapter, python: Option<&Path>, script: &Path) -> anyhow::Result<String> {
+pub fn products(
+    plan: &Plan,
+    adapter: &Adapter,
+    python: Option<&Path>,
+    script: &Path,
+    scratch: &Path,
+) -> anyhow::Result<String> {
     let gpu = Gpu::open(adapter, Options::default())?;
     let mut text = format!(
         "{}, {}, arithmetic in {}, medians of {} pairs\n",
@@ -107,7 +113,7 @@ pub fn products(plan: &Plan, adapter: &Adapter, python: Option<&Path>, script: &
     vectors(plan, &gpu, copied, &mut text)?;
     text.push_str(&format!("\nA product of two {square}×{square} matrices of float32\n"));
     squares(plan, &gpu, torch.as_ref(), &mut text)?;
-    text.push_str(&pipelines(adapter)?);
+    text.push_str(&pipelines(adapter, scratch)?);
     Ok(text)
 }
 
@@ -193,10 +199,9 @@ fn torch(python: &Path, script: &Path, square: usize, size: u64) -> anyhow::Resu
 }
 
 /// How long all pipelines take to make, without and with what an earlier process kept.
-fn pipelines(adapter: &Adapter) -> anyhow::Result<String> {
-    let folder = crate::ending::Scratch::new()?;
+fn pipelines(adapter: &Adapter, scratch: &Path) -> anyhow::Result<String> {
     let made = |_| -> anyhow::Result<(usize, f64)> {
-        let options = Options { cache: Some(folder.path().to_path_buf()), ..Options::default() };
+        let options = Options { cache: Some(scratch.to_path_buf()), ..Options::default() };
         let gpu = Gpu::open(adapter, options)?;
         let start = Instant::now();
         let count = gpu.compile_all()?;

@@ -10,14 +10,15 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::CellAlignment;
 use loom_core::format::{Access, Checkpoint, Format, Open, Stream, Unheld};
 use loom_core::{
     Dtype, LayerSpec, Network, NetworkSpec, Numerics, Role, Storage, Vectors, WeightStore, WeightTable, Weights,
 };
 use safetensors::tensor::{SafeTensors, TensorView};
 
-use super::Rivals;
+use crate::rivals::Rivals;
+use crate::{Random, median, table};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -42,14 +43,8 @@ impl Plan {
 
     fn layer(&self, index: usize) -> anyhow::Result<Weights> {
         let n = self.size * self.size;
-        let mut state = 0x9e37_79b9_7f4a_7c15u64.wrapping_mul(index as u64 + 1);
-        let value = |_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
-        };
-        let store = WeightStore::f32(vec![self.size; 2], (0..n).map(value).collect())?;
+        let mut random = Random::of(0x9e37_79b9_7f4a_7c15u64.wrapping_mul(index as u64 + 1));
+        let store = WeightStore::f32(vec![self.size; 2], (0..n).map(|_| random.centred()).collect())?;
         Ok(Weights::from([(Role::Weight, store)]))
     }
 
@@ -69,11 +64,6 @@ struct Pair {
     ours: f64,
     rival: f64,
     ratio: f64,
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn paired(
@@ -120,9 +110,7 @@ pub fn io(plan: &Plan, python: Option<&Path>, script: &Path) -> anyhow::Result<S
         Some(python) => Some(Rivals::start(python, script, 2)?),
         None => None,
     };
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["dtype", "what", "ours", "rival", "rival takes", "ours / rival"]);
+    let mut table = table(&["dtype", "what", "ours", "rival", "rival takes", "ours / rival"]);
     for dtype in [Dtype::Float32, Dtype::Int4] {
         let network = plan.network(dtype)?;
         for row in rows(plan, &network, dtype, rivals.as_mut())? {

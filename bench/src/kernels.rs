@@ -4,23 +4,18 @@
 //! machine's speed drifts; medians are shown. A product is one forward of a dense layer
 //! without bias. Nothing here judges: speed has no verdict.
 
-#[cfg(feature = "gpu")]
-pub mod gpu;
-pub mod io;
-pub mod stream;
-
-use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
-use comfy_table::{CellAlignment, Table, presets};
+use anyhow::Context as _;
+use comfy_table::CellAlignment;
 use loom_core::{
     Cpu, Dtype, Isa, LayerSpec, Network, NetworkSpec, Numerics, Role, State, Storage, Tensor, Threads, Vectors,
     WeightStore,
 };
+
+use crate::rivals::Rivals;
+use crate::{median, noise, table};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -40,78 +35,11 @@ pub struct Plan {
 /// Rows, outputs and depth of a dense layer that is measured beside the original runtime.
 const BATCH: [usize; 3] = [16, 1024, 1024];
 
-/// A process that runs other libraries' products.
-struct Rivals {
-    child: Child,
-    ask: ChildStdin,
-    answers: BufReader<ChildStdout>,
-    installed: BTreeMap<String, String>,
-}
-
-impl Rivals {
-    fn start(python: &Path, script: &Path, threads: usize) -> anyhow::Result<Self> {
-        let threads = threads.to_string();
-        let mut child = Command::new(python)
-            .arg(script)
-            .envs([("OPENBLAS_NUM_THREADS", &threads), ("BENCH_THREADS", &threads), ("GOMAXPROCS", &threads)])
-            // Settings for old BLAS builds would slow a current one.
-            .env_remove("OPENBLAS_CORETYPE")
-            .env_remove("OPENBLAS_L2_SIZE")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {}; give --python or BEDROCK_PYTHON", python.display()))?;
-        let (Some(ask), Some(answers)) = (child.stdin.take(), child.stdout.take()) else { bail!("no pipes") };
-        let mut rivals = Self { child, ask, answers: BufReader::new(answers), installed: BTreeMap::new() };
-        rivals.installed = serde_json::from_str(&rivals.line()?)?;
-        Ok(rivals)
-    }
-
-    fn line(&mut self) -> anyhow::Result<String> {
-        let mut line = String::new();
-        if self.answers.read_line(&mut line)? == 0 {
-            bail!("the process of the rivals ended early");
-        }
-        Ok(line)
-    }
-
-    /// Seconds of one product, unless the library is not installed.
-    fn run(&mut self, name: &str, shape: [usize; 3], dtype: Dtype) -> anyhow::Result<Option<f64>> {
-        let [rows, outs, depth] = shape;
-        self.ask_for(&format!("{name} {rows} {outs} {depth} {}", dtype as u8))
-    }
-
-    /// Seconds of what a line asks for.
-    fn ask_for(&mut self, line: &str) -> anyhow::Result<Option<f64>> {
-        writeln!(self.ask, "{line}")?;
-        self.ask.flush()?;
-        Ok(serde_json::from_str(&self.line()?)?)
-    }
-}
-
-impl Drop for Rivals {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// A dense layer in a dtype and what it is fed.
 struct Ours {
     network: Network,
     x: Tensor,
     cpu: Cpu,
-}
-
-/// Numbers from -1 to 1 without a pattern that a cache could like.
-fn noise(n: usize, mut seed: u32) -> Vec<f32> {
-    let mut next = || {
-        seed ^= seed << 13;
-        seed ^= seed >> 17;
-        seed ^= seed << 5;
-        seed as f32 / u32::MAX as f32 * 2.0 - 1.0
-    };
-    (0..n).map(|_| next()).collect()
 }
 
 impl Ours {
@@ -136,11 +64,6 @@ impl Ours {
         std::hint::black_box(y);
         Ok(seconds)
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// One measurement: our median seconds, how many times those of our f32 they are less, and the
@@ -251,12 +174,4 @@ pub fn kernels(plan: &Plan, python: Option<&Path>, script: &Path) -> anyhow::Res
     text.push_str(&table.to_string());
     text.push_str("\n× a rival: how many times faster ours is; NumPy and PyTorch compute in float32.\n");
     Ok(text)
-}
-
-/// A table with lines.
-pub fn table(headers: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(headers.to_vec());
-    table
 }
