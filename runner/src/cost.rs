@@ -40,7 +40,7 @@ pub(crate) fn of(case: &Case, goldens: &Goldens, cpu: &Cpu) -> Result<Cost, Stri
 ///
 /// # Errors
 /// When a changed network cannot be run: none of them for one that was built.
-pub fn measure(
+fn measure(
     plain: &Network,
     stored: &Network,
     inputs: &[Tensor],

@@ -1,23 +1,21 @@
-//! The conformance runner, as a pipeline of stages in which data moves right only:
+//! The conformance runner: stages through which cases go, and the commands of `bedrock` over them.
 //!
-//! `manifest → plan → golden → run → compare → judge → report → render`
-//!
-//! `plan`, `compare`, `judge` and `render` are pure. Only `run` touches threads and fences
-//! panics; only `golden` writes under the golden folder; only `report` under the reports.
+//! [`stages`] read, run and judge; they write nothing. Under the golden folder only `bless` writes, under the reports
+//! only the commands that judge, render and measure sizes. [`places`] alone prints.
 
-pub mod bless;
+mod bless;
 pub mod commands;
-pub mod cost;
+mod cost;
 pub mod ending;
-pub mod lock;
+mod lock;
 pub mod places;
-pub mod plain;
+mod plain;
 mod random;
 pub mod render;
 pub mod sizes;
 pub mod stages;
 pub mod stream;
-pub mod values;
+mod values;
 
 use std::path::Path;
 

@@ -37,7 +37,7 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// As [`print()`].
-pub fn print_styled(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print_styled(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };
     match out.write_all(text.as_bytes()).and_then(|()| out.write_all(end.as_bytes())).and_then(|()| out.flush()) {
@@ -129,7 +129,7 @@ impl Places {
 
 /// The first problems, and how many more there are.
 #[must_use]
-pub fn first_of(problems: &[String]) -> String {
+pub(crate) fn first_of(problems: &[String]) -> String {
     const SHOWN: usize = 8;
     let mut text = problems.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("\n");
     if problems.len() > SHOWN {
@@ -142,6 +142,6 @@ pub fn first_of(problems: &[String]) -> String {
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn print_lines(lines: &[String]) -> anyhow::Result<()> {
+pub(crate) fn print_lines(lines: &[String]) -> anyhow::Result<()> {
     if lines.is_empty() { Ok(()) } else { print(&lines.join("\n")) }
 }

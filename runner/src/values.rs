@@ -6,7 +6,7 @@ use crate::stages::manifest::unknown;
 
 /// A dtype on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DtypeArg {
+pub(crate) enum DtypeArg {
     /// Every dtype.
     All,
     /// One of them.
@@ -16,7 +16,7 @@ pub enum DtypeArg {
 impl DtypeArg {
     /// The dtype, unless all are meant.
     #[must_use]
-    pub fn one(self) -> Option<Dtype> {
+    pub(crate) fn one(self) -> Option<Dtype> {
         match self {
             DtypeArg::All => None,
             DtypeArg::One(dtype) => Some(dtype),

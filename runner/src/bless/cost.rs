@@ -18,7 +18,7 @@ use crate::write_atomically;
 ///
 /// # Errors
 /// When a model cannot be run, or a file cannot be read or written.
-pub fn costs(
+pub(crate) fn costs(
     golden: &Path,
     manifest: &Manifest,
     cases: &[&Case],

@@ -24,8 +24,8 @@ use crate::stages::plan::{Case, Check};
 use crate::stages::run;
 use crate::write_atomically;
 
-pub use cost::costs;
-pub use dump::Dump;
+pub(crate) use cost::costs;
+pub(crate) use dump::Dump;
 
 /// What the `.json` beside a dumped file says of it.
 #[derive(serde::Deserialize)]
@@ -41,7 +41,7 @@ struct Meta {
 
 /// The files that a planet, or `fixture`, contributes to a bedrock.
 #[must_use]
-pub fn files(manifest: &Manifest, planet: &str, models: &Pattern) -> Vec<String> {
+pub(crate) fn files(manifest: &Manifest, planet: &str, models: &Pattern) -> Vec<String> {
     if planet == "fixture" {
         return vec!["fixture.npz".into()];
     }
@@ -95,7 +95,7 @@ fn difference(old: &Data, new: &Data) -> String {
 ///
 /// # Errors
 /// When a file that the manifests ask for is missing from the dump.
-pub fn drift(
+pub(crate) fn drift(
     golden: &Path,
     manifest: &Manifest,
     planet: &str,
@@ -131,7 +131,7 @@ fn check_dump(arrays: &Arrays) -> anyhow::Result<()> {
 }
 
 /// A dump of one planet and bedrock, read and checked, that may become goldens.
-pub struct Ready {
+pub(crate) struct Ready {
     bedrock: String,
     planet: String,
     /// All that the manifest asks of the planet, dumped this time or not.
@@ -143,7 +143,13 @@ pub struct Ready {
 ///
 /// # Errors
 /// When a file is missing from the dump, is not what was dumped, or holds what no golden may hold.
-pub fn ready(manifest: &Manifest, planet: &str, models: &Pattern, dumped: &Path, why: &str) -> anyhow::Result<Ready> {
+pub(crate) fn ready(
+    manifest: &Manifest,
+    planet: &str,
+    models: &Pattern,
+    dumped: &Path,
+    why: &str,
+) -> anyhow::Result<Ready> {
     let from = dumped.join(&manifest.bedrock);
     let mut read = Vec::new();
     for file in files(manifest, planet, models) {
@@ -171,7 +177,7 @@ impl Ready {
     ///
     /// # Errors
     /// When the index cannot be read or a file cannot be written.
-    pub fn accept(self, golden: &Path) -> anyhow::Result<()> {
+    pub(crate) fn accept(self, golden: &Path) -> anyhow::Result<()> {
         let Ready { bedrock, planet, asked, files } = self;
         if files.is_empty() {
             return Ok(());
@@ -211,7 +217,7 @@ impl Ready {
 ///
 /// # Errors
 /// When a model cannot be run or the file cannot be written.
-pub fn core(
+pub(crate) fn core(
     golden: &Path,
     cases: &[Case],
     goldens: &Goldens,

@@ -24,7 +24,7 @@ fn of<'a>(report: &'a LaneReport, bedrock: &'a str, check: &'a str) -> impl Iter
 
 /// PROGRESS.md.
 #[must_use]
-pub fn progress(report: &LaneReport, devices: &[LaneReport], manifests: &[Manifest]) -> String {
+pub(crate) fn progress(report: &LaneReport, devices: &[LaneReport], manifests: &[Manifest]) -> String {
     let mut text = String::from("# Progress\n\n");
     let total = Tally::of(report.rows.iter());
     let _ = writeln!(

@@ -69,7 +69,7 @@ impl Tally {
 
     /// How many rows there were.
     #[must_use]
-    pub fn total(&self) -> usize {
+    pub(crate) fn total(&self) -> usize {
         self.exact + self.pass + self.pass_f64 + self.excused + self.unjudged + self.red
     }
 
@@ -143,7 +143,7 @@ pub(crate) fn fidelity(tally: &Tally) -> String {
 
 /// A share of something: decimals where it is neither tiny nor huge.
 #[must_use]
-pub fn ratio(value: f64) -> String {
+pub(crate) fn ratio(value: f64) -> String {
     match value {
         v if !(1e-2..1e4).contains(&v) => small(v),
         v if v < 1.0 => format!("{v:.3}"),
@@ -154,7 +154,7 @@ pub fn ratio(value: f64) -> String {
 
 /// How many different outputs the snapshot check has seen.
 #[must_use]
-pub fn distinct(rows: &[Row]) -> Option<String> {
+pub(crate) fn distinct(rows: &[Row]) -> Option<String> {
     let digests = rows.iter().filter_map(|row| row.digest.as_deref());
     let (count, distinct) = (digests.clone().count(), digests.collect::<BTreeSet<&str>>().len());
     (count > 0).then(|| {

@@ -15,7 +15,7 @@ use crate::stages::report::Row;
 
 /// A bar on a terminal, nothing in a pipe.
 #[must_use]
-pub fn bar(cases: usize) -> ProgressBar {
+pub(crate) fn bar(cases: usize) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -26,7 +26,7 @@ pub fn bar(cases: usize) -> ProgressBar {
 
 /// Whether standard output wants colour: a terminal, and `NO_COLOR` is not set.
 #[must_use]
-pub fn colour() -> bool {
+pub(crate) fn colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
@@ -53,7 +53,7 @@ fn painted(text: String, red: bool, colour: bool) -> Cell {
 /// The result of a run: a row for each bedrock, or for each model when there is one bedrock.
 /// On a narrow terminal the columns that say least are left out, rather than words broken.
 #[must_use]
-pub fn summary(rows: &[Row], colour: bool) -> String {
+pub(crate) fn summary(rows: &[Row], colour: bool) -> String {
     let width = Table::new().width().map_or(usize::MAX, usize::from);
     let fits = |table: &Table| table.lines().next().is_some_and(|line| line.chars().count() <= width);
     let board = |left_out| board(rows, colour, left_out);
@@ -174,7 +174,7 @@ fn plain(tally: &Tally) -> String {
 
 /// The last line of a run. `failures` are reasons to be red that no case shows.
 #[must_use]
-pub fn total(rows: &[Row], failures: usize) -> String {
+pub(crate) fn total(rows: &[Row], failures: usize) -> String {
     let tally = Tally::of(rows.iter());
     let verdict = if tally.red + failures == 0 { "green" } else { "RED" };
     let mut text = format!("{verdict}: {} case{}", tally.total(), if tally.total() == 1 { "" } else { "s" });

@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 
 /// The largest NMSE between a run from packed codes and the f32 run of the same decoded weights. Both sum
 /// in f64 and round at the same stages, so that a few roundings of f32 are all that differs.
-pub const DECODED: f64 = 1e-10;
+pub(crate) const DECODED: f64 = 1e-10;
 
 /// How many seeds are measured.
-pub const SEEDS: u64 = 64;
+pub(crate) const SEEDS: u64 = 64;
 
 /// How far what is stored may be beyond the worst seed, as NMSE.
-pub const MARGIN: f64 = 2.0;
+pub(crate) const MARGIN: f64 = 2.0;
 
 /// The NMSE of outputs that each differ by their last f32 digit: nothing below is judged.
-pub const FLOOR: f64 = f32::EPSILON as f64 * f32::EPSILON as f64;
+pub(crate) const FLOOR: f64 = f32::EPSILON as f64 * f32::EPSILON as f64;
 
 /// A network that no bound may let pass: the stored weights, changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +85,7 @@ pub struct Cost {
 impl Cost {
     /// The largest NMSE that passes; none where a wrong network would meet it.
     #[must_use]
-    pub fn bound(&self) -> Option<f64> {
+    pub(crate) fn bound(&self) -> Option<f64> {
         self.met.is_empty().then_some(self.limit())
     }
 

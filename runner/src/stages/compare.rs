@@ -155,7 +155,7 @@ pub fn weights(plain: &Network, stored: &Network) -> (Option<WorstWeight>, Optio
 
 /// The cosine of the angle between two outputs; 1 where both are zero.
 #[must_use]
-pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).fold(0.0, |sum, (&a, &b)| sum + f64::from(a) * f64::from(b));
     let (length_a, length_b) = (dot(a, a).sqrt(), dot(b, b).sqrt());
     match (length_a == 0.0, length_b == 0.0) {

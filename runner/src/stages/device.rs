@@ -14,7 +14,7 @@ use super::plan::{Case, Device, Kind, Tolerance};
 use super::run::{Config, OnCpu, Seen, bits, references};
 
 /// What to do on a machine without an adapter.
-pub const ABSENT: &str = "no GPU adapter was found; on Debian and Ubuntu `apt-get install mesa-vulkan-drivers libvulkan1` brings one that runs on the processor";
+pub(crate) const ABSENT: &str = "no GPU adapter was found; on Debian and Ubuntu `apt-get install mesa-vulkan-drivers libvulkan1` brings one that runs on the processor";
 
 /// An adapter that is open, and what its probe showed.
 #[derive(Debug)]
@@ -175,7 +175,7 @@ pub fn list(adapters: &[Adapter]) -> String {
 
 /// What adapters can do, and what they make of single operations.
 #[must_use]
-pub fn probe(adapter: &Adapter, lane: &Result<GpuLane, String>) -> String {
+pub(crate) fn probe(adapter: &Adapter, lane: &Result<GpuLane, String>) -> String {
     let mut text = list(std::slice::from_ref(adapter));
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "   {name:<26} {value}");

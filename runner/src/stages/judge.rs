@@ -130,13 +130,13 @@ impl Fidelity {
     /// Whether every stored weight is within its codec's bound of the original. Written so that
     /// a NaN fails.
     #[must_use]
-    pub fn weights_are_bounded(&self) -> bool {
+    pub(crate) fn weights_are_bounded(&self) -> bool {
         self.weight.as_ref().is_none_or(|worst| matches!(worst.excess, 0.0..=1.0))
     }
 
     /// Whether the output is that of the decoded weights. Written so that a NaN fails.
     #[must_use]
-    pub fn is_computed_right(&self) -> bool {
+    pub(crate) fn is_computed_right(&self) -> bool {
         matches!(self.decoded.nmse, 0.0..=DECODED)
     }
 

@@ -68,7 +68,7 @@ fn zero_point(stored: Stored) -> u64 {
 
 /// Whether `storage` puts the weights of a role into its dtype.
 #[must_use]
-pub fn is_stored(storage: &Storage, role: Role) -> bool {
+pub(crate) fn is_stored(storage: &Storage, role: Role) -> bool {
     match storage.numerics {
         Numerics::Loom => !loom_core::format::flat::is_apart(role),
         Numerics::Standard => storage.vectors == Vectors::Stored || !role.is_vector(),
@@ -78,7 +78,7 @@ pub fn is_stored(storage: &Storage, role: Role) -> bool {
 /// The first store of `stored` whose dtype, profile, scale or zero point is not what `storage` and the
 /// weights of `plain` ask for, in words.
 #[must_use]
-pub fn mismatch(plain: &Network, stored: &Network, storage: &Storage) -> Option<String> {
+pub(crate) fn mismatch(plain: &Network, stored: &Network, storage: &Storage) -> Option<String> {
     let mut found = None;
     // Only to walk the layers: nothing is changed.
     let _ = plain.with_weights(&mut |layer| {

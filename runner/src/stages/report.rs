@@ -196,7 +196,7 @@ pub struct LaneReport {
 impl LaneReport {
     /// The document: one row to a line, so that changes read well.
     #[must_use]
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         let device = self.device.as_ref().and_then(|device| serde_json::to_string(device).ok());
         let device = device.map_or_else(String::new, |device| format!("\"device\": {device}, "));
         let share = self.share.as_ref().map_or_else(String::new, |share| format!("\"share\": \"{share}\", "));
@@ -214,7 +214,7 @@ impl LaneReport {
     /// cases that the manifests no longer ask for, or ask for otherwise, are dropped, and all rows of
     /// another driver.
     #[must_use]
-    pub fn merged(self, earlier: Option<LaneReport>, plan: &[Case]) -> LaneReport {
+    pub(crate) fn merged(self, earlier: Option<LaneReport>, plan: &[Case]) -> LaneReport {
         let mut rows: std::collections::BTreeMap<String, Row> = earlier
             .into_iter()
             .filter(|earlier| earlier.device == self.device)
@@ -230,7 +230,7 @@ impl LaneReport {
 }
 
 /// The name of the processor's lane.
-pub const CPU: &str = "cpu";
+pub(crate) const CPU: &str = "cpu";
 
 /// The most that is read of a report.
 const SIZE_CAP: u64 = 1 << 28;
@@ -240,7 +240,7 @@ const SIZE_CAP: u64 = 1 << 28;
 ///
 /// # Errors
 /// When a report is unreadable.
-pub fn stamp(folder: &Path) -> anyhow::Result<String> {
+pub(crate) fn stamp(folder: &Path) -> anyhow::Result<String> {
     let mut seen = Vec::new();
     for lane in std::iter::once(CPU.to_string()).chain(gpu_lanes(folder)?) {
         let path = path(folder, &lane);

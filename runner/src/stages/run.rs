@@ -155,7 +155,11 @@ pub struct OnCpu {
 ///
 /// # Errors
 /// When the thread pools cannot be made.
-pub fn references(cases: &[Case], goldens: &Goldens, config: &Config) -> anyhow::Result<Vec<Result<OnCpu, String>>> {
+pub(crate) fn references(
+    cases: &[Case],
+    goldens: &Goldens,
+    config: &Config,
+) -> anyhow::Result<Vec<Result<OnCpu, String>>> {
     let jobs = if config.jobs == 0 { rayon::current_num_threads() } else { config.jobs };
     let models: Vec<&[Case]> =
         cases.chunk_by(|a, b| a.model == b.model && a.manifest.bedrock == b.manifest.bedrock).collect();

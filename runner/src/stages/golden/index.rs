@@ -114,7 +114,7 @@ impl Core {
 
     /// Whether a model is under exactly one reason.
     #[must_use]
-    pub fn explains(&self, model: &str) -> bool {
+    pub(crate) fn explains(&self, model: &str) -> bool {
         self.accepted.iter().filter(|known| known.models.contains(model)).count() == 1
     }
 
@@ -135,7 +135,7 @@ impl Core {
     }
 
     /// Removes a model from the reasons, and reasons that have no model left.
-    pub fn forget(&mut self, model: &str) {
+    pub(crate) fn forget(&mut self, model: &str) {
         for known in &mut self.accepted {
             known.models.remove(model);
         }
@@ -178,7 +178,7 @@ pub struct ModelCosts {
 impl Costs {
     /// Whether a case was measured, for the outputs that `core` has.
     #[must_use]
-    pub fn knows(&self, case: &Case, core: &Core) -> bool {
+    pub(crate) fn knows(&self, case: &Case, core: &Core) -> bool {
         let of = self.models.get(case.model().id());
         of.is_some_and(|of| of.of == core.digest(case.model().id()) && of.costs.contains_key(&case.stored.to_string()))
     }

@@ -81,7 +81,7 @@ impl Goldens {
 
     /// What a case's dtype was measured to cost its model.
     #[must_use]
-    pub fn cost(&self, case: &Case) -> Option<&Cost> {
+    pub(crate) fn cost(&self, case: &Case) -> Option<&Cost> {
         let costs = self.costs.get(&case.manifest.bedrock)?.models.get(case.model().id())?;
         costs.costs.get(&case.stored.to_string())
     }
@@ -96,7 +96,7 @@ impl Goldens {
 
 /// The files that cases need, in order and without repeats.
 #[must_use]
-pub fn needed(cases: &[Case]) -> Vec<FileId> {
+pub(crate) fn needed(cases: &[Case]) -> Vec<FileId> {
     let mut files: Vec<FileId> = cases
         .iter()
         .flat_map(|case| {
@@ -241,7 +241,7 @@ fn short(digest: &str) -> &str {
 /// Everything below the golden folder of `bedrocks` that no index lists, and everything that
 /// an index lists but no case needs.
 #[must_use]
-pub fn strays(folder: &Path, bedrocks: &[&str], needed: &[FileId]) -> Vec<String> {
+pub(crate) fn strays(folder: &Path, bedrocks: &[&str], needed: &[FileId]) -> Vec<String> {
     let mut found = Vec::new();
     for bedrock in bedrocks {
         let Ok(index) = read_index(folder, bedrock) else { continue };

@@ -131,13 +131,13 @@ impl Manifest {
 
 /// Whether a name can safely become part of a path.
 #[must_use]
-pub fn is_plain(name: &str) -> bool {
+pub(crate) fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 /// `unknown planet "pytroch"; did you mean "pytorch"?`, or some of the known names.
 #[must_use]
-pub fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
     const SHOWN: usize = 16;
     let known: BTreeSet<&str> = known.collect();
     if name.len() > 64 {

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::parse;
 
 /// Layers of a cell.
-pub const SEVEN: usize = 7;
+pub(crate) const SEVEN: usize = 7;
 
 /// `lucy.yaml`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

@@ -19,7 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Spanned;
 
-pub use lint::{is_plain, unknown};
+pub(crate) use lint::{is_plain, unknown};
 pub use schema::schema;
 
 /// The largest manifest that is read.
@@ -300,7 +300,7 @@ impl Model {
 
     /// The longest chain of rounded terms behind an output element, summed over layers.
     #[must_use]
-    pub fn terms(&self) -> usize {
+    pub(crate) fn terms(&self) -> usize {
         self.layers.iter().map(LayerSpec::terms).sum()
     }
 }

@@ -54,7 +54,7 @@ pub struct Stored {
 
 impl Stored {
     /// The weights as the planets have them.
-    pub const PLAIN: Stored = Stored { dtype: Dtype::Float32, numerics: Numerics::Standard };
+    pub(crate) const PLAIN: Stored = Stored { dtype: Dtype::Float32, numerics: Numerics::Standard };
 
     /// Every dtype in both profiles, in the order of every table.
     pub fn all() -> impl Iterator<Item = Stored> {
@@ -158,7 +158,7 @@ impl Case {
     /// A short digest of what the manifests say of this case: a row of a report speaks of the
     /// case only while this is the same.
     #[must_use]
-    pub fn fingerprint(&self) -> String {
+    pub(crate) fn fingerprint(&self) -> String {
         let resolved = (&self.model_digest, self.storage(), self.kind);
         let mut digest = loom_bedrocks::npz::sha256(format!("{resolved:?}").as_bytes());
         digest.truncate(8);
@@ -167,7 +167,7 @@ impl Case {
 
     /// Whether the planet's float64 output is the reference.
     #[must_use]
-    pub fn against_float64(&self) -> bool {
+    pub(crate) fn against_float64(&self) -> bool {
         matches!(self.kind, Kind::Parity(tolerance) if tolerance.reference == Reference::Float64)
     }
 
@@ -182,7 +182,7 @@ impl Case {
 
     /// How a network of this case stores its weights.
     #[must_use]
-    pub fn storage(&self) -> Storage {
+    pub(crate) fn storage(&self) -> Storage {
         let Stored { dtype, numerics } = self.stored;
         Storage { dtype, numerics, vectors: self.manifest.vectors }
     }

@@ -14,7 +14,8 @@ use crate::stages::manifest::{Manifest, Manifests, Match, Model, Origin, ParityB
 
 pub use case::{Case, Check, Device, Kind, Stored};
 pub use select::{Selection, select};
-pub use tolerance::{BandSource, Tolerance, ulps};
+pub(crate) use tolerance::ulps;
+pub use tolerance::{BandSource, Tolerance};
 
 /// Everything that the manifests ask for, in a fixed order.
 ///

@@ -32,7 +32,7 @@ pub struct Selection {
 impl Selection {
     /// Whether whole bedrocks are asked for, so that their least numbers of cases apply.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.models.is_empty()
             && self.planets.is_empty()
             && self.checks.is_empty()

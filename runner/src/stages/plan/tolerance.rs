@@ -39,7 +39,7 @@ pub enum BandSource {
 
 impl Tolerance {
     /// No tolerance at all.
-    pub const EXACT: Tolerance =
+    pub(crate) const EXACT: Tolerance =
         Tolerance { atol: 0.0, rtol: 0.0, nmse: None, reference: Reference::Float32, source: BandSource::Exact };
 
     pub(super) fn resolve(band: Band, terms: usize, source: BandSource) -> Self {
@@ -51,7 +51,7 @@ impl Tolerance {
     /// `|a - e|` over the largest that passes, or the distance in units in the last place over theirs; at
     /// most 1 passes, and it is infinite where nothing is allowed. The two differ and are finite.
     #[must_use]
-    pub fn excess(&self, ours: f32, expected: f32) -> f64 {
+    pub(crate) fn excess(&self, ours: f32, expected: f32) -> f64 {
         let (a, e) = (f64::from(ours), f64::from(expected));
         let (distance, allowed) = match self.source {
             BandSource::Ulps(most) => (ulps(ours, expected) as f64, most as f64),
@@ -64,7 +64,7 @@ impl Tolerance {
 
 /// The distance of two floats in representable numbers between them.
 #[must_use]
-pub fn ulps(a: f32, b: f32) -> u64 {
+pub(crate) fn ulps(a: f32, b: f32) -> u64 {
     let ordered = |v: f32| {
         let bits = i64::from(v.to_bits() as i32);
         if bits < 0 { i64::from(i32::MIN) - bits } else { bits }
