@@ -7,8 +7,8 @@ use loom_core::{Numerics, Vectors};
 use crate::stages::bounds::{DECODED, MARGIN, SEEDS};
 use crate::stages::compare::{Comparison, WorstWeight};
 use crate::stages::judge::Verdict;
-use crate::stages::observation::Observation;
-use crate::stages::plan::{BandSource, Case, Check};
+use crate::stages::observation::{Fidelity, Observation};
+use crate::stages::plan::{BandSource, Case, Check, Tolerance};
 
 /// Everything about one red case, or one that is explained.
 #[must_use]
@@ -20,73 +20,77 @@ pub fn detail(case: &Case, observation: &Observation, verdict: &Verdict, rerun: 
     if let Some(reason) = &verdict.reason {
         line("why", reason.clone());
     }
-    if let Observation::Fidelity(seen) = observation {
-        let Comparison { shape, nmse, max_abs, .. } = &seen.output;
-        line(
-            "compared",
-            format!("{} elements of shape {shape:?} with the same network in f32", shape.iter().product::<usize>()),
-        );
-        line("output", format!("NMSE {nmse:.3e}, cosine {:.6}, largest |Δ| {max_abs:.3e}", seen.cosine));
-        if let Some(WorstWeight { place, index, weight, stored, excess }) = &seen.weight {
-            let text =
-                format!("{place}[{index}] is {weight:e}, stored as {stored:e}: {excess:.3} of its codec's bound");
-            line("weights", format!("worst: {text}"));
-        }
-        if let Some(bits) = seen.bits {
-            line("bits", format!("{bits:.3} for each weight, scales not counted"));
-        }
-        line(
-            "computed",
-            format!("NMSE {:.3e} beside its decoded weights in f32, at most {DECODED:e}", seen.decoded.nmse),
-        );
-        line("seeds", format!("the worst of {SEEDS} costs NMSE {:.3e}", seen.cost.seen));
-        match seen.cost.bound() {
-            Some(bound) => line("bound", format!("NMSE ≤ {bound:.3e}")),
-            None => line("bound", format!("not judged: {:.3e} would let other networks pass", MARGIN * seen.cost.seen)),
-        }
-    }
-    if let Observation::Compared(c) | Observation::Path(_, c) = observation {
-        let elements: usize = c.shape.iter().product();
-        line("compared", format!("{elements} elements of shape {:?}", c.shape));
-        if let Some(point) = c.nonfinite.or(c.worst) {
-            let place = unravel(point.index, &c.shape);
-            line(
-                "worst at",
-                format!(
-                    "{place:?} (flat {}): ours {:?}, expected {:?}",
-                    point.index, point.ours as f32, point.expected as f32
-                ),
-            );
-        }
-        line(
-            "largest",
-            format!(
-                "|Δ| {:.3e}, relative {:.3e}, {} ULP (each over all elements); NMSE {:.3e}",
-                c.max_abs, c.max_rel, c.max_ulp, c.nmse
-            ),
-        );
-        if let (Some(planet), Some(ours)) = (c.planet_error, c.our_error) {
-            let whose = match (planet, ours) {
-                (p, o) if o > 3.0 * p => "the error is ours, or the model is not the planet's",
-                (p, o) if p > 3.0 * o => "the error is the planet's float32",
-                _ => "both err alike",
-            };
-            line("whose", format!("|planet − f64| {planet:.3e}, |ours − f64| {ours:.3e}: {whose}"));
-        }
-        let tolerance = case.tolerance();
-        if c.outliers > 0 && tolerance.source != BandSource::Exact {
-            line("outside", format!("{} of {elements} elements", c.outliers));
-        }
-        let nmse = tolerance.nmse.filter(|bound| c.nmse > *bound).map(|_| format!("nmse {:.3e}", c.nmse));
-        let atol = (c.outliers > 0).then(|| format!("atol {:.3e}", c.needed_atol.max(0.0)));
-        let needed: Vec<String> = atol.into_iter().chain(nmse).collect();
-        if !needed.is_empty() && tolerance.source != BandSource::Exact {
-            line("would pass", format!("{} with the rest of the band as it is", needed.join(" and ")));
-        }
+    match observation {
+        Observation::Fidelity(seen) => fidelity(seen, &mut line),
+        Observation::Compared(c) | Observation::Path(_, c) => compared(c, &case.tolerance(), &mut line),
+        _ => {}
     }
     line("band", format!("{} ({})", case.band(), source(case)));
     line("again", rerun.into());
     text
+}
+
+/// What a dtype's observation says, line by line.
+fn fidelity(seen: &Fidelity, line: &mut dyn FnMut(&str, String)) {
+    let Comparison { shape, nmse, max_abs, .. } = &seen.output;
+    line(
+        "compared",
+        format!("{} elements of shape {shape:?} with the same network in f32", shape.iter().product::<usize>()),
+    );
+    line("output", format!("NMSE {nmse:.3e}, cosine {:.6}, largest |Δ| {max_abs:.3e}", seen.cosine));
+    if let Some(WorstWeight { place, index, weight, stored, excess }) = &seen.weight {
+        let text = format!("{place}[{index}] is {weight:e}, stored as {stored:e}: {excess:.3} of its codec's bound");
+        line("weights", format!("worst: {text}"));
+    }
+    if let Some(bits) = seen.bits {
+        line("bits", format!("{bits:.3} for each weight, scales not counted"));
+    }
+    line("computed", format!("NMSE {:.3e} beside its decoded weights in f32, at most {DECODED:e}", seen.decoded.nmse));
+    line("seeds", format!("the worst of {SEEDS} costs NMSE {:.3e}", seen.cost.seen));
+    match seen.cost.bound() {
+        Some(bound) => line("bound", format!("NMSE ≤ {bound:.3e}")),
+        None => line("bound", format!("not judged: {:.3e} would let other networks pass", MARGIN * seen.cost.seen)),
+    }
+}
+
+/// What the comparison of two arrays says, line by line.
+fn compared(c: &Comparison, tolerance: &Tolerance, line: &mut dyn FnMut(&str, String)) {
+    let elements: usize = c.shape.iter().product();
+    line("compared", format!("{elements} elements of shape {:?}", c.shape));
+    if let Some(point) = c.nonfinite.or(c.worst) {
+        let place = unravel(point.index, &c.shape);
+        line(
+            "worst at",
+            format!(
+                "{place:?} (flat {}): ours {:?}, expected {:?}",
+                point.index, point.ours as f32, point.expected as f32
+            ),
+        );
+    }
+    line(
+        "largest",
+        format!(
+            "|Δ| {:.3e}, relative {:.3e}, {} ULP (each over all elements); NMSE {:.3e}",
+            c.max_abs, c.max_rel, c.max_ulp, c.nmse
+        ),
+    );
+    if let (Some(planet), Some(ours)) = (c.planet_error, c.our_error) {
+        let whose = match (planet, ours) {
+            (p, o) if o > 3.0 * p => "the error is ours, or the model is not the planet's",
+            (p, o) if p > 3.0 * o => "the error is the planet's float32",
+            _ => "both err alike",
+        };
+        line("whose", format!("|planet − f64| {planet:.3e}, |ours − f64| {ours:.3e}: {whose}"));
+    }
+    if c.outliers > 0 && tolerance.source != BandSource::Exact {
+        line("outside", format!("{} of {elements} elements", c.outliers));
+    }
+    let nmse = tolerance.nmse.filter(|bound| c.nmse > *bound).map(|_| format!("nmse {:.3e}", c.nmse));
+    let atol = (c.outliers > 0).then(|| format!("atol {:.3e}", c.needed_atol.max(0.0)));
+    let needed: Vec<String> = atol.into_iter().chain(nmse).collect();
+    if !needed.is_empty() && tolerance.source != BandSource::Exact {
+        line("would pass", format!("{} with the rest of the band as it is", needed.join(" and ")));
+    }
 }
 
 fn source(case: &Case) -> String {

@@ -15,7 +15,7 @@ use crate::places::{End, Folders, Mistake, Places, complain, first_of, print};
 use crate::render::{junit, terminal};
 use crate::stages::golden;
 use crate::stages::judge::judge;
-use crate::stages::manifest::unknown;
+use crate::stages::manifest::{Manifests, unknown};
 use crate::stages::observation::Observation;
 use crate::stages::plan::{self, BandSource, Case, Check, Kind, Selection, Tolerance};
 use crate::stages::report::{LaneReport, Row};
@@ -195,21 +195,7 @@ pub(crate) fn run(args: &JudgeArgs) -> anyhow::Result<End> {
         exact_to(&mut planned, ulp);
     }
     let lanes = Lanes::open(args, &selection)?;
-    let mut runs = Vec::new();
-    let mut known: Vec<String> = Vec::new();
-    for lane in &lanes.lanes {
-        let mine = lane.plan(&manifests, &planned).map_err(Mistake)?;
-        let cases = match &args.explain {
-            Some(id) => mine.iter().filter(|case| case.id == *id).cloned().collect(),
-            None => plan::select(&mine, &selection).map_err(Mistake)?,
-        };
-        known.extend(mine.into_iter().map(|case| case.id).filter(|_| args.explain.is_some()));
-        runs.push(LaneRun { lane, cases, judged: Vec::new(), rows: Vec::new(), failures: Vec::new() });
-    }
-    runs.retain(|run| !run.cases.is_empty());
-    if let Some(id) = args.explain.as_ref().filter(|_| runs.is_empty()) {
-        return Err(Mistake(unknown("case", id, known.iter().map(String::as_str))).into());
-    }
+    let mut runs = planned_runs(args, &lanes, &manifests, &planned)?;
     if runs.is_empty() && lanes.failures.is_empty() {
         return Err(Mistake("the selection holds no case; `bedrock --list` shows all of them".into()).into());
     }
@@ -231,7 +217,6 @@ pub(crate) fn run(args: &JudgeArgs) -> anyhow::Result<End> {
     let stopped = runs.iter().any(|run| run.rows.len() < run.cases.len());
     let is_red = |row: &Row| row.label.is_red();
     let red = stopped || !failures.is_empty() || runs.iter().any(|run| run.rows.iter().any(is_red));
-    let all = || runs.iter().flat_map(|run| run.rows.iter().cloned()).collect::<Vec<Row>>();
     // Before anything is printed: whoever closes standard output loses no row.
     let written = write::reports(&places, args, &runs, selection.is_whole() && args.bedrock.is_empty(), red);
     match args.format {
@@ -242,7 +227,8 @@ pub(crate) fn run(args: &JudgeArgs) -> anyhow::Result<End> {
         }
         Output::Junit => {
             let failures: Vec<String> = failures.iter().map(|what| what.to_string()).collect();
-            print(&junit::junit(&all(), &failures, args.share().as_deref())?)?;
+            let rows: Vec<Row> = runs.iter().flat_map(|run| run.rows.iter().cloned()).collect();
+            print(&junit::junit(&rows, &failures, args.share().as_deref())?)?;
         }
         Output::Table => show::table(args, &runs, &lanes, failures.len())?,
     }
@@ -251,6 +237,32 @@ pub(crate) fn run(args: &JudgeArgs) -> anyhow::Result<End> {
         complain(&format!("no report was written: {why}"));
     }
     Ok(if red { End::Red } else { End::Green })
+}
+
+/// What each lane is to do: those that have nothing are left out.
+fn planned_runs<'a>(
+    args: &JudgeArgs,
+    lanes: &'a Lanes,
+    manifests: &Manifests,
+    planned: &[Case],
+) -> anyhow::Result<Vec<LaneRun<'a>>> {
+    let selection = args.selection();
+    let mut runs = Vec::new();
+    let mut known: Vec<String> = Vec::new();
+    for lane in &lanes.lanes {
+        let mine = lane.plan(manifests, planned).map_err(Mistake)?;
+        let cases = match &args.explain {
+            Some(id) => mine.iter().filter(|case| case.id == *id).cloned().collect(),
+            None => plan::select(&mine, &selection).map_err(Mistake)?,
+        };
+        known.extend(mine.into_iter().map(|case| case.id).filter(|_| args.explain.is_some()));
+        runs.push(LaneRun { lane, cases, judged: Vec::new(), rows: Vec::new(), failures: Vec::new() });
+    }
+    runs.retain(|run| !run.cases.is_empty());
+    if let Some(id) = args.explain.as_ref().filter(|_| runs.is_empty()) {
+        return Err(Mistake(unknown("case", id, known.iter().map(String::as_str))).into());
+    }
+    Ok(runs)
 }
 
 /// Replaces every parity band by a number of units in the last place.

@@ -86,6 +86,58 @@ impl Goldens {
         costs.costs.get(&case.stored.to_string())
     }
 
+    /// Reads the digests and costs that a bedrock's snapshot and fidelity cases need.
+    fn read_own(&mut self, folder: &Path, bedrock: &str, cases: &[Case], problems: &mut Vec<String>) {
+        let own = |check| cases.iter().filter(move |case| case.check() == check && case.manifest.bedrock == bedrock);
+        let (snapshots, fidelity) = (own(Check::Snapshot), own(Check::Fidelity));
+        if snapshots.clone().chain(fidelity.clone()).next().is_none() {
+            return;
+        }
+        let bless = |model: &str| format!("bedrock bless {bedrock} --core --model '{model}' --accept \"<why>\"");
+        let path = core_path(folder, bedrock);
+        let core = match yaml::<Core>(&path) {
+            Ok(core) => core,
+            Err(what) => {
+                problems.push(format!("{what}; make it: {}", bless("*")));
+                return;
+            }
+        };
+        let known = |case: &&Case| {
+            core.digests.get(case.model().id()).is_some_and(|of| of.contains_key(&case.stored.to_string()))
+        };
+        if let Some(model) = core.unexplained() {
+            let path = path.display();
+            problems.push(format!(
+                "{path}: {model} is not under exactly one reason in `accepted`; `git checkout` it, or bless it: {}",
+                bless(model)
+            ));
+        }
+        problems.extend(snapshots.filter(|case| !known(case)).map(|case| {
+            let (path, model, stored) = (path.display(), case.model().id(), case.stored);
+            format!("{path}: no digest of {model} in {stored}; bless it: {}", bless(model))
+        }));
+        if fidelity.clone().next().is_some() {
+            let path = cost_path(folder, bedrock);
+            match yaml::<Costs>(&path) {
+                Ok(found) => {
+                    let stale = |case: &&Case| !found.knows(case, &core);
+                    let mut models: Vec<&str> = fidelity.filter(stale).map(|case| case.model().id()).collect();
+                    models.dedup();
+                    problems.extend(models.into_iter().map(|model| {
+                        let path = path.display();
+                        format!(
+                            "{path}: {model} was not measured, or before its digests changed; do it: {}",
+                            bless(model)
+                        )
+                    }));
+                    self.costs.insert(bedrock.to_string(), found);
+                }
+                Err(what) => problems.push(format!("{what}; make it: {}", bless("*"))),
+            }
+        }
+        self.cores.insert(bedrock.to_string(), core);
+    }
+
     /// The same goldens with one file replaced, for tests that plant faults.
     #[must_use]
     pub fn with(mut self, id: FileId, arrays: Arrays) -> Self {
@@ -118,8 +170,8 @@ pub fn load(folder: &Path, cases: &[Case]) -> Result<Goldens, Vec<String>> {
     let files = needed(cases);
     let mut bedrocks: Vec<&str> = files.iter().map(|file| file.bedrock.as_str()).collect();
     bedrocks.dedup();
-    let (mut indexes, mut cores, mut costs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let mut problems = Vec::new();
+    let mut goldens = Goldens::default();
+    let (mut indexes, mut problems) = (BTreeMap::new(), Vec::new());
     for bedrock in bedrocks {
         match read_index(folder, bedrock) {
             Ok(index) => {
@@ -127,54 +179,7 @@ pub fn load(folder: &Path, cases: &[Case]) -> Result<Goldens, Vec<String>> {
             }
             Err(what) => problems.push(what),
         }
-        let own = |check| cases.iter().filter(move |case| case.check() == check && case.manifest.bedrock == bedrock);
-        let (snapshots, fidelity) = (own(Check::Snapshot), own(Check::Fidelity));
-        if snapshots.clone().chain(fidelity.clone()).next().is_none() {
-            continue;
-        }
-        let bless = |model: &str| format!("bedrock bless {bedrock} --core --model '{model}' --accept \"<why>\"");
-        let path = core_path(folder, bedrock);
-        let core = match yaml::<Core>(&path) {
-            Ok(core) => core,
-            Err(what) => {
-                problems.push(format!("{what}; make it: {}", bless("*")));
-                continue;
-            }
-        };
-        let known = |case: &&Case| {
-            core.digests.get(case.model().id()).is_some_and(|of| of.contains_key(&case.stored.to_string()))
-        };
-        if let Some(model) = core.unexplained() {
-            let path = path.display();
-            problems.push(format!(
-                "{path}: {model} is not under exactly one reason in `accepted`; `git checkout` it, or bless it: {}",
-                bless(model)
-            ));
-        }
-        problems.extend(snapshots.filter(|case| !known(case)).map(|case| {
-            let (path, model, stored) = (path.display(), case.model().id(), case.stored);
-            format!("{path}: no digest of {model} in {stored}; bless it: {}", bless(model))
-        }));
-        if fidelity.clone().next().is_some() {
-            let path = cost_path(folder, bedrock);
-            match yaml::<Costs>(&path) {
-                Ok(found) => {
-                    let stale = |case: &&Case| !found.knows(case, &core);
-                    let mut models: Vec<&str> = fidelity.filter(stale).map(|case| case.model().id()).collect();
-                    models.dedup();
-                    problems.extend(models.into_iter().map(|model| {
-                        let path = path.display();
-                        format!(
-                            "{path}: {model} was not measured, or before its digests changed; do it: {}",
-                            bless(model)
-                        )
-                    }));
-                    costs.insert(bedrock.to_string(), found);
-                }
-                Err(what) => problems.push(format!("{what}; make it: {}", bless("*"))),
-            }
-        }
-        cores.insert(bedrock.to_string(), core);
+        goldens.read_own(folder, bedrock, cases, &mut problems);
     }
     let read: Vec<Result<(FileId, Arrays), Vec<String>>> = files
         .par_iter()
@@ -183,7 +188,6 @@ pub fn load(folder: &Path, cases: &[Case]) -> Result<Goldens, Vec<String>> {
             Some(verified(folder, id, index).map(|arrays| (id.clone(), arrays)))
         })
         .collect();
-    let mut goldens = Goldens { files: BTreeMap::new(), cores, costs };
     for result in read {
         match result {
             Ok((id, arrays)) => {

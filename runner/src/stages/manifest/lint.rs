@@ -7,7 +7,7 @@ use loom_bedrocks::build;
 use loom_bedrocks::planets::{self, Planet};
 use loom_core::LayerKind;
 
-use super::{Band, Bands, Manifest};
+use super::{Band, Bands, Manifest, Model};
 
 impl Band {
     /// Says what is wrong with the numbers, if anything is.
@@ -72,53 +72,10 @@ impl Manifest {
             if !seen.insert(id) {
                 wrong("occurs twice".into());
             }
-            for planet in model.planets.iter().flatten().filter(|id| !self.planets.contains(id)) {
-                wrong(unknown("planet", planet, self.planets.iter().map(String::as_str)));
-            }
-            if model.planets(self).is_empty() {
-                wrong("no planet has it".into());
-            }
-            if model.inputs.is_empty() || model.layers.is_empty() {
-                wrong("needs at least one input and one layer".into());
-            }
-            for (i, _) in model.inputs.iter().enumerate().skip(1) {
-                if !model.reads.values().chain(model.skips.values()).any(|input| *input == i) {
-                    wrong(format!("no layer reads or adds input {i}"));
-                }
-            }
-            for layer in model.skips.keys().filter_map(|layer| Some((layer, model.layers.get(*layer)?))) {
-                if layer.1.kind() != LayerKind::Residual {
-                    wrong(format!(
-                        "skips: layer {} is {}, which adds nothing; only residual does",
-                        layer.0,
-                        layer.1.kind().name()
-                    ));
-                }
-            }
-            for rule in &model.overrides {
-                let glob = rule.planet.as_deref().unwrap_or("*");
-                let hits = |planet: &&Planet| glob::Pattern::new(glob).is_ok_and(|glob| glob.matches(planet.id));
-                if !model.planets(self).iter().any(hits) {
-                    wrong(format!("override for planet {glob:?} matches none that has the model"));
-                }
-                if let Some(Err(what)) = rule.band.map(|band| band.check()) {
-                    wrong(format!("override: {what}"));
-                }
-                if rule.why.trim().is_empty() {
-                    wrong("override: `why` needs a reason".into());
-                }
-            }
-            for input in model.inputs.iter().filter(|input| !self.fixture.contains_key(&input.array)) {
-                wrong(unknown("fixture array", &input.array, self.fixture.keys().map(String::as_str)));
-            }
-            for (key, map) in [("reads", &model.reads), ("skips", &model.skips)] {
-                for (layer, input) in map {
-                    if *layer >= model.layers.len() || *input >= model.inputs.len() {
-                        let (layers, inputs) = (model.layers.len(), model.inputs.len());
-                        wrong(format!("{key}: {layer}: {input} is out of range ({layers} layers, {inputs} inputs)"));
-                    }
-                }
-            }
+            self.lint_planets(model, &mut wrong);
+            model.lint_inputs(&mut wrong);
+            self.lint_overrides(model, &mut wrong);
+            self.lint_names(model, &mut wrong);
             for (layer_path, layer) in build::layers(&model.network()) {
                 if let Err(what) = layer.check() {
                     wrong(format!("{layer_path} ({}): {what}", layer.kind().name()));
@@ -126,6 +83,71 @@ impl Manifest {
             }
         }
         found
+    }
+
+    /// The planets of a model.
+    fn lint_planets(&self, model: &Model, wrong: &mut dyn FnMut(String)) {
+        for planet in model.planets.iter().flatten().filter(|id| !self.planets.contains(id)) {
+            wrong(unknown("planet", planet, self.planets.iter().map(String::as_str)));
+        }
+        if model.planets(self).is_empty() {
+            wrong("no planet has it".into());
+        }
+    }
+
+    /// The overrides of a model.
+    fn lint_overrides(&self, model: &Model, wrong: &mut dyn FnMut(String)) {
+        for rule in &model.overrides {
+            let glob = rule.planet.as_deref().unwrap_or("*");
+            let hits = |planet: &&Planet| glob::Pattern::new(glob).is_ok_and(|glob| glob.matches(planet.id));
+            if !model.planets(self).iter().any(hits) {
+                wrong(format!("override for planet {glob:?} matches none that has the model"));
+            }
+            if let Some(Err(what)) = rule.band.map(|band| band.check()) {
+                wrong(format!("override: {what}"));
+            }
+            if rule.why.trim().is_empty() {
+                wrong("override: `why` needs a reason".into());
+            }
+        }
+    }
+
+    /// Arrays, layers and inputs that a model names.
+    fn lint_names(&self, model: &Model, wrong: &mut dyn FnMut(String)) {
+        for input in model.inputs.iter().filter(|input| !self.fixture.contains_key(&input.array)) {
+            wrong(unknown("fixture array", &input.array, self.fixture.keys().map(String::as_str)));
+        }
+        for (key, map) in [("reads", &model.reads), ("skips", &model.skips)] {
+            for (layer, input) in map {
+                if *layer >= model.layers.len() || *input >= model.inputs.len() {
+                    let (layers, inputs) = (model.layers.len(), model.inputs.len());
+                    wrong(format!("{key}: {layer}: {input} is out of range ({layers} layers, {inputs} inputs)"));
+                }
+            }
+        }
+    }
+}
+
+impl Model {
+    /// What it is fed, and that layers take it.
+    fn lint_inputs(&self, wrong: &mut dyn FnMut(String)) {
+        if self.inputs.is_empty() || self.layers.is_empty() {
+            wrong("needs at least one input and one layer".into());
+        }
+        for (i, _) in self.inputs.iter().enumerate().skip(1) {
+            if !self.reads.values().chain(self.skips.values()).any(|input| *input == i) {
+                wrong(format!("no layer reads or adds input {i}"));
+            }
+        }
+        for layer in self.skips.keys().filter_map(|layer| Some((layer, self.layers.get(*layer)?))) {
+            if layer.1.kind() != LayerKind::Residual {
+                wrong(format!(
+                    "skips: layer {} is {}, which adds nothing; only residual does",
+                    layer.0,
+                    layer.1.kind().name()
+                ));
+            }
+        }
     }
 }
 
