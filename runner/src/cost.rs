@@ -5,7 +5,7 @@
 //! as good as random in sign. So a seed is the same network with weights `w + line ± rest`, each sign
 //! drawn; it has the errors that the type really makes, at their places, but not the luck of their
 //! signs. The largest NMSE of [`SEEDS`] such outputs is what the dtype costs this model, and what is
-//! really stored may cost [`MARGIN`] times that. The weights of seeds are float64, so that errors far
+//! really stored may cost [`MARGIN`](crate::stages::bounds::MARGIN) times that. The weights of seeds are float64, so that errors far
 //! below f32's digits count.
 //!
 //! A bound that also lets other networks pass says nothing. Where the stored weights set to zero, turned
@@ -13,240 +13,39 @@
 //! type then costs about as much as the output is worth.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use loom_core::{Cpu, Network, Result, Role, SplitMix64, State, Tensor, WeightStore};
-use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use loom_core::{Cpu, Network, Role, SplitMix64, State, Tensor, WeightStore};
 
-use crate::compare::compare;
-use crate::golden::{Core, Goldens, core_path, yaml};
-use crate::manifest::Manifest;
-use crate::plan::{Case, Tolerance};
-use crate::run::Config;
-use crate::write_atomically;
+use crate::stages::bounds::{Cost, DECODED, SEEDS, Wrong};
+use crate::stages::compare::compare;
+use crate::stages::golden::Goldens;
+use crate::stages::plan::{Case, Tolerance};
+use crate::stages::planted::Faithful;
+use crate::stages::run::{inputs, network};
 
-/// How many seeds are measured.
-pub const SEEDS: u64 = 64;
-
-/// How far what is stored may be beyond the worst seed, as NMSE.
-pub const MARGIN: f64 = 2.0;
-
-/// The NMSE of outputs that each differ by their last f32 digit: nothing below is judged.
-pub const FLOOR: f64 = f32::EPSILON as f64 * f32::EPSILON as f64;
-
-/// A network that no bound may let pass: the stored weights, changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Wrong {
-    /// All 0.
-    Zeros,
-    /// Every sign turned.
-    Signs,
-    /// Half of each weight.
-    Half,
-    /// The rows of each matrix, or the elements of each vector, from last to first.
-    Rows,
-    /// The elements of each row moved by one.
-    Columns,
-}
-
-impl Wrong {
-    /// Every one.
-    pub const ALL: [Wrong; 5] = [Wrong::Zeros, Wrong::Signs, Wrong::Half, Wrong::Rows, Wrong::Columns];
-
-    /// The name in files and texts.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Wrong::Zeros => "zeros",
-            Wrong::Signs => "signs",
-            Wrong::Half => "half",
-            Wrong::Rows => "rows",
-            Wrong::Columns => "columns",
-        }
-    }
-
-    /// Changes the weights of a store of that shape, in row-major order.
-    #[must_use]
-    pub fn of(self, shape: &[usize], weights: &[f64]) -> Vec<f64> {
-        let n = weights.len();
-        let row = shape.iter().skip(1).product::<usize>().max(1);
-        let rows = n / row;
-        match self {
-            Wrong::Zeros => vec![0.0; n],
-            Wrong::Signs => weights.iter().map(|w| -w).collect(),
-            Wrong::Half => weights.iter().map(|w| 0.5 * w).collect(),
-            Wrong::Rows => (0..n).map(|i| weights[(rows - 1 - i / row) * row + i % row]).collect(),
-            Wrong::Columns => (0..n).map(|i| weights[i / row * row + (i % row + 1) % row]).collect(),
-        }
-    }
-}
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// What the seeds of one model in one dtype showed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Cost {
-    /// The largest NMSE of all seeds.
-    pub seen: f64,
-    /// The wrong networks that would meet the bound.
-    pub met: Vec<Wrong>,
-}
-
-impl Cost {
-    /// The largest NMSE that passes; none where a wrong network would meet it.
-    #[must_use]
-    pub fn bound(&self) -> Option<f64> {
-        self.met.is_empty().then_some(self.limit())
-    }
-
-    fn limit(&self) -> f64 {
-        (MARGIN * self.seen).max(FLOOR)
-    }
-}
-
-/// `2.41e-7`, or `1.32e0 meets zeros, half`.
-impl fmt::Display for Cost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.3e}", self.seen)?;
-        for (i, wrong) in self.met.iter().enumerate() {
-            write!(f, "{} {wrong}", if i == 0 { " meets" } else { "," })?;
-        }
-        Ok(())
-    }
-}
-
-impl From<Cost> for String {
-    fn from(cost: Cost) -> String {
-        cost.to_string()
-    }
-}
-
-impl TryFrom<String> for Cost {
-    type Error = String;
-
-    fn try_from(text: String) -> std::result::Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl FromStr for Cost {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let bad =
-            || format!("{text:?} is no cost; expected an NMSE, or an NMSE and `meets` with names of wrong networks");
-        let (seen, met) = text.split_once(" meets ").unwrap_or((text, ""));
-        let seen: f64 = seen.parse().map_err(|_| bad())?;
-        let named = |name: &str| Wrong::ALL.into_iter().find(|wrong| wrong.name() == name).ok_or_else(bad);
-        let met = met.split(", ").filter(|name| !name.is_empty()).map(named).collect::<std::result::Result<_, _>>()?;
-        if seen.is_finite() && seen >= 0.0 { Ok(Cost { seen, met }) } else { Err(bad()) }
-    }
-}
-
-/// `golden/<bedrock>/cost.yaml`: what the seeds showed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Costs {
-    /// By model.
-    pub models: BTreeMap<String, ModelCosts>,
-}
-
-/// The costs of one model.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelCosts {
-    /// A digest of the model's blessed digests: of other outputs these costs say nothing.
-    pub of: String,
-    /// By `dtype/numerics`.
-    pub costs: BTreeMap<String, Cost>,
-}
-
-impl Costs {
-    /// Whether a case was measured, for the outputs that `core` has.
-    #[must_use]
-    pub fn knows(&self, case: &Case, core: &Core) -> bool {
-        let of = self.models.get(case.model().id());
-        of.is_some_and(|of| of.of == digest(core, case.model().id()) && of.costs.contains_key(&case.stored.to_string()))
-    }
-}
-
-fn digest(core: &Core, model: &str) -> String {
-    let digests = core.digests.get(model).into_iter().flatten();
-    let text: String = digests.map(|(stored, digest)| format!("{stored} {digest}\n")).collect();
-    let mut digest = loom_bedrocks::npz::sha256(text.as_bytes());
-    digest.truncate(16);
-    digest
-}
-
-/// Where a bedrock's costs lie.
-#[must_use]
-pub fn path(golden: &Path, bedrock: &str) -> PathBuf {
-    golden.join(bedrock).join("cost.yaml")
-}
-
-/// Measures the models of `cases` whose costs are not known, or are of other outputs than the blessed ones,
-/// and writes the bedrock's file; returns a line for each dtype whose cost is another. `cases` are the fidelity
-/// cases of some of its models; those of other models stay. `measured` is called as dtypes are done.
+/// Measures what a case's dtype costs its model.
 ///
 /// # Errors
-/// When a model cannot be run, or a file cannot be read or written.
-pub fn bless(
-    golden: &Path,
-    manifest: &Manifest,
-    cases: &[&Case],
-    goldens: &Goldens,
-    measured: &(dyn Fn() + Sync),
-) -> anyhow::Result<Vec<String>> {
-    let bedrock = &manifest.bedrock;
-    let core: Core = yaml(&core_path(golden, bedrock)).map_err(anyhow::Error::msg)?;
-    let path = path(golden, bedrock);
-    let old: Costs = if path.exists() { yaml(&path).map_err(anyhow::Error::msg)? } else { Costs::default() };
-    let found: Vec<std::result::Result<Cost, String>> = cases
-        .par_iter()
-        .map(|case| {
-            let cost = match old.knows(case, &core) {
-                true => Ok(old.models[case.model().id()].costs[&case.stored.to_string()].clone()),
-                false => crate::run::cost(case, goldens, &Config::default().cpu),
-            };
-            measured();
-            cost
-        })
-        .collect();
-    let has = |model: &str| manifest.models.iter().any(|known| known.id() == model);
-    let mut new = old.clone();
-    new.models.retain(|model, _| has(model));
-    let mut lines = Vec::new();
-    for (case, cost) in cases.iter().zip(found) {
-        let (model, stored, cost) = (case.model().id(), case.stored.to_string(), cost.map_err(anyhow::Error::msg)?);
-        match old.models.get(model).and_then(|of| of.costs.get(&stored)) {
-            Some(before) if *before == cost => {}
-            Some(before) => lines.push(format!("{bedrock}/{model} {stored}: costs {cost}, before {before}")),
-            None => lines.push(format!("{bedrock}/{model} {stored}: costs {cost}")),
-        }
-        let of = new.models.entry(model.into()).or_default();
-        of.of = digest(&core, model);
-        of.costs.insert(stored, cost);
-    }
-    if new != old {
-        let text = serde_yaml::to_string(&new)?;
-        write_atomically(&path, format!("# Written by `bedrock bless --core`; do not edit.\n{text}").as_bytes())?;
-    }
-    Ok(lines)
+/// The sentence that an ERROR case would show.
+pub(crate) fn of(case: &Case, goldens: &Goldens, cpu: &Cpu) -> Result<Cost, String> {
+    let plain = network(case, goldens, &Faithful)?;
+    let stored = plain.morph(&case.storage()).map_err(|e| e.to_string())?;
+    let inputs = inputs(case, goldens)?;
+    let expected = plain.run(&inputs, &mut State::default(), cpu).map_err(|e| e.to_string())?;
+    measure(&plain, &stored, &inputs, &expected, cpu).map_err(|e| e.to_string())
 }
 
 /// Measures what `stored` costs beside `plain`, whose output for `inputs` is `expected`.
 ///
 /// # Errors
 /// When a changed network cannot be run: none of them for one that was built.
-pub fn measure(plain: &Network, stored: &Network, inputs: &[Tensor], expected: &Tensor, cpu: &Cpu) -> Result<Cost> {
+fn measure(
+    plain: &Network,
+    stored: &Network,
+    inputs: &[Tensor],
+    expected: &Tensor,
+    cpu: &Cpu,
+) -> loom_core::Result<Cost> {
     let run = |network: Network| network.run(inputs, &mut State::default(), cpu);
     let nmse = |a: &Tensor, b: &Tensor| {
         let c = compare(a.shape(), a.data(), b.data(), None, &Tolerance::EXACT);
@@ -285,7 +84,7 @@ pub fn measure(plain: &Network, stored: &Network, inputs: &[Tensor], expected: &
         let as_stored = run(changed(&mut |errors| wrong.of(&errors.shape, &errors.stored))?)?;
         let in_f32 = run(changed(&mut |errors| wrong.of(&errors.shape, &errors.weights))?)?;
         // A change that the model does not show in f32 either, as of weights that a norm scales again, is none.
-        if nmse(&as_stored, expected) <= cost.limit() && nmse(&in_f32, expected) > crate::judge::DECODED {
+        if nmse(&as_stored, expected) <= cost.limit() && nmse(&in_f32, expected) > DECODED {
             cost.met.push(wrong);
         }
     }
@@ -331,38 +130,5 @@ impl Errors {
     fn drawn(&self, random: &mut SplitMix64) -> Vec<f64> {
         let sign = |random: &mut SplitMix64| if random.bits() >> 63 == 0 { 1.0 } else { -1.0 };
         self.line.iter().zip(&self.rest).map(|(line, rest)| line + sign(random) * rest).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn costs_as_text() {
-        for text in ["2.410e-7", "0.000e0", "1.320e0 meets zeros, half"] {
-            assert_eq!(text.parse::<Cost>().expect("a cost").to_string(), text);
-        }
-        for text in ["", "NaN", "-1e0", "inf", "1e0 meets nothing", "1e0 zeros"] {
-            assert!(text.parse::<Cost>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_bound_that_zeros_meet_is_none() {
-        let cost = |text: &str| text.parse::<Cost>().expect("a cost").bound();
-        assert_eq!(cost("2.000e-7"), Some(4e-7));
-        assert_eq!(cost("0.000e0"), Some(FLOOR));
-        assert_eq!(cost("6.000e-1 meets zeros"), None);
-    }
-
-    #[test]
-    fn wrong_networks_differ_from_the_right_one() {
-        let weights: Vec<f64> = (1..=6).map(f64::from).collect();
-        for wrong in Wrong::ALL {
-            let changed = wrong.of(&[2, 3], &weights);
-            assert_eq!(changed.len(), 6);
-            assert_ne!(changed, weights, "{wrong}");
-        }
     }
 }

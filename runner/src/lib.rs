@@ -1,36 +1,20 @@
-//! The conformance runner, as a pipeline of stages in which data moves right only:
+//! The conformance runner: stages through which cases go, and the commands of `bedrock` over them.
 //!
-//! `manifest → plan → golden → run → compare → judge → report → render`
-//!
-//! `plan`, `compare`, `judge` and `render` are pure. Only `run` touches threads and fences
-//! panics; only `golden` writes under the golden folder; only `report` under the reports.
+//! [`stages`] read, run and judge; they write nothing. Under the golden folder only `bless` writes, under the reports
+//! only the commands that judge, render and measure sizes. [`places`] alone prints.
 
-pub mod bench;
-pub mod bless;
-pub mod cli;
-pub mod compare;
-pub mod controls;
-pub mod cost;
-#[cfg(feature = "gpu")]
-pub mod device;
+mod bless;
+pub mod commands;
+mod cost;
 pub mod ending;
-pub mod entity;
-pub mod golden;
-pub mod judge;
-pub mod judging;
-pub mod lock;
-pub mod manifest;
-pub mod oracle;
+mod lock;
 pub mod places;
-pub mod plain;
-pub mod plan;
+mod plain;
 pub mod render;
-pub mod report;
-pub mod roundtrip;
-pub mod run;
 pub mod sizes;
+pub mod stages;
 pub mod stream;
-pub mod terminal;
+mod values;
 
 use std::path::Path;
 

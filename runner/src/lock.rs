@@ -14,14 +14,14 @@ const SILENT: Duration = Duration::from_secs(1);
 
 /// A folder that is this run's to write in, until it is dropped or the process ends, however it does.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "the lock is the open file's")] Option<File>);
+pub(crate) struct Lock(#[expect(dead_code, reason = "the lock is the open file's")] Option<File>);
 
 impl Lock {
     /// Makes the folder where it is not there, and waits until no other run has it.
     ///
     /// # Errors
     /// When there can be no such folder.
-    pub fn take(folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn take(folder: &Path) -> anyhow::Result<Self> {
         let named = || format!("cannot write in {}", folder.display());
         std::fs::create_dir_all(folder).with_context(named)?;
         // The folder itself is locked; where folders cannot be (Windows, some networks), a file in it.

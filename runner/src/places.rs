@@ -4,11 +4,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
+use clap::Args;
 use loom_bedrocks::BEDROCKS;
 
-use crate::cli::Folders;
-use crate::manifest::{self, Manifests, unknown};
 use crate::plain::plain;
+use crate::stages::manifest::{self, Manifests, unknown};
 
 /// How a call ended, where it did not go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// As [`print()`].
-pub fn print_styled(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print_styled(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };
     match out.write_all(text.as_bytes()).and_then(|()| out.write_all(end.as_bytes())).and_then(|()| out.flush()) {
@@ -51,6 +51,20 @@ pub fn complain(text: &str) {
     let text = plain(text);
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let _ = std::io::stderr().lock().write_all(format!("{text}{end}").as_bytes());
+}
+
+/// Where things lie.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Folders {
+    /// Folder of manifests [default: manifests of the nearest project above].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub manifests: Option<PathBuf>,
+    /// Folder of goldens [default: golden of the same project].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub golden: Option<PathBuf>,
+    /// Folder of reports [default: reports of the same project].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub reports: Option<PathBuf>,
 }
 
 /// The folders of a call, found.
@@ -93,6 +107,14 @@ impl Places {
         })
     }
 
+    /// Those of the project at or above the working folder.
+    ///
+    /// # Errors
+    /// As [`Places::find`].
+    pub fn here() -> anyhow::Result<Self> {
+        Self::find(&Folders::default())
+    }
+
     /// Reads the manifests of `bedrocks`, or all.
     ///
     /// # Errors
@@ -107,7 +129,7 @@ impl Places {
 
 /// The first problems, and how many more there are.
 #[must_use]
-pub fn first_of(problems: &[String]) -> String {
+pub(crate) fn first_of(problems: &[String]) -> String {
     const SHOWN: usize = 8;
     let mut text = problems.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("\n");
     if problems.len() > SHOWN {
@@ -120,6 +142,6 @@ pub fn first_of(problems: &[String]) -> String {
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn print_lines(lines: &[String]) -> anyhow::Result<()> {
+pub(crate) fn print_lines(lines: &[String]) -> anyhow::Result<()> {
     if lines.is_empty() { Ok(()) } else { print(&lines.join("\n")) }
 }

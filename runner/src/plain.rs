@@ -7,19 +7,19 @@ use std::path::Path;
 /// `text` with what a terminal obeys, or what hides text, written out as `\u001b`: control characters
 /// but for the line breaks and tabs that our own text has, and marks that turn text around.
 #[must_use]
-pub fn plain(text: &str) -> Cow<'_, str> {
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c != '\n' && c != '\t' && is_obeyed(c))
 }
 
 /// As [`plain`], for text that has no lines of its own: a line break in it would forge one.
 #[must_use]
-pub fn one_line(text: &str) -> Cow<'_, str> {
+pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
     escaped(text, is_obeyed)
 }
 
 /// A file's name in a line.
 #[must_use]
-pub fn name(path: &Path) -> String {
+pub(crate) fn name(path: &Path) -> String {
     one_line(&path.to_string_lossy()).into_owned()
 }
 

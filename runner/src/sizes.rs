@@ -2,91 +2,16 @@
 //!
 //! `manifests/lucy.yaml` declares stacks and published figures; [`measure`] builds each stack from
 //! seeded weights, stores it in every dtype under the `loom` profile, and counts bytes;
-//! [`render`] makes `reports/sizes.md` of it. Nothing is timed: same manifest, same bytes.
-
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::path::Path;
+//! [`crate::render::sizes`] makes `reports/sizes.md` of it. Nothing is timed: same manifest, same bytes.
 
 use loom_bedrocks::build;
 use loom_core::format::{Checkpoint, FORMATS, Format, Unheld};
 use loom_core::{
-    CellSpec, Cpu, Dtype, Extents, LayerSpec, Network, NetworkSpec, Numerics, SplitMix64, State, Storage, Tensor,
-    Vectors, WeightStore, WeightTable, Weights,
+    Cpu, Dtype, Network, Numerics, SplitMix64, State, Storage, Tensor, Vectors, WeightStore, WeightTable, Weights,
 };
 use rayon::prelude::*;
-use schemars::JsonSchema;
-use serde::Deserialize;
 
-use crate::manifest;
-
-/// Layers of a cell.
-const SEVEN: usize = 7;
-
-/// `lucy.yaml`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Lucy {
-    /// Seed of all weights.
-    pub seed: u64,
-    /// Weights are uniform between this and its negative.
-    pub amplitude: f32,
-    /// The tile size that training leaves in every layer, on a machine like this.
-    pub tile_size: usize,
-    /// The dtypes, in the order of tables.
-    pub dtypes: Vec<Row>,
-    /// The stacks.
-    pub suites: Vec<Suite>,
-}
-
-/// One row of every table.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Row {
-    /// The dtype, by the name that files have.
-    pub dtype: String,
-    /// Its name in tables.
-    pub name: String,
-    /// The scale of every store; 1 means that each layer chooses its own.
-    pub scale: f32,
-}
-
-/// One stack.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Suite {
-    /// Its id.
-    pub id: String,
-    /// Its name in tables.
-    pub title: String,
-    /// Cells along z, y and x.
-    pub grid: [usize; 3],
-    /// The shape of its input.
-    pub input: Vec<usize>,
-    /// For stacks that read ids: how many there are.
-    #[serde(default)]
-    pub ids: Option<usize>,
-    /// The number of weights that it must have.
-    pub weights: usize,
-    /// The layers of the first cell, where they differ.
-    #[serde(default)]
-    pub first_cell: Option<Vec<LayerSpec>>,
-    /// The layers of every cell; repeated up to seven.
-    pub cell: Vec<LayerSpec>,
-    /// Published file sizes in KiB, by dtype.
-    #[serde(default)]
-    pub published: BTreeMap<String, Published>,
-}
-
-/// Published file sizes in KiB.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Published {
-    /// The JSON checkpoint.
-    pub json: f64,
-    /// The `.entity`.
-    pub entity: f64,
-}
+use crate::stages::manifest::lucy::{Lucy, Row, Suite};
 
 /// What one stack takes in one dtype, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,67 +36,35 @@ impl Sizes {
     }
 }
 
-impl Lucy {
-    /// Reads `lucy.yaml` of a folder of manifests.
-    ///
-    /// # Errors
-    /// A sentence with file, line and what is wrong.
-    pub fn load(folder: &Path) -> Result<Self, String> {
-        let path = folder.join("lucy.yaml");
-        let lucy: Lucy = manifest::parse(&path)?;
-        match lucy.dtypes.iter().find(|row| Dtype::find(&row.dtype).is_none()) {
-            Some(row) => Err(format!("{}: unknown dtype {:?}", path.display(), row.dtype)),
-            None => Ok(lucy),
+/// A stack with its seeded weights.
+fn build(suite: &Suite, lucy: &Lucy, index: usize) -> Result<Network, String> {
+    let spec = suite.network();
+    let mut random = SplitMix64(lucy.seed.wrapping_add((index as u64) << 32));
+    let mut table = WeightTable::new();
+    for (path, layer) in build::layers(&spec) {
+        let mut weights = Weights::new();
+        for role in layer.roles() {
+            let n = role.shape.iter().product();
+            // Uniform in [-amplitude, amplitude), on a grid that f32 holds.
+            let unit = |random: &mut SplitMix64| (random.bits() >> 40) as f32 / (1u64 << 24) as f32;
+            let values = (0..n).map(|_| (2.0 * unit(&mut random) - 1.0) * lucy.amplitude).collect();
+            weights.insert(role.role, WeightStore::f32(role.shape, values).map_err(|e| e.to_string())?);
+        }
+        if !weights.is_empty() {
+            table.insert(path, weights);
         }
     }
+    Network::build(spec, &mut table).map_err(|e| e.to_string())
 }
 
-impl Suite {
-    /// The topology.
-    #[must_use]
-    pub fn network(&self) -> NetworkSpec {
-        let [depth, rows, cols] = self.grid;
-        let extents = Extents { depth, rows, cols, layers_per_cell: SEVEN };
-        let mut cells = Vec::new();
-        for place in 0..depth * rows * cols {
-            let layers = if place == 0 { self.first_cell.as_ref().unwrap_or(&self.cell) } else { &self.cell };
-            for (l, layer) in layers.iter().cycle().take(SEVEN).enumerate() {
-                let at = extents.position(place * SEVEN + l);
-                cells.push(CellSpec { at, disabled: false, input: None, skip: None, layer: layer.clone() });
-            }
-        }
-        NetworkSpec { depth, rows, cols, layers_per_cell: SEVEN, cells }
-    }
-
-    fn build(&self, lucy: &Lucy, index: usize) -> Result<Network, String> {
-        let spec = self.network();
-        let mut random = SplitMix64(lucy.seed.wrapping_add((index as u64) << 32));
-        let mut table = WeightTable::new();
-        for (path, layer) in build::layers(&spec) {
-            let mut weights = Weights::new();
-            for role in layer.roles() {
-                let n = role.shape.iter().product();
-                // Uniform in [-amplitude, amplitude), on a grid that f32 holds.
-                let unit = |random: &mut SplitMix64| (random.bits() >> 40) as f32 / (1u64 << 24) as f32;
-                let values = (0..n).map(|_| (2.0 * unit(&mut random) - 1.0) * lucy.amplitude).collect();
-                weights.insert(role.role, WeightStore::f32(role.shape, values).map_err(|e| e.to_string())?);
-            }
-            if !weights.is_empty() {
-                table.insert(path, weights);
-            }
-        }
-        Network::build(spec, &mut table).map_err(|e| e.to_string())
-    }
-
-    /// `0.2 sin(0.11 i + 0.3)`, or ids that count up.
-    fn input(&self) -> Result<Tensor, String> {
-        let n: usize = self.input.iter().product();
-        let value = |i: usize| match self.ids {
-            Some(ids) => (i % ids) as f32,
-            None => (0.2 * loom_core::math::sin_cos(0.11 * i as f64 + 0.3).0) as f32,
-        };
-        Tensor::new(self.input.clone(), (0..n).map(value).collect()).map_err(|e| e.to_string())
-    }
+/// `0.2 sin(0.11 i + 0.3)`, or ids that count up.
+fn input(suite: &Suite) -> Result<Tensor, String> {
+    let n: usize = suite.input.iter().product();
+    let value = |i: usize| match suite.ids {
+        Some(ids) => (i % ids) as f32,
+        None => (0.2 * loom_core::math::sin_cos(0.11 * i as f64 + 0.3).0) as f32,
+    };
+    Tensor::new(suite.input.clone(), (0..n).map(value).collect()).map_err(|e| e.to_string())
 }
 
 /// The sizes of every suite in every dtype, in the order of the manifest.
@@ -182,13 +75,13 @@ impl Suite {
 pub fn measure(lucy: &Lucy, done: &(dyn Fn() + Sync)) -> Result<Vec<Vec<Sizes>>, String> {
     let suite = |(index, suite): (usize, &Suite)| {
         let sizes = || -> Result<Vec<Sizes>, String> {
-            let network = suite.build(lucy, index)?;
+            let network = build(suite, lucy, index)?;
             let found: usize = network.stores().iter().map(|(.., store)| store.len()).sum();
             if found != suite.weights {
                 return Err(format!("has {found} weights; the manifest says {}", suite.weights));
             }
             let mut state = State::default();
-            let input = suite.input()?;
+            let input = input(suite)?;
             network.run(std::slice::from_ref(&input), &mut state, &Cpu::best()).map_err(|e| e.to_string())?;
             let mut checkpoint = Checkpoint::of(&network).map_err(|e| e.to_string())?;
             checkpoint.set_tile_size(lucy.tile_size);
@@ -232,110 +125,4 @@ fn of_row(
         sizes.device = Some([found.weights, found.activations, found.peak]);
     }
     Ok(sizes)
-}
-
-const LEGEND: &str = "\
-Rendered by `bedrock sizes` from `manifests/lucy.yaml`; do not edit. Each stack has seven layers in each cell and seeded
-weights, stored in every dtype as the original runtime stores them, in KiB of 1024 bytes.
-
-- **Weights (native)**: the packed codes, one array for each layer.
-- **Weights (f32 master)**: four bytes for each weight, what training holds beside them.
-- **Peak network bytes**: the packed codes in memory, and input and output of the layer where those are largest.
-- **GPU weights**, **GPU arrays**, **GPU peak**: on a device, the packed codes; everything else of a run in f64 arithmetic
-  (input, output, what lies between, gains and biases as f64, tables, guards); and both with the kernels' parameters.
-- **JSON ckpt**, **.entity ckpt**: the original's formats, to the byte; **saving**: how much smaller the second is.
-- **v2**, **v2+zstd**: `.entity` version 2 (`docs/entity-v2.md`), plain and with compressed sections.
-
-";
-
-/// The document.
-#[must_use]
-pub fn render(lucy: &Lucy, sizes: &[Vec<Sizes>]) -> String {
-    let mut text = String::from("# Sizes\n\n");
-    text.push_str(LEGEND);
-    let headline = |suite: &Suite| !suite.published.is_empty();
-    let all = || lucy.suites.iter().zip(sizes);
-    text.push_str("## Beside the published figures\n\nOurs, and in brackets what Lucy 0.80 published. Its scales have other digits, and its tile sizes are those of\nthe machine that trained.\n\n");
-    text.push_str(
-        "| stack | DType | JSON ckpt | .entity ckpt | saving | v2 | v2+zstd |\n|---|---|--:|--:|--:|--:|--:|\n",
-    );
-    for (suite, rows) in all().filter(|(suite, _)| headline(suite)) {
-        for (row, sizes) in lucy.dtypes.iter().zip(rows) {
-            let Some(published) = suite.published.get(&row.dtype) else { continue };
-            let [json, v1, v2, zstd] = sizes.files.map(kib);
-            let _ = writeln!(
-                text,
-                "| {} | {} | {json} ({:.2}) | {v1} ({:.2}) | {:.1} % ({:.1} %) | {v2} | {zstd} |",
-                suite.title,
-                row.name,
-                published.json,
-                published.entity,
-                sizes.saving(),
-                100.0 * (1.0 - published.entity / published.json)
-            );
-        }
-    }
-    text.push_str("\n## Averages\n\n");
-    let flat = || sizes.iter().flatten();
-    let n = flat().count().max(1) as f64;
-    let total = |i: usize| flat().map(|sizes| sizes.files[i]).sum::<u64>();
-    let ratio = |i: usize, j: usize| {
-        flat().map(|sizes| 1.0 - sizes.files[i] as f64 / sizes.files[j] as f64).sum::<f64>() / n * 100.0
-    };
-    let _ = writeln!(
-        text,
-        "Over {} rows: .entity is {:.2} % smaller than JSON, v2 {:.2} % and v2+zstd {:.2} % smaller than .entity. All files",
-        flat().count(),
-        ratio(1, 0),
-        ratio(2, 1),
-        ratio(3, 1)
-    );
-    let _ = writeln!(
-        text,
-        "together: JSON {} B, .entity {} B, v2 {} B, v2+zstd {} B.\n",
-        total(0),
-        total(1),
-        total(2),
-        total(3)
-    );
-    text.push_str(
-        "| stack | weights | .entity saving | v2 against .entity | v2+zstd against .entity |\n|---|--:|--:|--:|--:|\n",
-    );
-    for (suite, rows) in all() {
-        let mean = |f: &dyn Fn(&Sizes) -> f64| rows.iter().map(f).sum::<f64>() / rows.len().max(1) as f64;
-        let over = |i: usize| mean(&|sizes| 100.0 * (1.0 - sizes.files[i] as f64 / sizes.files[1] as f64));
-        let _ = writeln!(
-            text,
-            "| {} | {} | {:.1} % | {:.1} % | {:.1} % |",
-            suite.title,
-            suite.weights,
-            mean(&Sizes::saving),
-            over(2),
-            over(3)
-        );
-    }
-    text.push('\n');
-    // Those with published figures stand first.
-    for (suite, rows) in all().filter(|(suite, _)| headline(suite)).chain(all().filter(|(suite, _)| !headline(suite))) {
-        let layers = SEVEN * suite.grid.iter().product::<usize>();
-        let _ = writeln!(text, "## {}\n\n{layers} layers, {} weights.\n", suite.title, suite.weights);
-        text.push_str("| DType | Weights (native) | Weights (f32 master) | Peak network bytes | GPU weights | GPU arrays | GPU peak | JSON ckpt | .entity ckpt | saving | v2 | v2+zstd |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n");
-        for (row, sizes) in lucy.dtypes.iter().zip(rows) {
-            let [json, v1, v2, zstd] = sizes.files.map(kib);
-            let [weights, arrays, whole] = sizes.device.map_or(std::array::from_fn(|_| "—".into()), |of| of.map(kib));
-            let (native, master, peak) = (kib(sizes.native), kib(4 * sizes.weights as u64), kib(sizes.peak));
-            let _ = writeln!(
-                text,
-                "| {} | {native} | {master} | {peak} | {weights} | {arrays} | {whole} | {json} | {v1} | {:.1} % | {v2} | {zstd} |",
-                row.name,
-                sizes.saving()
-            );
-        }
-        text.push('\n');
-    }
-    text
-}
-
-fn kib(bytes: u64) -> String {
-    format!("{:.2}", bytes as f64 / 1024.0)
 }

@@ -24,9 +24,9 @@ use loom_core::{Cpu, Isa, LayerKind, LayerSpec, Network, Numerics, Role, State, 
 use serde::Deserialize;
 
 use self::answer::Answer;
-use crate::cli::{DtypeArg, dtype, numerics};
-use crate::manifest::{self, Manifest, unknown};
 use crate::places::complain;
+use crate::stages::manifest::{self, Manifest, unknown};
+use crate::values::{DtypeArg, dtype, numerics};
 
 /// Makes an `.entity` of a live model, runs it, and answers with JSON.
 ///
@@ -502,9 +502,9 @@ fn cpu() -> Result<Run, String> {
 #[cfg(feature = "gpu")]
 fn gpu() -> Result<Run, String> {
     use loom_core::gpu::{Gpu, GpuState};
-    let adapters = crate::device::chosen(&[])?;
-    let adapter = adapters.first().ok_or(crate::device::ABSENT)?;
-    let gpu = Gpu::open(adapter, crate::device::options()).map_err(|e| e.to_string())?;
+    let adapters = crate::stages::device::chosen(&[])?;
+    let adapter = adapters.first().ok_or(crate::stages::device::ABSENT)?;
+    let gpu = Gpu::open(adapter, crate::stages::device::options()).map_err(|e| e.to_string())?;
     Ok(Box::new(move |network, inputs| gpu.run(network, inputs, &mut GpuState::default()).map_err(|e| e.to_string())))
 }
 

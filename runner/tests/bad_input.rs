@@ -9,7 +9,7 @@ use std::process::Command;
 
 use common::Project;
 use loom_bedrocks::npz;
-use loom_runner::golden::{ArrayEntry, Index, yaml};
+use loom_runner::stages::golden::{ArrayEntry, Index, yaml};
 use loom_runner::write_atomically;
 
 const MODEL: &str = "golden/dense/sklearn/linear_16_4.npz";

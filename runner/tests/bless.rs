@@ -10,7 +10,7 @@ use std::process::{Child, Stdio};
 
 use common::Project;
 use loom_bedrocks::npz::sha256;
-use loom_runner::golden::{Core, Index, core_path, read_index, yaml};
+use loom_runner::stages::golden::{Core, Index, core_path, read_index, yaml};
 
 const ONE: &str = "sklearn/linear_16_4.npz";
 const RUN: &[&str] = &["--bedrock", "dense", "--model", "linear_16_4", "--no-report"];

@@ -11,10 +11,13 @@ use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use loom_runner::judge::{Label, Observation, judge};
-use loom_runner::plan::{self, Case};
-use loom_runner::run::{Config, Faithful};
-use loom_runner::{golden, manifest, run, terminal};
+use loom_runner::render;
+use loom_runner::stages::judge::{Label, judge};
+use loom_runner::stages::observation::Observation;
+use loom_runner::stages::plan::{self, Case};
+use loom_runner::stages::planted::Faithful;
+use loom_runner::stages::run::{Config, to_the_end};
+use loom_runner::stages::{golden, manifest, run};
 
 fn main() -> ExitCode {
     let mut args = Arguments::from_args();
@@ -54,7 +57,7 @@ type Seen = Result<HashMap<String, Observation>, String>;
 
 fn observe(folder: &Path, cases: &[Case]) -> Seen {
     let goldens = golden::load(folder, cases).map_err(|problems| problems.join("\n"))?;
-    let seen = run::run(cases, &goldens, &Config::default(), &Faithful, &|_| {}).map_err(|e| e.to_string())?;
+    let seen = run::run(cases, &goldens, &Config::default(), &Faithful, &to_the_end).map_err(|e| e.to_string())?;
     Ok(cases.iter().zip(seen).filter_map(|(case, seen)| Some((case.id.clone(), seen?))).collect())
 }
 
@@ -64,6 +67,6 @@ fn check(case: &Case, seen: &HashMap<String, Observation>) -> Result<Completion,
     match verdict.label {
         Label::Skip | Label::Unjudged => Ok(Completion::ignored_with(verdict.reason.unwrap_or_default())),
         label if !label.is_red() => Ok(Completion::Completed),
-        _ => Err(terminal::detail(case, observation, &verdict, &format!("bedrock --explain {}", case.id)).into()),
+        _ => Err(render::case::detail(case, observation, &verdict, &format!("bedrock --explain {}", case.id)).into()),
     }
 }

@@ -8,26 +8,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use loom_bedrocks::BEDROCKS;
-use loom_runner::controls::{Planted, plant, rates};
-use loom_runner::cost::Wrong;
-use loom_runner::golden::Goldens;
-use loom_runner::plan::{self, Case, Check, Stored};
-use loom_runner::run::Config;
-use loom_runner::{golden, manifest};
+use loom_runner::stages::bounds::Wrong;
+use loom_runner::stages::controls::{Control, plant, rates};
+use loom_runner::stages::golden::Goldens;
+use loom_runner::stages::plan::{self, Case, Check, Stored};
+use loom_runner::stages::run::{Config, to_the_end};
+use loom_runner::stages::{golden, manifest};
 
 fn main() -> ExitCode {
     let args = Arguments::from_args();
     let lines = Arc::new(Mutex::new(Vec::new()));
-    let trial = |planted: Planted| {
+    let trial = |control: Control| {
         let lines = Arc::clone(&lines);
-        Trial::test(format!("every_fault_is_caught/{}", planted.name()), move || {
+        Trial::test(format!("every_fault_is_caught/{}", control.name()), move || {
             let (cases, goldens) = fidelity()?;
-            let line = caught(&cases, &goldens, planted)?;
+            let line = caught(&cases, &goldens, control)?;
             lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             Ok(())
         })
     };
-    let end = libtest_mimic::run(&args, Planted::ALL.map(trial).into());
+    let end = libtest_mimic::run(&args, Control::ALL.map(trial).into());
     let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner).clone();
     lines.sort();
     lines.iter().for_each(|line| println!("{line}"));
@@ -44,9 +44,9 @@ fn fidelity() -> Result<(Vec<Case>, Goldens), String> {
 }
 
 /// The rate of a fault, or where it is not caught.
-fn caught(cases: &[Case], goldens: &Goldens, planted: Planted) -> Result<String, Failed> {
+fn caught(cases: &[Case], goldens: &Goldens, control: Control) -> Result<String, Failed> {
     let cells: BTreeSet<String> = Stored::all().map(|stored| stored.to_string()).collect();
-    let outcomes = plant(cases, goldens, &Config { jobs: 1, ..Config::default() }, planted, &|_| {});
+    let outcomes = plant(cases, goldens, &Config { jobs: 1, ..Config::default() }, control, &to_the_end);
     let rates = rates(&outcomes.map_err(|e| e.to_string())?);
     let mut missed = Vec::new();
     let (mut red, mut of, mut shown) = (0, 0, 0);
@@ -55,17 +55,17 @@ fn caught(cases: &[Case], goldens: &Goldens, planted: Planted) -> Result<String,
         (red, of, shown) = (red + rate.caught, of + rate.planted, shown + rate.dtypes.len());
         missed.extend(rate.missed.iter().map(|id| format!("{id} is not red")));
         // Rows of equal weights, as gains in two bits, are the same in any order; a vector's rows have one element.
-        if !matches!(planted, Planted::Kernel(Wrong::Rows | Wrong::Columns)) {
+        if !matches!(control, Control::Kernel(Wrong::Rows | Wrong::Columns)) {
             missed
                 .extend(cells.difference(&rate.dtypes).map(|cell| format!("no model of {bedrock} in {cell} shows it")));
         }
     }
     if !missed.is_empty() {
-        return Err(format!("{} is not caught {} times:\n{}", planted.name(), missed.len(), missed.join("\n")).into());
+        return Err(format!("{} is not caught {} times:\n{}", control.name(), missed.len(), missed.join("\n")).into());
     }
     let cells = BEDROCKS.len() * cells.len();
     Ok(format!(
         "{}: {red} of {of} caught; {shown} of {cells} cells of bedrock, dtype and profile show it",
-        planted.name()
+        control.name()
     ))
 }

@@ -4,16 +4,17 @@
 use std::path::Path;
 
 use loom_core::{Affine, Dtype, Network, Numerics, Role, Scales, WeightStore, Weights};
-use loom_runner::golden::{self, Goldens};
-use loom_runner::judge::{Label, judge};
-use loom_runner::manifest;
-use loom_runner::plan::{self, Case};
-use loom_runner::run::{Config, Faithful, Fault, run};
+use loom_runner::stages::golden::{self, Goldens};
+use loom_runner::stages::judge::{Label, judge};
+use loom_runner::stages::manifest;
+use loom_runner::stages::plan::{self, Case};
+use loom_runner::stages::planted::{Faithful, Planted};
+use loom_runner::stages::run::{Config, run, to_the_end};
 
 /// Changes the weights of the layer at `layers.<index>` once they are stored in a dtype.
 struct Stored<F: Fn(&Network, &WeightStore) -> WeightStore + Sync>(&'static str, F);
 
-impl<F: Fn(&Network, &WeightStore) -> WeightStore + Sync> Fault for Stored<F> {
+impl<F: Fn(&Network, &WeightStore) -> WeightStore + Sync> Planted for Stored<F> {
     fn stored(&self, _: &Case, network: Network) -> Network {
         // The f32 network passes through here as float32; only dtypes are at fault.
         let changed = network.with_weights(&mut |layer| {
@@ -43,15 +44,15 @@ fn with_codes(store: &WeightStore, codes: impl Iterator<Item = u64>) -> WeightSt
     with(store, store.dtype(), store.numerics(), affine(store), store.dtype().pack(codes))
 }
 
-fn labels(cases: &[Case], goldens: &Goldens, fault: &dyn Fault) -> Vec<Label> {
+fn labels(cases: &[Case], goldens: &Goldens, fault: &dyn Planted) -> Vec<Label> {
     let config = Config { jobs: 1, ..Config::default() };
-    let seen = run(cases, goldens, &config, fault, &|_| {}).expect("a run");
+    let seen = run(cases, goldens, &config, fault, &to_the_end).expect("a run");
     cases.iter().zip(seen).map(|(case, seen)| judge(case, &seen.expect("an observation")).label).collect()
 }
 
 /// Fidelity and snapshot of a model in a dtype are green as they are and DIFF with the fault.
 #[track_caller]
-fn turns_red(model: &str, stored: &str, fault: &dyn Fault) {
+fn turns_red(model: &str, stored: &str, fault: &dyn Planted) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let bedrock = model.split('/').next().expect("a bedrock").to_string();
     let manifests = manifest::load(&root.join("manifests"), &[bedrock]).expect("manifests");

@@ -9,11 +9,12 @@ use loom_core::math::{pow, sin_cos};
 use loom_core::{
     Activation, Cpu, LayerSpec, Network, NetworkSpec, Result, Role, State, Tensor, WeightStore, WeightTable,
 };
-use loom_runner::golden::{self, FileId, Goldens};
-use loom_runner::judge::{Label, judge};
-use loom_runner::manifest;
-use loom_runner::plan::{self, Case, Kind};
-use loom_runner::run::{Config, Faithful, Fault, run};
+use loom_runner::stages::golden::{self, FileId, Goldens};
+use loom_runner::stages::judge::{Label, judge};
+use loom_runner::stages::manifest;
+use loom_runner::stages::plan::{self, Case, Kind};
+use loom_runner::stages::planted::{Faithful, Planted};
+use loom_runner::stages::run::{Config, run, to_the_end};
 
 fn case(id: &str) -> (Case, Goldens) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -24,15 +25,15 @@ fn case(id: &str) -> (Case, Goldens) {
     (case, goldens)
 }
 
-fn label(case: &Case, goldens: &Goldens, fault: &dyn Fault) -> Label {
+fn label(case: &Case, goldens: &Goldens, fault: &dyn Planted) -> Label {
     let config = Config { jobs: 1, ..Config::default() };
-    let observations = run(std::slice::from_ref(case), goldens, &config, fault, &|_| {}).expect("a run");
+    let observations = run(std::slice::from_ref(case), goldens, &config, fault, &to_the_end).expect("a run");
     let observation = observations[0].as_ref().expect("an observation");
     judge(case, observation).label
 }
 
 /// The case is green as it is and has label `red` with the fault.
-fn turns_red(id: &str, fault: &dyn Fault, red: Label) {
+fn turns_red(id: &str, fault: &dyn Planted, red: Label) {
     let (case, goldens) = case(id);
     assert!(!label(&case, &goldens, &Faithful).is_red(), "{id} is red without a fault");
     assert_eq!(label(&case, &goldens, fault), red, "{id}");
@@ -41,7 +42,7 @@ fn turns_red(id: &str, fault: &dyn Fault, red: Label) {
 /// Changes the values of one role of the first layer that has it.
 struct Weights<F: Fn(&[usize], &mut Vec<f32>) + Sync>(&'static [Role], F);
 
-impl<F: Fn(&[usize], &mut Vec<f32>) + Sync> Fault for Weights<F> {
+impl<F: Fn(&[usize], &mut Vec<f32>) + Sync> Planted for Weights<F> {
     fn weights(&self, table: &mut WeightTable) {
         for role in self.0 {
             let store = table.values_mut().find_map(|stores| stores.get_mut(role)).expect("the role");
@@ -55,7 +56,7 @@ impl<F: Fn(&[usize], &mut Vec<f32>) + Sync> Fault for Weights<F> {
 /// Changes the first layer.
 struct Spec<F: Fn(&mut LayerSpec) + Sync>(F);
 
-impl<F: Fn(&mut LayerSpec) + Sync> Fault for Spec<F> {
+impl<F: Fn(&mut LayerSpec) + Sync> Planted for Spec<F> {
     fn spec(&self, spec: &mut NetworkSpec) {
         (self.0)(&mut spec.cells[0].layer);
     }
@@ -194,7 +195,7 @@ fn interleaved_rope() {
 /// Position s also sees s + 1: the last-but-one row of an unmasked run over s + 2 positions.
 struct PeeksOneAhead;
 
-impl Fault for PeeksOneAhead {
+impl Planted for PeeksOneAhead {
     fn spec(&self, spec: &mut NetworkSpec) {
         let LayerSpec::Mha(mha) = &mut spec.cells[0].layer else { unreachable!("attention") };
         mha.causal = false;
@@ -243,7 +244,7 @@ fn gqa_heads_mapped_wrongly() {
         reorder(shape, values, |row| old[row / e] * e + row % e);
     };
     struct Heads<R: Fn(&[usize], &mut Vec<f32>) + Sync>(R);
-    impl<R: Fn(&[usize], &mut Vec<f32>) + Sync> Fault for Heads<R> {
+    impl<R: Fn(&[usize], &mut Vec<f32>) + Sync> Planted for Heads<R> {
         fn weights(&self, table: &mut WeightTable) {
             for stores in table.values_mut() {
                 for role in [Role::QWeight, Role::QBias] {
@@ -329,7 +330,7 @@ fn other_bits_than_the_blessed_ones() {
 /// A fast path that adds an ulp to one element.
 struct FastPathErrs;
 
-impl Fault for FastPathErrs {
+impl Planted for FastPathErrs {
     fn run(&self, network: &Network, inputs: &[Tensor], cpu: &Cpu) -> Result<Tensor> {
         let y = network.run(inputs, &mut State::default(), cpu)?;
         if *cpu == Cpu::scalar() {
@@ -351,7 +352,7 @@ fn a_fast_path_with_one_wrong_bit() {
 /// A case that panics is an ERROR, and the others still run.
 struct Panics;
 
-impl Fault for Panics {
+impl Planted for Panics {
     fn run(&self, _: &Network, _: &[Tensor], _: &Cpu) -> Result<Tensor> {
         panic!("planted")
     }
@@ -365,7 +366,7 @@ fn a_panic_is_fenced() {
 /// Changes one byte of a checkpoint of one format, found by `place`.
 struct Bytes(Format, fn(&[u8]) -> usize);
 
-impl Fault for Bytes {
+impl Planted for Bytes {
     fn file(&self, format: Format, bytes: &mut Vec<u8>) {
         if format == self.0 {
             let at = (self.1)(bytes);

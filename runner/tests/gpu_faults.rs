@@ -6,18 +6,18 @@
 use std::path::Path;
 
 use loom_core::gpu::{Edit, Options};
-use loom_runner::device::{Lane, chosen};
-use loom_runner::judge::{Label, judge};
-use loom_runner::plan::{self, Case};
-use loom_runner::run::Config;
-use loom_runner::{golden, manifest};
+use loom_runner::stages::device::{GpuLane, chosen};
+use loom_runner::stages::judge::{Label, judge};
+use loom_runner::stages::plan::{self, Case};
+use loom_runner::stages::run::{Config, to_the_end};
+use loom_runner::stages::{golden, manifest};
 
 /// The labels of kernel cases whose ids match, on the first adapter, with kernels changed by `edit`.
 fn labels(filter: &str, edit: Option<Edit>) -> Option<Vec<(Label, String)>> {
     let required = std::env::var_os("LOOM_GPU").is_some_and(|value| value == "required");
     let adapters = chosen(&[]).expect("a list");
     assert!(!adapters.is_empty() || !required, "LOOM_GPU=required, and no adapter was found");
-    let lane = Lane::open(adapters.first()?, Options { edit, ..Options::default() }).expect("a device");
+    let lane = GpuLane::open(adapters.first()?, Options { edit, ..Options::default() }).expect("a device");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let bedrock = filter.split('/').next().unwrap_or_default().to_string();
     let manifests = manifest::load(&root.join("manifests"), &[bedrock]).expect("manifests");
@@ -30,7 +30,7 @@ fn labels(filter: &str, edit: Option<Edit>) -> Option<Vec<(Label, String)>> {
         .collect();
     assert!(!cases.is_empty(), "{filter} matches no case");
     let goldens = golden::load(&root.join("golden"), &cases).expect("goldens");
-    let seen = lane.run(&cases, &goldens, &Config::default(), &mut |_| {}).expect("pools");
+    let seen = lane.run(&cases, &goldens, &Config::default(), &to_the_end).expect("pools");
     let judged = cases.iter().zip(seen).map(|(case, seen)| {
         let verdict = judge(case, &seen.expect("it ran"));
         (verdict.label, verdict.reason.unwrap_or_default())

@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use loom_core::format::{FORMATS, Format};
-use loom_runner::sizes::{self, Lucy, Sizes};
+use loom_runner::render;
+use loom_runner::sizes::{self, Sizes};
+use loom_runner::stages::manifest::lucy::Lucy;
 use serde_json::Value;
 
 fn measured() -> (Lucy, Vec<Vec<Sizes>>) {
@@ -64,5 +66,5 @@ fn the_committed_tables_are_what_the_manifest_gives() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let (lucy, sizes) = measured();
     let committed = std::fs::read_to_string(root.join("reports/sizes.md")).expect("reports/sizes.md");
-    assert!(committed == sizes::render(&lucy, &sizes), "run `bedrock sizes`");
+    assert!(committed == render::sizes::render(&lucy, &sizes), "run `bedrock sizes`");
 }

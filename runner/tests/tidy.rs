@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use loom_bedrocks::BEDROCKS;
 use loom_bedrocks::planets::PLANETS;
 use loom_core::{LayerKind, LayerSpec};
-use loom_runner::golden::{Core, core_path, index_path, read_index, yaml};
-use loom_runner::manifest::{self, Manifests};
-use loom_runner::plan;
+use loom_runner::stages::golden::{Core, core_path, cost_path, index_path, read_index, yaml};
+use loom_runner::stages::manifest::{self, Manifests};
+use loom_runner::stages::plan;
 
 /// The most that the goldens may take.
 const GOLDEN_CAP: u64 = 48 << 20;
@@ -78,7 +78,7 @@ fn goldens_are_exactly_what_the_indexes_list() {
         }
         expected.insert(index_path(&golden, bedrock));
         expected.insert(core_path(&golden, bedrock));
-        expected.insert(loom_runner::cost::path(&golden, bedrock));
+        expected.insert(cost_path(&golden, bedrock));
         expected.extend(index.files.keys().map(|file| golden.join(bedrock).join(file)));
     }
     let found: BTreeSet<PathBuf> =
@@ -290,7 +290,7 @@ fn layer_kinds_are_one_list_with_unique_names_and_codes() {
 /// `eprintln!` and the like panic where nobody reads, which changes the exit status.
 #[test]
 fn the_runner_prints_in_one_place() {
-    for path in files(&root().join("runner/src")) {
+    for path in files(&root().join("runner/src")).into_iter().chain(files(&root().join("bench/src"))) {
         let text = fs::read_to_string(&path).expect("a file");
         let macros = [concat!("print", "!("), concat!("println", "!("), concat!("dbg", "!(")];
         let used = macros.iter().find(|name| text.contains(*name));
@@ -298,14 +298,44 @@ fn the_runner_prints_in_one_place() {
     }
 }
 
+/// The stages of the judge in their order: each may use those before it, and nothing else of the runner.
+#[test]
+fn data_moves_right_only() {
+    let stages =
+        "manifest bounds plan compare observation planted golden oracle roundtrip run judge device report controls";
+    let stages: Vec<&str> = stages.split(' ').collect();
+    let folder = root().join("runner/src/stages");
+    for path in files(&folder) {
+        let name = path.strip_prefix(&folder).expect("within").with_extension("").display().to_string();
+        let name = name.split(['/', '\\']).next().expect("a name");
+        let Some(own) = stages.iter().position(|stage| *stage == name) else {
+            assert_eq!(name, "mod", "{} has no place in the order", path.display());
+            continue;
+        };
+        let text = fs::read_to_string(&path).expect("a file");
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let of =
+                |before: &str| line.split(before).nth(1).map(|rest| rest.split(|c: char| !c.is_alphanumeric()).next());
+            let other = of("crate::").flatten().filter(|room| *room != "stages");
+            let later = [of("crate::stages::"), of("super::")].into_iter().flatten().flatten();
+            let later = later.filter_map(|stage| stages.iter().position(|known| *known == stage)).any(|at| at > own);
+            assert!(other.is_none() && !later, "{}: {}", path.display(), line.trim());
+        }
+    }
+}
+
 #[test]
 fn progress_is_rendered_from_the_reports_that_are_here() {
-    assert_eq!(loom_runner::report::stale(&root().join("reports")).expect("readable"), None, "run bedrock render");
+    assert_eq!(
+        loom_runner::stages::report::stale(&root().join("reports")).expect("readable"),
+        None,
+        "run bedrock render"
+    );
 }
 
 #[test]
 fn no_test_is_ignored_and_no_file_has_outgrown_itself() {
-    for folder in ["core", "bedrocks", "runner"] {
+    for folder in ["core", "bedrocks", "bench", "runner"] {
         for path in files(&root().join(folder)).iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {
             let text = fs::read_to_string(path).expect("a file");
             assert!(!text.contains(concat!("#[", "ignore")), "{} ignores a test", path.display());

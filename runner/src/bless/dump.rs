@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow};
 use glob::Pattern;
 
 use crate::ending;
-use crate::manifest::Manifest;
+use crate::stages::manifest::Manifest;
 
 /// The exit statuses of the dump, beside 0.
 const FAILED: i32 = 1;
@@ -16,7 +16,7 @@ const MISTAKE: i32 = 2;
 const PACKAGES: i32 = 3;
 
 /// What is dumped, and by whom.
-pub struct Dump<'a> {
+pub(crate) struct Dump<'a> {
     /// The Python that has the planet installed.
     pub python: &'a Path,
     /// The folder of the package `planetbridging`.
@@ -39,7 +39,7 @@ impl Dump<'_> {
     /// # Errors
     /// When Python cannot be started or the dump fails: with the dump's own last line where it
     /// is a message of its, which then names the package, the mistake or the model.
-    pub fn run(&self, out: &Path) -> anyhow::Result<()> {
+    pub(crate) fn run(&self, out: &Path) -> anyhow::Result<()> {
         let Dump { python, planet, .. } = *self;
         let mut command = Command::new(python);
         command.args(["-m", "planetbridging.dump", "--planet", planet, "--manifests"]).arg(self.manifests);

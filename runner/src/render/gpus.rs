@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use loom_bedrocks::BEDROCKS;
 
 use super::{Tally, small};
-use crate::judge::Label;
-use crate::report::{LaneReport, Row};
+use crate::stages::judge::Label;
+use crate::stages::report::{LaneReport, Row};
 
 const LEGEND: &str = "\
 Every model in every dtype and profile, computed on a GPU from the same packed codes as on our CPU, twice over memory

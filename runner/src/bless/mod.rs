@@ -1,0 +1,267 @@
+//! Accepting new numbers: planets' dumps, and digests of our own outputs.
+//!
+//! The only code that writes under the golden folder. A dump is made whole in a temporary
+//! folder, compared with what is there, read and checked, and only then moved in, each file
+//! atomically, the index last. What a file says of its origin is the file's own: blessing
+//! one model leaves the entries of all others as they are.
+
+mod cost;
+mod dump;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use glob::Pattern;
+use loom_bedrocks::npz::{self, Arrays, Data};
+use rayon::prelude::*;
+
+use crate::stages::golden::{
+    ArrayEntry, Core, FileEntry, Goldens, Index, Maker, core_path, index_path, read_index, yaml,
+};
+use crate::stages::manifest::Manifest;
+use crate::stages::plan::{Case, Check};
+use crate::stages::run;
+use crate::write_atomically;
+
+pub(crate) use cost::costs;
+pub(crate) use dump::Dump;
+
+/// What the `.json` beside a dumped file says of it.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Meta {
+    packages: BTreeMap<String, String>,
+    flags: BTreeMap<String, String>,
+    handler: String,
+    seed: Option<u64>,
+    /// Of the file as a whole.
+    sha256: String,
+}
+
+/// The files that a planet, or `fixture`, contributes to a bedrock.
+#[must_use]
+pub(crate) fn files(manifest: &Manifest, planet: &str, models: &Pattern) -> Vec<String> {
+    if planet == "fixture" {
+        return vec!["fixture.npz".into()];
+    }
+    let has = |model: &&crate::stages::manifest::Model| {
+        models.matches(model.id()) && model.planets(manifest).iter().any(|p| p.id == planet)
+    };
+    manifest.models.iter().filter(has).map(|model| format!("{planet}/{}.npz", model.id())).collect()
+}
+
+/// One line for each array that differs between two files.
+fn changes(name: &str, old: Option<&Arrays>, new: &Arrays) -> Vec<String> {
+    let Some(old) = old else { return vec![format!("{name}: new")] };
+    let mut lines = Vec::new();
+    for (array, new) in new {
+        match old.get(array) {
+            None => lines.push(format!("{name}: {array}: new")),
+            Some(old) if old.sha256 == new.sha256 && old.shape == new.shape => {}
+            Some(old) if old.shape != new.shape || old.dtype() != new.dtype() => {
+                lines.push(format!(
+                    "{name}: {array}: {} {:?} becomes {} {:?}",
+                    old.dtype(),
+                    old.shape,
+                    new.dtype(),
+                    new.shape
+                ));
+            }
+            Some(old) => lines.push(format!("{name}: {array}: {}", difference(&old.data, &new.data))),
+        }
+    }
+    lines.extend(old.keys().filter(|array| !new.contains_key(*array)).map(|array| format!("{name}: {array}: gone")));
+    lines
+}
+
+/// `max |Δ| 1.2e-7, 3 ULP` of two arrays of one shape and dtype.
+fn difference(old: &Data, new: &Data) -> String {
+    match (old, new) {
+        (Data::F32(old), Data::F32(new)) => {
+            let c =
+                crate::stages::compare::compare(&[old.len()], new, old, None, &crate::stages::plan::Tolerance::EXACT);
+            format!("max |Δ| {:.3e}, {} ULP", c.max_abs, c.max_ulp)
+        }
+        (Data::F64(old), Data::F64(new)) => {
+            let max = old.iter().zip(new).fold(0.0, |max: f64, (a, b)| max.max((a - b).abs()));
+            format!("max |Δ| {max:.3e}")
+        }
+        _ => "another dtype".into(),
+    }
+}
+
+/// Compares a dump with the goldens.
+///
+/// # Errors
+/// When a file that the manifests ask for is missing from the dump.
+pub(crate) fn drift(
+    golden: &Path,
+    manifest: &Manifest,
+    planet: &str,
+    models: &Pattern,
+    dumped: &Path,
+) -> anyhow::Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for file in files(manifest, planet, models) {
+        let new = npz::read(&dumped.join(&manifest.bedrock).join(&file))?;
+        let old = npz::read(&golden.join(&manifest.bedrock).join(&file)).ok();
+        lines.extend(changes(&format!("{}/{file}", manifest.bedrock), old.as_ref(), &new));
+    }
+    Ok(lines)
+}
+
+/// Refuses what no golden may hold.
+fn check_dump(arrays: &Arrays) -> anyhow::Result<()> {
+    for (name, array) in arrays {
+        let bad = match &array.data {
+            Data::F32(data) => data.iter().position(|v| !v.is_finite()),
+            Data::F64(data) => data.iter().position(|v| !v.is_finite()),
+        };
+        if let Some(index) = bad {
+            bail!("array {name} is not finite at flat index {index}; nothing was accepted");
+        }
+    }
+    if let (Some(output), Some(exact)) = (arrays.get("output"), arrays.get("output_f64"))
+        && output.shape != exact.shape
+    {
+        bail!("output has shape {:?}, output_f64 {:?}; nothing was accepted", output.shape, exact.shape);
+    }
+    Ok(())
+}
+
+/// A dump of one planet and bedrock, read and checked, that may become goldens.
+pub(crate) struct Ready {
+    bedrock: String,
+    planet: String,
+    /// All that the manifest asks of the planet, dumped this time or not.
+    asked: Vec<String>,
+    files: Vec<(String, Vec<u8>, Maker, FileEntry)>,
+}
+
+/// Reads and checks what a dump holds of the files that the manifest asks for; writes nothing.
+///
+/// # Errors
+/// When a file is missing from the dump, is not what was dumped, or holds what no golden may hold.
+pub(crate) fn ready(
+    manifest: &Manifest,
+    planet: &str,
+    models: &Pattern,
+    dumped: &Path,
+    why: &str,
+) -> anyhow::Result<Ready> {
+    let from = dumped.join(&manifest.bedrock);
+    let mut read = Vec::new();
+    for file in files(manifest, planet, models) {
+        let path = from.join(&file);
+        let half = || format!("{}: the dump is not whole; dump it anew. Nothing was accepted", path.display());
+        let meta = std::fs::read(path.with_extension("json")).with_context(half)?;
+        let Meta { packages, flags, handler, seed, sha256 } = serde_json::from_slice(&meta).with_context(half)?;
+        let bytes = std::fs::read(&path).with_context(half)?;
+        if npz::sha256(&bytes) != sha256 {
+            return Err(anyhow::anyhow!("its SHA-256 is not the one in the .json beside it")).with_context(half);
+        }
+        let arrays = npz::read(&path)?;
+        check_dump(&arrays).with_context(|| format!("{}", path.display()))?;
+        let arrays = arrays.iter().map(|(name, array)| (name.clone(), ArrayEntry::of(array))).collect();
+        let maker = Maker { accepted: why.into(), packages, flags };
+        read.push((file, bytes, maker, FileEntry { made: String::new(), handler, seed, arrays }));
+    }
+    let asked = files(manifest, planet, &Pattern::new("*")?);
+    Ok(Ready { bedrock: manifest.bedrock.clone(), planet: planet.into(), asked, files: read })
+}
+
+impl Ready {
+    /// Moves the files into the goldens and rewrites their entries in the index, and no others.
+    /// Files of models that the manifest no longer has are removed.
+    ///
+    /// # Errors
+    /// When the index cannot be read or a file cannot be written.
+    pub(crate) fn accept(self, golden: &Path) -> anyhow::Result<()> {
+        let Ready { bedrock, planet, asked, files } = self;
+        if files.is_empty() {
+            return Ok(());
+        }
+        let (path, to) = (index_path(golden, &bedrock), golden.join(&bedrock));
+        let mut index = match path.exists() {
+            true => read_index(golden, &bedrock).map_err(anyhow::Error::msg)?,
+            false => Index::default(),
+        };
+        let ours = |file: &str| match planet.as_str() {
+            "fixture" => file == "fixture.npz",
+            planet => file.split_once('/').is_some_and(|(of, _)| of == planet),
+        };
+        let gone = |file: &String| ours(file) && !asked.contains(file);
+        for file in index.files.keys().filter(|file| gone(file)) {
+            match std::fs::remove_file(to.join(file)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(e).with_context(|| format!("{}", to.join(file).display()));
+                }
+                _ => {}
+            }
+        }
+        // Entries that are replaced name no maker when the new makers get their ids.
+        index.files.retain(|file, _| !gone(file) && !files.iter().any(|(new, ..)| new == file));
+        for (file, bytes, maker, mut entry) in files {
+            write_atomically(&to.join(&file), &bytes)?;
+            entry.made = index.maker(&planet, maker);
+            index.files.insert(file, entry);
+        }
+        let text = serde_yaml::to_string(&index)?;
+        write_atomically(&path, format!("# Written by `bedrock bless`; do not edit.\n{text}").as_bytes())
+    }
+}
+
+/// Blesses the digests of our own outputs of some models of one bedrock; returns a line for each
+/// change. Models whose digests stay keep the reason for which they were accepted.
+///
+/// # Errors
+/// When a model cannot be run or the file cannot be written.
+pub(crate) fn core(
+    golden: &Path,
+    cases: &[Case],
+    goldens: &Goldens,
+    manifest: &Manifest,
+    models: &Pattern,
+    why: &str,
+) -> anyhow::Result<Vec<String>> {
+    let bedrock = &manifest.bedrock;
+    let path = core_path(golden, bedrock);
+    let old: Core = if path.exists() { yaml(&path).map_err(anyhow::Error::msg)? } else { Core::default() };
+    let mut new = old.clone();
+    let known = |model: &str| manifest.models.iter().any(|known| known.id() == model);
+    for model in old.digests.keys().filter(|model| !known(model)) {
+        new.digests.remove(model);
+        new.forget(model);
+    }
+    let of_bedrock = |case: &&Case| case.check() == Check::Snapshot && case.manifest.bedrock == *bedrock;
+    let snapshots: Vec<&Case> =
+        cases.iter().filter(of_bedrock).filter(|case| models.matches(case.model().id())).collect();
+    let digests: Vec<Result<String, String>> = snapshots.par_iter().map(|case| run::digest(case, goldens)).collect();
+    let mut found: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
+    let mut lines = Vec::new();
+    for (case, digest) in snapshots.iter().zip(digests) {
+        let (model, stored, digest) = (case.model().id(), case.stored.to_string(), digest.map_err(anyhow::Error::msg)?);
+        match old.digests.get(model).and_then(|of| of.get(&stored)) {
+            None => lines.push(format!("{bedrock}/{model} {stored}: new")),
+            Some(before) if *before != digest => {
+                lines.push(format!("{bedrock}/{model} {stored}: other bits than before"))
+            }
+            Some(_) => {}
+        }
+        found.entry(model).or_default().insert(stored, digest);
+    }
+    for (model, digests) in found {
+        let moved = old.digests.get(model) != Some(&digests);
+        new.digests.insert(model.into(), digests);
+        if moved || !new.explains(model) {
+            new.accept(model, why);
+        }
+    }
+    if new == old {
+        return Ok(lines);
+    }
+    let text = serde_yaml::to_string(&new)?;
+    write_atomically(&path, format!("# Written by `bedrock bless --core`; do not edit.\n{text}").as_bytes())?;
+    Ok(lines)
+}

@@ -1,0 +1,235 @@
+//! What lies beside the arrays of a bedrock: their index, our blessed digests and the measured costs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use loom_bedrocks::npz;
+use loom_bedrocks::planets;
+use serde::{Deserialize, Serialize};
+
+use super::yaml;
+use crate::stages::bounds::Cost;
+use crate::stages::plan::Case;
+
+/// What the index knows of one array.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArrayEntry {
+    /// `float32` or `float64`.
+    pub dtype: String,
+    /// Extents, slowest axis first.
+    pub shape: Vec<usize>,
+    /// SHA-256 of the elements as little-endian bytes in C order.
+    pub sha256: String,
+}
+
+/// What files that were accepted together have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Maker {
+    /// Why the files were accepted.
+    pub accepted: String,
+    /// Versions of the packages that computed them.
+    pub packages: BTreeMap<String, String>,
+    /// Switches that make the planet deterministic.
+    pub flags: BTreeMap<String, String>,
+}
+
+/// What the index knows of one file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// The id of its maker.
+    pub made: String,
+    /// SHA-256 of the Python sources that computed it.
+    pub handler: String,
+    /// The model's seed; a fixture has one in each recipe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Its arrays.
+    pub arrays: BTreeMap<String, ArrayEntry>,
+}
+
+/// `golden/<bedrock>/index.yaml`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Index {
+    /// Makers by id: the planet or `fixture`, with a number from the second one on.
+    pub makers: BTreeMap<String, Maker>,
+    /// Files by path within the bedrock's folder.
+    pub files: BTreeMap<String, FileEntry>,
+}
+
+/// `golden/<bedrock>/core.yaml`: digests of our own outputs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Core {
+    /// Why digests were accepted, each model under the reason given last for it.
+    pub accepted: Vec<Acceptance>,
+    /// SHA-256 of the output's little-endian bytes, by model and `dtype/numerics`.
+    pub digests: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// One reason, and the models whose digests were accepted for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Acceptance {
+    /// The reason.
+    pub why: String,
+    /// The models, sorted.
+    pub models: BTreeSet<String>,
+}
+
+impl Index {
+    /// The id of a planet's maker of these values: a known one's, or the first that is free.
+    /// Makers that no file names any more are removed first.
+    pub fn maker(&mut self, planet: &str, maker: Maker) -> String {
+        self.makers.retain(|id, _| self.files.values().any(|file| file.made == *id));
+        let ours = |id: &str| id.strip_prefix(planet).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        if let Some((id, _)) = self.makers.iter().find(|(id, known)| ours(id) && **known == maker) {
+            return id.clone();
+        }
+        let mut id = planet.to_string();
+        let mut number = 1;
+        while self.makers.contains_key(&id) {
+            number += 1;
+            id = format!("{planet}-{number}");
+        }
+        self.makers.insert(id.clone(), maker);
+        id
+    }
+}
+
+impl Core {
+    /// Puts a model under a reason, and takes it from any other.
+    pub fn accept(&mut self, model: &str, why: &str) {
+        self.forget(model);
+        match self.accepted.iter_mut().find(|known| known.why == why) {
+            Some(known) => {
+                known.models.insert(model.into());
+            }
+            None => self.accepted.push(Acceptance { why: why.into(), models: [model.into()].into() }),
+        }
+    }
+
+    /// Whether a model is under exactly one reason.
+    #[must_use]
+    pub(crate) fn explains(&self, model: &str) -> bool {
+        self.accepted.iter().filter(|known| known.models.contains(model)).count() == 1
+    }
+
+    /// A model that has digests and not exactly one reason.
+    #[must_use]
+    pub fn unexplained(&self) -> Option<&str> {
+        self.digests.keys().map(String::as_str).find(|model| !self.explains(model))
+    }
+
+    /// A digest of a model's digests, by which costs say of which outputs they are.
+    #[must_use]
+    pub fn digest(&self, model: &str) -> String {
+        let digests = self.digests.get(model).into_iter().flatten();
+        let text: String = digests.map(|(stored, digest)| format!("{stored} {digest}\n")).collect();
+        let mut digest = npz::sha256(text.as_bytes());
+        digest.truncate(16);
+        digest
+    }
+
+    /// Removes a model from the reasons, and reasons that have no model left.
+    pub(crate) fn forget(&mut self, model: &str) {
+        for known in &mut self.accepted {
+            known.models.remove(model);
+        }
+        self.accepted.retain(|known| !known.models.is_empty());
+    }
+}
+
+impl ArrayEntry {
+    /// The entry of an array that was read.
+    #[must_use]
+    pub fn of(array: &npz::Array) -> Self {
+        Self { dtype: array.dtype().into(), shape: array.shape.clone(), sha256: array.sha256.clone() }
+    }
+
+    /// Bytes of the elements, unless the shape overflows.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        let item: u64 = if self.dtype == "float64" { 8 } else { 4 };
+        self.shape.iter().try_fold(item, |n, &extent| n.checked_mul(extent as u64))
+    }
+}
+
+/// `golden/<bedrock>/cost.yaml`: what the seeds showed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Costs {
+    /// By model.
+    pub models: BTreeMap<String, ModelCosts>,
+}
+
+/// The costs of one model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelCosts {
+    /// A digest of the model's blessed digests: of other outputs these costs say nothing.
+    pub of: String,
+    /// By `dtype/numerics`.
+    pub costs: BTreeMap<String, Cost>,
+}
+
+impl Costs {
+    /// Whether a case was measured, for the outputs that `core` has.
+    #[must_use]
+    pub(crate) fn knows(&self, case: &Case, core: &Core) -> bool {
+        let of = self.models.get(case.model().id());
+        of.is_some_and(|of| of.of == core.digest(case.model().id()) && of.costs.contains_key(&case.stored.to_string()))
+    }
+}
+
+/// Where a bedrock's costs lie.
+#[must_use]
+pub fn cost_path(golden: &Path, bedrock: &str) -> PathBuf {
+    golden.join(bedrock).join("cost.yaml")
+}
+
+/// Reads a bedrock's index.
+///
+/// # Errors
+/// When it is missing or unreadable, or names a file that cannot be a golden or a maker that it
+/// does not have.
+pub fn read_index(folder: &Path, bedrock: &str) -> Result<Index, String> {
+    let path = index_path(folder, bedrock);
+    let index: Index = yaml(&path)?;
+    let plain = |file: &str| match file.split_once('/') {
+        None => file == "fixture.npz",
+        Some((planet, model)) => {
+            planets::find(planet).is_some() && model.strip_suffix(".npz").is_some_and(crate::stages::manifest::is_plain)
+        }
+    };
+    if let Some(file) = index.files.keys().find(|file| !plain(file)) {
+        return Err(format!(
+            "{}: {file:?} is no golden's path; expected fixture.npz or <planet>/<model>.npz",
+            path.display()
+        ));
+    }
+    if let Some((file, entry)) = index.files.iter().find(|(_, entry)| !index.makers.contains_key(&entry.made)) {
+        let known: Vec<&str> = index.makers.keys().map(String::as_str).collect();
+        return Err(format!(
+            "{}: {file} is made by {:?}, which is not among the makers: {}",
+            path.display(),
+            entry.made,
+            known.join(", ")
+        ));
+    }
+    Ok(index)
+}
+
+/// Where a bedrock's index lies.
+#[must_use]
+pub fn index_path(folder: &Path, bedrock: &str) -> PathBuf {
+    folder.join(bedrock).join("index.yaml")
+}
+
+/// Where a bedrock's own digests lie.
+#[must_use]
+pub fn core_path(folder: &Path, bedrock: &str) -> PathBuf {
+    folder.join(bedrock).join("core.yaml")
+}
