@@ -128,15 +128,38 @@ pub fn io(plan: &Plan, python: Option<&Path>, script: &Path) -> anyhow::Result<S
     Ok(text)
 }
 
-fn rows(
+fn rows(plan: &Plan, network: &Network, dtype: Dtype, rivals: Option<&mut Rivals>) -> anyhow::Result<Vec<[String; 6]>> {
+    let file = |name: &str| plan.folder.join(format!("bench-{dtype}-{name}"));
+    let mut rows = Vec::new();
+    let mut row = |what: &str, rival: &str, pair: Option<Pair>| {
+        let Some(Pair { ours, rival: other, ratio }) = pair else { return };
+        let ms = |seconds: f64| format!("{:.1} ms", seconds * 1e3);
+        rows.push([dtype.to_string(), what.into(), ms(ours), rival.into(), ms(other), format!("{ratio:.2}")]);
+    };
+    let checkpoint = Checkpoint::of(network)?;
+    beside_safetensors(plan, network, &checkpoint, &file, &mut row)?;
+    checkpoint.save(&file("a.json"), Format::Json, Unheld::Refuse)?;
+    if let Some(rivals) = rivals {
+        beside_welvet(plan, rivals, &checkpoint, &file, &mut row)?;
+    }
+    for name in ["a.safetensors", "v2.entity", "v1.entity", "a.json", "ours", "theirs"] {
+        let _ = std::fs::remove_file(file(name));
+    }
+    Ok(rows)
+}
+
+/// What gets a row: what was done, the rival, and their times.
+type Add<'a> = dyn FnMut(&str, &str, Option<Pair>) + 'a;
+
+/// Versions 2 and 1 beside the crate safetensors; their files stay.
+fn beside_safetensors(
     plan: &Plan,
     network: &Network,
-    dtype: Dtype,
-    mut rivals: Option<&mut Rivals>,
-) -> anyhow::Result<Vec<[String; 6]>> {
-    let file = |name: &str| plan.folder.join(format!("bench-{dtype}-{name}"));
+    checkpoint: &Checkpoint,
+    file: &dyn Fn(&str) -> PathBuf,
+    row: &mut Add<'_>,
+) -> anyhow::Result<()> {
     let safe = file("a.safetensors");
-    let checkpoint = Checkpoint::of(network)?;
     let tensors = || -> anyhow::Result<Vec<(String, TensorView<'_>)>> {
         let mut views = Vec::new();
         for (path, _, store) in network.stores() {
@@ -144,12 +167,6 @@ fn rows(
             views.push((path.to_string(), TensorView::new(safetensors::Dtype::U8, vec![bytes.len()], bytes)?));
         }
         Ok(views)
-    };
-    let mut rows = Vec::new();
-    let mut row = |what: &str, rival: &str, pair: Option<Pair>| {
-        let Some(Pair { ours, rival: other, ratio }) = pair else { return };
-        let ms = |seconds: f64| format!("{:.1} ms", seconds * 1e3);
-        rows.push([dtype.to_string(), what.into(), ms(ours), rival.into(), ms(other), format!("{ratio:.2}")]);
     };
     for (format, name) in [(Format::V2, "v2"), (Format::V1, "v1")] {
         let path = file(&format!("{name}.entity"));
@@ -196,43 +213,46 @@ fn rows(
         )?;
         row(&format!("{name} one layer of {}", plan.layers), "safetensors", pair);
     }
-    let json = file("a.json");
-    checkpoint.save(&json, Format::Json, Unheld::Refuse)?;
-    if let Some(rivals) = &mut rivals {
-        let pairs = plan.pairs.min(3);
-        let theirs = file("theirs");
-        let mut ask = |what: &str, path: &Path| rivals.ask_for(&format!("{what} {}", path.display()));
-        for (format, name, load, save) in [
-            (Format::V1, "v1.entity", "entity_load", "entity_save"),
-            (Format::Json, "a.json", "json_load", "json_save"),
-        ] {
-            let path = file(name);
-            let ours = file("ours");
-            let pair = paired(
-                pairs,
-                || Checkpoint::open(&path, Open::default())?.network().map(drop).map_err(Into::into),
-                || ask(load, &path),
-            )?;
-            row(&format!("{format} load (read)"), "welvet", pair);
-            let pair = paired(pairs, || Ok(checkpoint.save(&ours, format, Unheld::Refuse)?), || ask(save, &theirs))?;
-            row(&format!("{format} save"), "welvet", pair);
-        }
-        // Version 2 does for us what version 1 does for the original.
-        let (v1, v2, ours) = (file("v1.entity"), file("v2.entity"), file("ours"));
-        for (access, how) in [(Access::Read, "read"), (Access::Map, "map")] {
-            let open = Open { access, ..Open::default() };
-            let load = || Checkpoint::open(&v2, open)?.network().map(drop).map_err(Into::into);
-            let pair = paired(pairs, load, || ask("entity_load", &v1))?;
-            row(&format!("v2 load ({how})"), "welvet, v1", pair);
-        }
-        let pair =
-            paired(pairs, || Ok(checkpoint.save(&ours, Format::V2, Unheld::Refuse)?), || ask("entity_save", &theirs))?;
-        row("v2 save", "welvet, v1", pair);
+    Ok(())
+}
+
+/// Every format beside the original runtime, on the files that are there.
+fn beside_welvet(
+    plan: &Plan,
+    rivals: &mut Rivals,
+    checkpoint: &Checkpoint,
+    file: &dyn Fn(&str) -> PathBuf,
+    row: &mut Add<'_>,
+) -> anyhow::Result<()> {
+    let pairs = plan.pairs.min(3);
+    let theirs = file("theirs");
+    let mut ask = |what: &str, path: &Path| rivals.ask_for(&format!("{what} {}", path.display()));
+    for (format, name, load, save) in
+        [(Format::V1, "v1.entity", "entity_load", "entity_save"), (Format::Json, "a.json", "json_load", "json_save")]
+    {
+        let path = file(name);
+        let ours = file("ours");
+        let pair = paired(
+            pairs,
+            || Checkpoint::open(&path, Open::default())?.network().map(drop).map_err(Into::into),
+            || ask(load, &path),
+        )?;
+        row(&format!("{format} load (read)"), "welvet", pair);
+        let pair = paired(pairs, || Ok(checkpoint.save(&ours, format, Unheld::Refuse)?), || ask(save, &theirs))?;
+        row(&format!("{format} save"), "welvet", pair);
     }
-    for name in ["a.safetensors", "v2.entity", "v1.entity", "a.json", "ours", "theirs"] {
-        let _ = std::fs::remove_file(file(name));
+    // Version 2 does for us what version 1 does for the original.
+    let (v1, v2, ours) = (file("v1.entity"), file("v2.entity"), file("ours"));
+    for (access, how) in [(Access::Read, "read"), (Access::Map, "map")] {
+        let open = Open { access, ..Open::default() };
+        let load = || Checkpoint::open(&v2, open)?.network().map(drop).map_err(Into::into);
+        let pair = paired(pairs, load, || ask("entity_load", &v1))?;
+        row(&format!("v2 load ({how})"), "welvet, v1", pair);
     }
-    Ok(rows)
+    let pair =
+        paired(pairs, || Ok(checkpoint.save(&ours, Format::V2, Unheld::Refuse)?), || ask("entity_save", &theirs))?;
+    row("v2 save", "welvet, v1", pair);
+    Ok(())
 }
 
 /// Reads every byte of mapped memory, as a load that checks weights does.
