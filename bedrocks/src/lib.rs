@@ -6,7 +6,6 @@ pub mod model;
 pub mod npz;
 pub mod planets;
 pub mod relayout;
-pub mod stream;
 
 /// The bedrocks, in the order of every table.
 pub const BEDROCKS: [&str; 13] = [

@@ -5,8 +5,6 @@
 //! carelessly is refused with the place. With `--npz` weights come as arrays by role in the planet's
 //! own layout and never pass through text.
 
-mod answer;
-
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{BufReader, BufWriter, Read, Write as _};
@@ -16,14 +14,13 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use loom_bedrocks::model::{InputSpec, network_spec};
 use loom_bedrocks::planets::{self, PLANETS};
-use loom_bedrocks::stream::{Model, Refusal, Request, model, read};
 use loom_bedrocks::{BEDROCKS, build, npz};
+use loom_bridge::{Answer, Model, Refusal, Request, model, read};
 use loom_core::file;
 use loom_core::format::{BlobId, Checkpoint, Format, Key, LayerPath, Open, Part, Unheld};
 use loom_core::{Cpu, Isa, LayerKind, LayerSpec, Network, Numerics, Role, State, Storage, Tensor, Threads, Vectors};
 use serde::Deserialize;
 
-use self::answer::Answer;
 use crate::cli::{DtypeArg, dtype, numerics};
 use crate::manifest::{self, Manifest, unknown};
 use crate::places::complain;

@@ -10,9 +10,9 @@ use loom_core::{
     Activation, LayerKind, LayerSpec, Network, NetworkSpec, RoleShape, Tensor, WeightStore, WeightTable, Weights,
 };
 
-use super::read::{Layer, Payload};
-use crate::build::fed;
-use crate::model::InputSpec;
+use crate::read::{Layer, Payload};
+use loom_bedrocks::build::fed;
+use loom_bedrocks::model::InputSpec;
 
 /// A payload as a network.
 #[derive(Clone, Debug)]
@@ -159,7 +159,7 @@ pub fn mix(network: &Network, inputs: &[Tensor], run: &mut Forward<'_>) -> Resul
 
 /// The kind of a layer: the bedrock's own, or in a mixer what the layer says.
 fn kind_of(bedrock: &str, layer: &Layer, position: usize) -> Result<&'static str, String> {
-    let known = |name: &str| crate::BEDROCKS.iter().copied().find(|known| *known == name && *known != "mixer");
+    let known = |name: &str| loom_bedrocks::BEDROCKS.iter().copied().find(|known| *known == name && *known != "mixer");
     if bedrock == "mixer" {
         return known(&layer.kind).ok_or_else(|| format!("mixer layer {position}: unknown kind {:?}", layer.kind));
     }

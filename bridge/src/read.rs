@@ -7,7 +7,7 @@ use std::io::Read;
 
 use serde::de::{DeserializeSeed as _, IgnoredAny, MapAccess, Visitor};
 
-use super::seeds::{Any, Each, Numbers, Place, Switch, Text, Whole};
+use crate::seeds::{Any, Each, Numbers, Place, Switch, Text, Whole};
 
 /// Sizes of a payload or a layer.
 const SIZES: [&str; 30] = [
