@@ -3,6 +3,7 @@
 
 pub mod build;
 pub mod model;
+pub mod names;
 pub mod npz;
 pub mod planets;
 pub mod relayout;

@@ -17,7 +17,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Spanned;
 
-pub use lint::{is_plain, unknown};
+pub use lint::is_plain;
+pub use loom_bedrocks::names::unknown;
 
 /// The largest manifest that is read.
 const SIZE_CAP: u64 = 1 << 20;
