@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
+use crate::error::Error;
+
 /// What a call answers; what is zero or empty is left out. Source: `stream.md` section 2.3.
 #[derive(Debug, Default, Serialize)]
 pub struct Answer {
@@ -49,21 +51,35 @@ fn widened<S: serde::Serializer>(rows: &[Vec<f32>], serializer: S) -> Result<S::
     serializer.collect_seq(rows.iter().map(|row| Row(row)))
 }
 
-impl Answer {
-    /// Takes what a model computed, a row for each sample, or says where a number is not finite.
-    ///
+/// What a network computed, a row for each sample; all numbers are finite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outputs(Vec<Vec<f32>>);
+
+impl Outputs {
     /// # Errors
-    /// The place of such a number.
-    pub fn fill(&mut self, rows: Vec<Vec<f32>>) -> Result<(), String> {
-        for (r, row) in rows.iter().enumerate() {
-            if let Some((c, value)) = row.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-                return Err(format!("outputs[{r}][{c}] is {value}, which JSON has no number for"));
+    /// The place of a number that is not finite.
+    pub fn of(rows: Vec<Vec<f32>>) -> Result<Self, Error> {
+        for (row, values) in rows.iter().enumerate() {
+            if let Some((column, &value)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+                return Err(Error::NotFinite { row, column, value });
             }
         }
+        Ok(Self(rows))
+    }
+}
+
+impl Answer {
+    /// The answer to a call that is refused.
+    #[must_use]
+    pub fn refused(error: &Error) -> Self {
+        Self { status: "error", message: error.to_string(), ..Self::default() }
+    }
+
+    /// Takes what the network computed.
+    pub fn fill(&mut self, Outputs(rows): Outputs) {
         self.output_dim = rows.first().map_or(0, Vec::len);
         self.sample_count = rows.len();
         self.outputs = rows;
-        Ok(())
     }
 
     /// Writes the document and a newline.

@@ -364,7 +364,7 @@ impl PyNetwork {
             };
             if mixer {
                 check_mixer(network, inputs.len())?;
-                return loom_bridge::mix(network, &inputs, &mut forward);
+                return loom_bridge::mix(network, &inputs, &mut forward).map_err(|e| e.to_string());
             }
             let network = fed.as_ref().unwrap_or(network);
             check_inputs(network.spec(), inputs.len())?;
