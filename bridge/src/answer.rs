@@ -56,6 +56,8 @@ fn widened<S: serde::Serializer>(rows: &[Vec<f32>], serializer: S) -> Result<S::
 pub struct Outputs(Vec<Vec<f32>>);
 
 impl Outputs {
+    /// Takes the rows of a network's outputs.
+    ///
     /// # Errors
     /// The place of a number that is not finite.
     pub fn of(rows: Vec<Vec<f32>>) -> Result<Self, Error> {

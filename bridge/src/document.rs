@@ -104,3 +104,43 @@ fn bedrock_of(request: &Request) -> Option<String> {
     });
     [Some(named), Some(payload), first].into_iter().flatten().find(|name| !name.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::cpu;
+
+    /// A dense layer with its kind after its weights, in names of any case.
+    fn request(folder: &Path, name: &str, weight: f32) -> String {
+        let path = folder.join(name).display().to_string().replace('\\', "/");
+        format!(
+            r#"{{"inputs": [[1, 2]], "OUTPUT_PATH": "{path}", "payload": {{"planet": "p", "model_id": "m", "input_dim": 2,
+            "layers": [{{"Weights": [3, {weight}], "bias": [0.5], "input_dim": 2, "output_dim": 1, "kind": "dense"}}]}}}}"#
+        )
+    }
+
+    #[test]
+    fn calls_at_once_are_served_each_by_itself() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::thread::scope(|scope| {
+            for (name, weight) in [("a", 4.0), ("b", -1.0), ("c", 0.0)] {
+                let request = request(folder.path(), name, weight);
+                scope.spawn(move || {
+                    let answer = serve(request.as_bytes(), &Options::default(), cpu).expect("served");
+                    assert_eq!((answer.status, answer.layer_count, answer.weight_bytes), ("ok", 1, 8));
+                    assert_eq!(answer.outputs, [[3.5 + 2.0 * weight]]);
+                    assert!(Path::new(&answer.entity_path).is_file());
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn outputs_that_json_has_no_number_for_are_refused_as_a_document() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let served = serve(request(folder.path(), "a", 3e38).as_bytes(), &Options::default(), cpu);
+        let refused = served.expect_err("an infinite output");
+        assert!(refused.is_of_document(), "{refused}");
+        assert_eq!(refused.to_string(), "outputs[0][0] is inf, which JSON has no number for");
+    }
+}

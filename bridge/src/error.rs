@@ -204,48 +204,43 @@ impl Error {
     }
 }
 
-impl LayerError {
-    /// The message, whose beginning the original words otherwise for each sort of error and bedrock.
-    fn text(&self) -> String {
+impl fmt::Display for LayerError {
+    /// The original words the beginning otherwise for each sort of error and bedrock.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { at: At { bedrock, kind, position }, flaw } = self;
         let is_dense = *bedrock == Bedrock::Of(Kind::Dense);
         match flaw {
             Flaw::Index(index) => {
-                let stream = match bedrock {
-                    Bedrock::Of(Kind::Dense) => "stream:".into(),
-                    Bedrock::Of(kind) => format!("{kind} stream:"),
-                    Bedrock::Mixer => "mixer".to_string(),
-                };
-                format!("{stream} layer index {index} != position {position}")
-            }
-            Flaw::Link { size, given, expected } if is_dense => {
-                format!("stream: layer {position} {size} {given} != expected {expected}")
+                match bedrock {
+                    Bedrock::Of(Kind::Dense) => f.write_str("stream:")?,
+                    Bedrock::Of(kind) => write!(f, "{kind} stream:")?,
+                    Bedrock::Mixer => f.write_str("mixer")?,
+                }
+                write!(f, " layer index {index} != position {position}")
             }
             Flaw::Link { size, given, expected } => {
-                format!("{bedrock} layer {position}: {size} {given} != expected {expected}")
+                match is_dense {
+                    true => write!(f, "stream: layer {position}")?,
+                    false => write!(f, "{bedrock} layer {position}:")?,
+                }
+                write!(f, " {size} {given} != expected {expected}")
             }
             Flaw::Length { array, given, wanted } => {
-                let layer = match kind {
-                    Kind::Dense if is_dense => format!("stream: layer {position}"),
-                    Kind::Dense => format!("dense layer {position}:"),
-                    _ => format!("layer {position}:"),
-                };
-                format!("{layer} {array} len {given} != {wanted}")
+                match kind {
+                    Kind::Dense if is_dense => write!(f, "stream: layer {position}")?,
+                    Kind::Dense => write!(f, "dense layer {position}:")?,
+                    _ => write!(f, "layer {position}:")?,
+                }
+                write!(f, " {array} len {given} != {wanted}")
             }
-            Flaw::Store { role, what } => format!("layer {position}: {role}: {what}"),
-            Flaw::Size(size) => format!("{kind} layer {position}: {size}"),
-            Flaw::Padding => format!("{kind} layer {position}: padding is negative"),
+            Flaw::Store { role, what } => write!(f, "layer {position}: {role}: {what}"),
+            Flaw::Size(size) => write!(f, "{kind} layer {position}: {size}"),
+            Flaw::Padding => write!(f, "{kind} layer {position}: padding is negative"),
             Flaw::Activation { given, known } => {
-                format!("{kind} layer {position}: unknown activation {given:?}; expected one of {known}")
+                write!(f, "{kind} layer {position}: unknown activation {given:?}; expected one of {known}")
             }
-            Flaw::Spec(what) => format!("{kind} layer {position}: {what}"),
+            Flaw::Spec(what) => write!(f, "{kind} layer {position}: {what}"),
         }
-    }
-}
-
-impl fmt::Display for LayerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text())
     }
 }
 
