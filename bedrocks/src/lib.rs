@@ -3,10 +3,10 @@
 
 pub mod build;
 pub mod model;
+pub mod names;
 pub mod npz;
 pub mod planets;
 pub mod relayout;
-pub mod stream;
 
 /// The bedrocks, in the order of every table.
 pub const BEDROCKS: [&str; 13] = [

@@ -1,4 +1,5 @@
-"""The programs that the package carries, and how `loom-stream` is called."""
+"""The bridge: in this process, or the program `loom-stream` where one is named; and the programs that the package
+carries."""
 
 from __future__ import annotations
 
@@ -81,36 +82,59 @@ def _message(out: str) -> str:
         return out
 
 
+def extension() -> Any:
+    """The extension module, `planetbridging._loom`."""
+    try:
+        from . import _loom
+    except ImportError as error:
+        raise ImportError("the extension module is missing; `pip install ./python` builds it") from error
+    return _loom
+
+
+def named_program(explicit: StrPath | None = None) -> Path | None:
+    """The `loom-stream` that the caller or $PLANETBRIDGING_LOOM_STREAM names; without one the bridge is called in
+    this process."""
+    if explicit is None and not os.environ.get("PLANETBRIDGING_LOOM_STREAM"):
+        return None
+    return find_loom_stream(explicit)
+
+
 def run_loom_stream(
     *, envelope: Mapping[str, Any], payload: Mapping[str, Any], binary: StrPath | None = None
 ) -> dict[str, Any]:
-    """Sends one layer stream."""
-    return call(find_loom_stream(binary), [], {**envelope, "payload": payload})
+    """Sends one layer stream. Raises RuntimeError where it is refused."""
+    program, document = named_program(binary), {**envelope, "payload": payload}
+    if program is not None:
+        return call(program, [], document)
+    answer: dict[str, Any] = extension().stream(json.dumps(document).encode())
+    return answer
 
 
-def run_npz(
+def run_arrays(
     *,
+    model: Mapping[str, Any],
     arrays: Mapping[str, NDArray[Any]],
-    manifest: Path | Mapping[str, Any],
     output: StrPath,
     fixture: Mapping[str, NDArray[Any]] | None = None,
-    model: str | None = None,
-    planet: str | None = None,
-    options: list[str] | None = None,
+    entity_version: int = 1,
+    dtype: str | None = None,
     binary: StrPath | None = None,
 ) -> dict[str, Any]:
-    """Sends arrays in the planet's own layout as files. `manifest` is a bedrock's manifest, of which
-    `model` and `planet` are taken, or one model as a mapping. Without `fixture` nothing is run."""
-    program = find_loom_stream(binary)
+    """Sends arrays in the planet's own layout, and what they belong to: `planet`, `model_id`, `inputs`, `reads`,
+    `skips` and `layers` as manifests have them. Without `fixture` nothing is run. Raises RuntimeError where it is
+    refused."""
+    program = named_program(binary)
+    if program is None:
+        answer: dict[str, Any] = extension().stream_arrays(
+            json.dumps(model), _contiguous(arrays), output=os.fspath(output),
+            fixture=None if fixture is None else _contiguous(fixture), entity_version=entity_version, dtype=dtype)
+        return answer
     with tempfile.TemporaryDirectory(prefix="planetbridging-") as folder:
         weights, inputs, single = (Path(folder) / name for name in ("weights.npz", "inputs.npz", "model.json"))
         _save(weights, arrays)
-        if isinstance(manifest, Path):
-            args = ["--manifest", str(manifest), "--model", str(model), "--planet", str(planet)]
-        else:
-            single.write_text(json.dumps(manifest), encoding="utf-8")
-            args = ["--manifest", str(single)]
-        args += ["--npz", str(weights), "--output", os.fspath(output), *(options or [])]
+        single.write_text(json.dumps(model), encoding="utf-8")
+        args = ["--manifest", str(single), "--npz", str(weights), "--output", os.fspath(output)]
+        args += ["--entity-version", str(entity_version), *([] if dtype is None else ["--dtype", dtype])]
         if fixture is None:
             args.append("--skip-infer")
         else:
@@ -119,10 +143,13 @@ def run_npz(
         return call(program, args)
 
 
+def _contiguous(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    return {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+
+
 def _save(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     with path.open("wb") as file:
-        named: dict[str, Any] = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
-        np.savez(file, **named)
+        np.savez(file, **_contiguous(arrays))
 
 
 def _exec(name: str) -> None:

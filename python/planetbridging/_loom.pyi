@@ -11,6 +11,22 @@ __version__: str
 def dtypes() -> list[str]:
     """The names of the 21 dtypes."""
 
+def stream(document: bytes) -> dict[str, Any]:
+    """Serves a layer stream, one JSON document, as the program `loom-stream` does: writes the `.entity`, runs it, and
+    gives the answer, whose `outputs` are an array. Raises RuntimeError where the document is refused."""
+
+def stream_arrays(
+    model: str,
+    arrays: dict[str, NDArray[Any]],
+    *,
+    output: str,
+    fixture: dict[str, NDArray[Any]] | None = None,
+    entity_version: int = 1,
+    dtype: str | None = None,
+) -> dict[str, Any]:
+    """Writes the `.entity` of a model, in JSON, whose weights are arrays by `PATH.ROLE` in the planet's own layout, and
+    runs it on `fixture`; without one it runs nothing. Raises RuntimeError where that is refused."""
+
 class Network:
     """A network with its weights, and the whole checkpoint that it comes from. It never changes; `morph` makes
     another.

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import bedrocks, fixtures, manifest, reload, weights
-from ._binary import PACKAGE, StrPath, repo_root, run_npz
+from ._binary import PACKAGE, StrPath, repo_root, run_arrays
 from .bedrocks import BEDROCK_IDS, BEDROCK_PLANETS
 from .compare import label, rows
 from .results import EngineStreamResult, LadderResult
@@ -89,6 +89,12 @@ class Live:
     def inputs(self) -> list[NDArray[Any]]:
         """What the model sees of the fixture."""
         return [np.ascontiguousarray(i.of(self.fixture)) for i in self.model.inputs]
+
+    def described(self, planet: str) -> dict[str, Any]:
+        """What its arrays belong to, as the bridge reads it."""
+        inputs = [{"array": i.array, "take": list(i.take)} for i in self.model.inputs]
+        return {"planet": planet, "model_id": self.model.id, "inputs": inputs, "reads": self.model.reads,
+                "skips": self.model.skips, "layers": self.model.layers}
 
 
 def build(bedrock: str, planet: str, *, model_id: str | None = None, root: StrPath | None = None) -> Live:
@@ -162,9 +168,10 @@ def stream(
         raise ValueError(f"planet {planet!r} has no {bedrock}; {', '.join(available_planets(bedrock))} have")
     live = build(bedrock, planet, model_id=model_id, root=root)
     folder = Path(out_dir) if out_dir else repo_root(root) / ".planetbridging" / "stream" / bedrock / planet
-    answer = run_npz(
-        arrays=live.arrays, manifest=manifest_path(bedrock), model=live.model.id, planet=planet,
-        fixture=live.fixture, output=folder / f"{live.model.id}.entity", binary=binary)
+    answer = run_arrays(
+        model=live.described(planet), arrays=live.arrays,
+        fixture={i.array: live.fixture[i.array] for i in live.model.inputs},
+        output=folder / f"{live.model.id}.entity", binary=binary)
     loom = rows(answer["outputs"])
     found: dict[str, Any] = {
         "bedrock": bedrock, "planet": planet, "model_id": live.model.id, "layer_count": answer["layer_count"],

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import bedrocks
-from ._binary import StrPath
+from ._binary import StrPath, extension
 from .arrays import float32
 from .compare import judge, rows
 
@@ -21,11 +21,7 @@ WELVET_RELOAD_SKIP: frozenset[str] = frozenset()
 
 def load(path: StrPath) -> Any:
     """The network of an `.entity` or a JSON checkpoint: `planetbridging._loom.Network`."""
-    try:
-        from . import _loom
-    except ImportError as error:
-        raise ImportError("the extension module is missing; `pip install ./python` builds it") from error
-    return _loom.Network.load(Path(path))
+    return extension().Network.load(Path(path))
 
 
 def run(

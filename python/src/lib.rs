@@ -4,6 +4,7 @@
 //! answered meanwhile.
 
 mod arrays;
+mod bridge;
 mod network;
 mod work;
 
@@ -22,5 +23,7 @@ fn _loom(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<network::PyNetwork>()?;
     module.add_function(wrap_pyfunction!(dtypes, module)?)?;
     module.add_function(wrap_pyfunction!(network::unpickle, module)?)?;
+    module.add_function(wrap_pyfunction!(bridge::stream, module)?)?;
+    module.add_function(wrap_pyfunction!(bridge::stream_arrays, module)?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use loom_bedrocks::{build, stream};
+use loom_bedrocks::build;
 use loom_core::format::{Checkpoint, Format, Open, Reading, Unheld};
 use loom_core::{Cpu, Dtype, LayerKind, Network, NetworkSpec, Numerics, State, Storage, Tensor, Vectors};
 use numpy::{PyArrayDyn, PyArrayMethods as _};
@@ -364,7 +364,7 @@ impl PyNetwork {
             };
             if mixer {
                 check_mixer(network, inputs.len())?;
-                return stream::mix(network, &inputs, &mut forward);
+                return loom_bridge::mix(network, &inputs, &mut forward).map_err(|e| e.to_string());
             }
             let network = fed.as_ref().unwrap_or(network);
             check_inputs(network.spec(), inputs.len())?;

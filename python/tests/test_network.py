@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import planetbridging as pb
-from planetbridging._binary import run_npz
+from planetbridging._binary import run_arrays
 from planetbridging._loom import Network
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +40,7 @@ def network(*layers: dict[str, Any], path: str = "own.entity", **arrays: Any) ->
             found[f"layers.{i}.weight"] = (rng.normal(size=(out, wide)) / wide**0.5).astype(np.float32)
             layer["dense"].setdefault("bias", False)
     model = {"planet": "pytorch", "model_id": "own", "inputs": [{"array": "x"}], "layers": list(layers)}
-    run_npz(arrays=found, manifest=model, output=path, options=["--entity-version", "2"])
+    run_arrays(model=model, arrays=found, output=path, entity_version=2)
     return pb.load(path)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import planetbridging as pb
 from planetbridging import engines, fixture_cache, reference
+from planetbridging._binary import find_loom_stream, run_arrays
 from planetbridging.payload import payload
 from planetbridging.stream import stream_bedrock
 
@@ -53,6 +55,40 @@ def test_files_are_where_they_were_asked_for() -> None:
     assert np.allclose(r.outputs, [[3 / np.sqrt(12.5), 8 / np.sqrt(12.5)]], atol=1e-6)
     r = stream_bedrock("rmsnorm", document, inputs=[[3.0, 4.0]], models_dir="models")
     assert Path(r.entity_path) == Path("models/p/m/m.stream.entity") and Path(r.entity_path).is_file()
+
+
+def test_a_program_that_is_named_says_and_writes_what_this_process_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = find_loom_stream()
+    document = {"planet": "p", "model_id": "m", "dim": 2, "seq_len": 1, "layers": [{"index": 0, "dim": 2, "weights": [1, 2]}]}
+    dense = {"planet": "pytorch", "model_id": "d", "inputs": [{"array": "x"}],
+             "layers": [{"dense": {"input_dim": 3, "output_dim": 2, "bias": False}}]}
+    weights = {"layers.0.weight": np.arange(6, dtype=np.float32).reshape(2, 3) / 7}
+    x = {"x": np.ones((2, 3))}
+
+    def all_of_it(name: str) -> list[Any]:
+        r = stream_bedrock("rmsnorm", document, inputs=[[3.0, 4.0]], output_path=f"{name}.entity")
+        told = [r.outputs.tolist(), r.layer_count, r.weight_bytes, Path(r.entity_path).read_bytes()]
+        for version, dtype, fixture in ((1, None, x), (2, "int8", x), (2, None, None)):
+            answer = run_arrays(model=dense, arrays=weights, fixture=fixture, output=f"{name}.entity",
+                                entity_version=version, dtype=dtype)
+            assert answer.pop("entity_path") == f"{name}.entity"
+            told += [np.asarray(answer.pop("outputs", [])).tolist(), answer, Path(f"{name}.entity").read_bytes()]
+        for wrong in (lambda: stream_bedrock("rmsnorm", {**document, "dim": 3}, inputs=[[3.0, 4.0]], models_dir="m"),
+                      lambda: stream_bedrock("rmsnorm", {**document, "dim": float("nan")}, models_dir="m"),
+                      lambda: run_arrays(model={**dense, "planet": "jxa"}, arrays=weights, output="o"),
+                      lambda: run_arrays(model=dense, arrays={}, output="o")):
+            with pytest.raises(RuntimeError, match="^loom-stream failed: ") as refusal:
+                wrong()
+            told.append(str(refusal.value))
+        return told
+
+    monkeypatch.delenv("PLANETBRIDGING_LOOM_STREAM", raising=False)
+    own = all_of_it("own")
+    monkeypatch.setenv("PLANETBRIDGING_LOOM_STREAM", str(program))
+    assert all_of_it("called") == own
+    monkeypatch.delenv("PLANETBRIDGING_LOOM_STREAM")
+    with pytest.raises(FileNotFoundError, match="it was named as loom-stream"):
+        run_arrays(model=dense, arrays=weights, output="o", binary="none")
 
 
 def test_refusals_say_what_and_where() -> None:

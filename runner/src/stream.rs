@@ -1,29 +1,19 @@
-//! `loom-stream` and `bedrock stream`: a live model becomes an `.entity` and is run.
+//! `loom-stream` and `bedrock stream`: the command line over [`loom_bridge`].
 //!
 //! Without `--npz` the call is that of the original bridge's binary: a JSON document on standard
-//! input, the same answer, exit codes and channels, the same file. What the original does
-//! carelessly is refused with the place. With `--npz` weights come as arrays by role in the planet's
-//! own layout and never pass through text.
+//! input, the same answer, exit codes and channels, the same file. With `--npz` weights come as
+//! arrays by role in the planet's own layout and never pass through text.
 
-mod answer;
-
-use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{BufReader, BufWriter, Read, Write as _};
-use std::path::{Component, Path, PathBuf};
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
-use loom_bedrocks::model::{InputSpec, network_spec};
-use loom_bedrocks::planets::{self, PLANETS};
-use loom_bedrocks::stream::{Model, Refusal, Request, model, read};
-use loom_bedrocks::{BEDROCKS, build, npz};
-use loom_core::file;
-use loom_core::format::{BlobId, Checkpoint, Format, Key, LayerPath, Open, Part, Unheld};
-use loom_core::{Cpu, Isa, LayerKind, LayerSpec, Network, Numerics, Role, State, Storage, Tensor, Threads, Vectors};
-use serde::Deserialize;
+use loom_bridge::request::Envelope;
+use loom_bridge::{Answer, ArrayOptions, Error, LiveModel, Opener, Options, Source, Stored, cpu, serve, serve_arrays};
+use loom_core::{Numerics, file};
 
-use self::answer::Answer;
 use crate::places::complain;
 use crate::stages::manifest::{self, Manifest, unknown};
 use crate::values::{DtypeArg, dtype, numerics};
@@ -120,23 +110,8 @@ enum Backend {
     Gpu,
 }
 
-/// The most that is read of one.
-const SINGLE_CAP: u64 = 1 << 26;
-
-/// One model in JSON: what a manifest says of it, without fixtures and bands.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Single {
-    planet: String,
-    model_id: String,
-    #[serde(default)]
-    inputs: Vec<InputSpec>,
-    #[serde(default)]
-    reads: BTreeMap<usize, usize>,
-    #[serde(default)]
-    skips: BTreeMap<usize, usize>,
-    layers: Vec<LayerSpec>,
-}
+/// The most that is read of one model in JSON.
+const MODEL_CAP: u64 = 1 << 26;
 
 /// Runs `loom-stream` with these arguments, the program's name first.
 #[must_use]
@@ -160,7 +135,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             .and_then(|matches| Call::from_arg_matches(&matches).map(|call| call.args)),
     };
     match call {
-        Ok(call) if call.backend == Backend::Gpu => handed_over(&args[1..]),
+        Ok(call) if call.backend == Backend::Gpu => run_by_bedrock(&args[1..]),
         Ok(call) => match std::panic::catch_unwind(|| run(&call, cpu)) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
@@ -173,8 +148,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Lets `bedrock stream` serve a call: the code of GPUs is not in `loom-stream`, whose start counts.
-fn handed_over(args: &[OsString]) -> ExitCode {
+/// Runs `bedrock stream` in place of this program: the code of GPUs is not in `loom-stream`, whose start counts.
+fn run_by_bedrock(args: &[OsString]) -> ExitCode {
     let bedrock =
         std::env::current_exe().map(|own| own.with_file_name(format!("bedrock{}", std::env::consts::EXE_SUFFIX)));
     let ended = bedrock.as_ref().map_err(ToString::to_string).and_then(|bedrock| {
@@ -201,316 +176,25 @@ fn handed_over(args: &[OsString]) -> ExitCode {
 #[must_use]
 pub fn run(args: &StreamArgs, open: Opener) -> bool {
     let served = match &args.npz {
-        Some(arrays) => from_arrays(args, arrays, open).map_err(Refusal::Stream),
-        None => from_document(args, std::io::stdin().lock(), open),
-    };
-    let answer = match &served {
-        Ok(answer) => answer,
-        Err(Refusal::Document(what)) => {
-            complain(&format!("loom-stream: {what}"));
-            return false;
+        Some(arrays) => {
+            args.model().and_then(|model| serve_arrays(&model, Source::Npz(arrays), args.array_options(), open))
         }
-        Err(Refusal::Stream(what)) => &Answer { status: "error", message: what.clone(), ..Answer::default() },
+        None => match serve(std::io::stdin().lock(), &args.options(), open) {
+            Err(error) if error.is_of_document() => {
+                complain(&format!("loom-stream: {error}"));
+                return false;
+            }
+            served => served,
+        },
     };
+    let is_served = served.is_ok();
+    let answer = served.unwrap_or_else(|error| Answer::refused(&error));
     let mut out = BufWriter::with_capacity(1 << 14, std::io::stdout().lock());
     if let Err(error) = answer.write(&mut out).and_then(|()| out.flush()) {
         complain(&format!("loom-stream: cannot write the answer: {error}"));
         return false;
     }
-    served.is_ok()
-}
-
-/// Serves a document as the original does, in its order: the file is written before the model is run.
-fn from_document(args: &StreamArgs, mut input: impl Read, open: Opener) -> Result<Answer, Refusal> {
-    let stream = Refusal::Stream;
-    // An error is met again, and told, by the reader of the document.
-    let mut start = Vec::with_capacity(4);
-    let _ = input.by_ref().take(3).read_to_end(&mut start);
-    if file::is_utf16(&start) {
-        return Err(Refusal::Document("the document is UTF-16 text; send UTF-8".into()));
-    }
-    let start = start.strip_prefix(file::BOM).unwrap_or(&start);
-    let mut request = read(BufReader::with_capacity(1 << 14, start.chain(input)))?;
-    for (name, value) in [
-        ("bedrock", &args.bedrock),
-        ("root", &args.root),
-        ("models_dir", &args.models_dir),
-        ("fixtures_dir", &args.fixtures_dir),
-        ("fixture_version", &args.fixture_version),
-        ("output_path", &args.output),
-    ] {
-        request.fill(name, value);
-    }
-    let bedrock = bedrock_of(&request).ok_or_else(|| stream("bedrock required (dense, cnn1, mha, …)".into()))?;
-    if let Some(root) = Some(request.text("root")).filter(|root| !root.is_empty()) {
-        let base = Path::new(root).join("python").join(&bedrock);
-        for (name, folder) in [("models_dir", "models"), ("fixtures_dir", "fixtures")] {
-            request.fill(name, &clean(&base.join(folder)).display().to_string());
-        }
-    }
-    let version = request.payload.text("fixture_version").to_string();
-    request.fill("fixture_version", &version);
-    if request.text("models_dir").is_empty() && request.text("output_path").is_empty() {
-        return Err(stream("models_dir or output_path required".into()));
-    }
-    if !BEDROCKS.contains(&bedrock.as_str()) {
-        return Err(stream(format!("unknown bedrock {bedrock:?}")));
-    }
-    let payload = std::mem::take(&mut request.payload);
-    let [planet, id] = ["planet", "model_id"].map(|name| payload.text(name).to_string());
-    let mut model = model(&bedrock, payload).map_err(stream)?;
-    let skip = request.skip_infer || args.skip_infer;
-    let inputs = match skip {
-        true => None,
-        false => Some(inputs(&bedrock, &request, &model)).transpose().map_err(stream)?.flatten(),
-    };
-    let exact = bedrock == "dense" && !request.text("output_path").is_empty();
-    let path = match exact {
-        true => PathBuf::from(request.text("output_path")),
-        false => place(request.text("models_dir"), &planet, &id).map_err(stream)?,
-    };
-    model.network = stored(args, &model.network).map_err(stream)?;
-    let mut answer = Answer::default();
-    save(args, &model.network, &path, exact, &mut answer).map_err(stream)?;
-    match inputs {
-        None if skip => {}
-        None => return Err(stream("stream: fixture or inputs required for inference".into())),
-        Some(inputs) => {
-            let run = open().map_err(stream)?;
-            answer.fill(model.run(&inputs, run).map_err(stream)?).map_err(Refusal::Document)?;
-        }
-    }
-    Ok(answer)
-}
-
-/// Serves arrays in a file.
-fn from_arrays(args: &StreamArgs, arrays: &Path, open: Opener) -> Result<Answer, String> {
-    let single = single(args)?;
-    let planet = planets::find(&single.planet)
-        .ok_or_else(|| unknown("planet", &single.planet, PLANETS.iter().map(|planet| planet.id)))?;
-    let arrays = npz::read(arrays).map_err(|e| e.to_string())?;
-    let spec = network_spec(&single.layers, &single.reads, &single.skips);
-    let network = build::network(spec, planet, &arrays)?;
-    drop(arrays);
-    let inputs = match &args.fixture {
-        _ if args.skip_infer => None,
-        None => return Err("--fixture names the arrays to run on; --skip-infer runs nothing".into()),
-        Some(path) => {
-            let names: Vec<&str> = single.inputs.iter().map(|input| input.array.as_str()).collect();
-            let fixture = npz::read_some(path, &names).map_err(|e| e.to_string())?;
-            let inputs = single.inputs.iter().map(|input| build::input(input, &fixture)).collect::<Result<Vec<_>, _>>();
-            Some(inputs.map_err(|what| format!("{}: {what}", path.display()))?)
-        }
-    };
-    let path = match args.output.as_str() {
-        "" if args.models_dir.is_empty() => return Err("--output or --models-dir is needed".into()),
-        "" => place(&args.models_dir, &single.planet, &single.model_id)?,
-        output => PathBuf::from(output),
-    };
-    let network = stored(args, &network)?;
-    // Nothing is written of a model that cannot be run.
-    let mut answer = Answer::default();
-    if let Some(inputs) = &inputs {
-        let y = open()?(&network, inputs)?;
-        let samples = inputs.first().and_then(|x| x.shape().first()).copied().unwrap_or(0);
-        let width = (y.data().len() / samples.max(1)).max(1);
-        answer.fill(y.data().chunks_exact(width).map(<[f32]>::to_vec).collect())?;
-    }
-    // Version 1 does not say how a network is fed.
-    let network = match args.entity_version {
-        Version::One => build::fed(&network, &BTreeMap::new(), &BTreeMap::new())?,
-        Version::Two => network,
-    };
-    save(args, &network, &path, true, &mut answer)?;
-    Ok(answer)
-}
-
-/// The model that `--manifest` and `--model` name.
-fn single(args: &StreamArgs) -> Result<Single, String> {
-    let path = args.manifest.as_deref().unwrap_or(Path::new(""));
-    if path.extension().is_some_and(|extension| extension == "json") {
-        let text = file::read_text(path, SINGLE_CAP).map_err(|e| format!("{}: {e}", path.display()))?;
-        return serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()));
-    }
-    let manifest: Manifest = manifest::parse(path)?;
-    let ids = || manifest.models.iter().map(manifest::Model::id);
-    let wanted = args.model.as_deref().ok_or("--model names the model of the manifest")?;
-    let model = manifest.models.iter().find(|model| model.id() == wanted);
-    let model = model.ok_or_else(|| unknown("model", wanted, ids()))?;
-    Ok(Single {
-        planet: args.planet.clone().ok_or("--planet names the planet whose layout the arrays have")?,
-        model_id: wanted.into(),
-        inputs: model.inputs.clone(),
-        reads: model.reads.clone(),
-        skips: model.skips.clone(),
-        layers: model.layers.clone(),
-    })
-}
-
-/// The bedrock of a request: what the envelope says, or its payload, or the first layer's kind.
-fn bedrock_of(request: &Request) -> Option<String> {
-    let named = request.text("bedrock").trim().to_lowercase();
-    let payload = request.payload.text("bedrock").to_lowercase();
-    let first = request.payload.layers.first().map(|layer| match layer.kind.as_str() {
-        "" => "dense".to_string(),
-        kind => kind.to_string(),
-    });
-    [Some(named), Some(payload), first].into_iter().flatten().find(|name| !name.is_empty())
-}
-
-/// What the model is fed: rows of the envelope, or a fixture; `None` where the request has neither.
-fn inputs(bedrock: &str, request: &Request, model: &Model) -> Result<Option<Vec<Tensor>>, String> {
-    if !request.inputs.is_empty() {
-        return rows(bedrock, request, model).map(Some);
-    }
-    let [folder, version] = ["fixtures_dir", "fixture_version"].map(|name| request.text(name));
-    if bedrock == "dense" && (folder.is_empty() || version.is_empty()) {
-        return Ok(None);
-    }
-    let path = clean(&Path::new(folder).join(format!("{version}.npz")));
-    let names: Vec<&str> = model.inputs.iter().map(|input| input.array.as_str()).collect();
-    let mut fixture = npz::read_some(&path, &names).map_err(|error| match error {
-        npz::Error::Open { path, source } => {
-            format!("fixture: fixture {0}: open {0}: {1}", path.display(), os(&source))
-        }
-        other => format!("fixture: {other}"),
-    })?;
-    let samples = |fixture: &npz::Arrays| fixture.get("x_test").and_then(|array| array.shape.first()).copied();
-    if let ("mixer", Some(n)) = (bedrock, samples(&fixture)) {
-        // Fixtures of mixers without an embedding may have no ids.
-        fixture.entry("token_ids_test".into()).or_insert_with(|| npz::Array {
-            shape: vec![n, 2],
-            data: npz::Data::F64(vec![0.0; 2 * n]),
-            sha256: String::new(),
-        });
-    }
-    if let Some(name) = names.iter().find(|name| !fixture.contains_key(**name)) {
-        return Err(format!("fixture: npz: missing {name}.npy"));
-    }
-    let tensors = model.inputs.iter().map(|input| build::input(input, &fixture)).collect::<Result<_, _>>();
-    tensors.map(Some).map_err(|what| format!("fixture: {}: {what}", path.display()))
-}
-
-/// The rows of the envelope as the first and only input.
-fn rows(bedrock: &str, request: &Request, model: &Model) -> Result<Vec<Tensor>, String> {
-    let [input] = model.inputs.as_slice() else {
-        return Err(format!("inputs: {bedrock} reads two arrays; give a fixture"));
-    };
-    let width: usize = input.take.iter().product();
-    let mut data = Vec::with_capacity(width.saturating_mul(request.inputs.len()).min(1 << 24));
-    for (i, row) in request.inputs.iter().enumerate() {
-        // The original reads the first columns of dense rows and ignores the others.
-        if row.len() < width || (bedrock != "dense" && row.len() > width) {
-            return Err(format!("inputs[{i}] has {} numbers; the model reads {width}", row.len()));
-        }
-        data.extend_from_slice(&row[..width]);
-    }
-    let shape = std::iter::once(request.inputs.len()).chain(input.take.iter().copied()).collect();
-    Ok(vec![Tensor::new(shape, data).map_err(|e| e.to_string())?])
-}
-
-/// Where a model's file goes. Source: `stream.md` section 4.1.
-fn place(models: &str, planet: &str, id: &str) -> Result<PathBuf, String> {
-    for (name, part) in [("planet", planet), ("model_id", id)] {
-        if part == ".." || part == "." || part.contains(['/', '\\', '\0']) {
-            return Err(format!("{name} {part:?} is not a plain file name"));
-        }
-    }
-    Ok(clean(&Path::new(models).join(planet).join(id).join(format!("{id}.stream.entity"))))
-}
-
-/// The path without `.` and with `..` resolved by name.
-fn clean(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::new();
-    for part in path.components() {
-        match (part, clean.components().next_back()) {
-            (Component::CurDir, _) => {}
-            (Component::ParentDir, Some(Component::Normal(_))) => {
-                clean.pop();
-            }
-            (Component::ParentDir, Some(Component::RootDir)) => {}
-            _ => clean.push(part),
-        }
-    }
-    clean
-}
-
-/// The network with its weights in the dtype of the call.
-fn stored(args: &StreamArgs, network: &Network) -> Result<Network, String> {
-    let Some(dtype) = args.dtype.and_then(DtypeArg::one) else { return Ok(network.clone()) };
-    let default = if args.entity_version == Version::One { Numerics::Loom } else { Numerics::Standard };
-    let storage = Storage { dtype, numerics: args.numerics.unwrap_or(default), vectors: Vectors::default() };
-    network.morph(&storage).map_err(|e| e.to_string())
-}
-
-/// Writes the file, and puts what is in it into the answer.
-fn save(args: &StreamArgs, network: &Network, path: &Path, exact: bool, answer: &mut Answer) -> Result<(), String> {
-    let shown = path.display();
-    let mut checkpoint = Checkpoint::of(network).map_err(|e| e.to_string())?;
-    for (i, layer) in network.layers().enumerate() {
-        // The original's bridge says sizes here that follow from the others.
-        if let LayerSpec::Mha(mha) = layer.spec() {
-            let query = mha.num_heads * mha.head_dim.unwrap_or(mha.d_model / mha.num_heads);
-            let sizes = [(Key::InputHeight, mha.d_model), (Key::OutputHeight, mha.d_model), (Key::QueryDim, query)];
-            sizes.into_iter().for_each(|(key, size)| checkpoint.set_size(&LayerPath::top(i), key, size));
-        }
-    }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder {
-        let before = if exact { "" } else { "entity save: " };
-        std::fs::create_dir_all(folder).map_err(|e| format!("{before}mkdir {}: {}", folder.display(), os(&e)))?;
-    }
-    if path.is_dir() {
-        return Err(format!("entity save: open {shown}: is a directory"));
-    }
-    let format = if args.entity_version == Version::One { Format::V1 } else { Format::V2 };
-    checkpoint.save(path, format, Unheld::Refuse).map_err(|e| format!("entity save: {e}"))?;
-    // In another dtype some of a layer's weights lie in the file otherwise than in memory.
-    let written = match args.dtype {
-        None => checkpoint,
-        Some(_) => Checkpoint::open(path, Open::default()).map_err(|e| format!("entity save: {shown}: {e}"))?,
-    };
-    let kinds: Vec<LayerKind> = network.layers().map(|layer| layer.spec().kind()).collect();
-    // The biases of dense layers stand apart from a layer's weights, and do not count as such.
-    let counts = |id: &BlobId| match id {
-        BlobId::Layer(path, Part::Role(Role::Bias)) => kinds.get(path.index) != Some(&LayerKind::Dense),
-        _ => true,
-    };
-    answer.status = "ok";
-    answer.entity_path = path.display().to_string();
-    answer.layer_count = written.topology().layers().len();
-    answer.weight_bytes = written.blobs().filter(|(id, _)| counts(id)).map(|(_, blob)| blob.len()).sum();
-    Ok(())
-}
-
-/// How networks are run.
-pub type Run = Box<dyn Fn(&Network, &[Tensor]) -> Result<Tensor, String>>;
-
-/// Opens what networks run on, or says why that cannot be.
-pub type Opener = fn() -> Result<Run, String>;
-
-fn cpu() -> Result<Run, String> {
-    Ok(Box::new(|network, inputs| {
-        // To start threads takes longer than the work of a small network.
-        let small = network.stores().iter().map(|(_, _, store)| store.len()).sum::<usize>() < 1 << 18;
-        let threads = if small { Threads::Single } else { Threads::Multi };
-        let cpu = Cpu::with(Isa::best(), threads).ok_or("this processor's best instruction set is gone")?;
-        network.run(inputs, &mut State::default(), &cpu).map_err(|e| e.to_string())
-    }))
-}
-
-#[cfg(feature = "gpu")]
-fn gpu() -> Result<Run, String> {
-    use loom_core::gpu::{Gpu, GpuState};
-    let adapters = crate::stages::device::chosen(&[])?;
-    let adapter = adapters.first().ok_or(crate::stages::device::ABSENT)?;
-    let gpu = Gpu::open(adapter, crate::stages::device::options()).map_err(|e| e.to_string())?;
-    Ok(Box::new(move |network, inputs| gpu.run(network, inputs, &mut GpuState::default()).map_err(|e| e.to_string())))
-}
-
-#[cfg(not(feature = "gpu"))]
-fn gpu() -> Result<Run, String> {
-    Err("this program was built without GPUs; build it with the feature gpu".into())
+    is_served
 }
 
 impl StreamArgs {
@@ -522,12 +206,74 @@ impl StreamArgs {
             Backend::Gpu => gpu,
         }
     }
+
+    fn options(&self) -> Options {
+        let envelope = Envelope {
+            bedrock: self.bedrock.clone(),
+            root: self.root.clone(),
+            models_dir: self.models_dir.clone(),
+            fixtures_dir: self.fixtures_dir.clone(),
+            fixture_version: self.fixture_version.clone(),
+            output_path: self.output.clone(),
+        };
+        Options { envelope, skip_infer: self.skip_infer, stored: self.stored() }
+    }
+
+    fn array_options(&self) -> ArrayOptions<'_> {
+        ArrayOptions {
+            fixture: self.fixture.as_deref().map(Source::Npz),
+            skip_infer: self.skip_infer,
+            output: &self.output,
+            models_dir: &self.models_dir,
+            stored: self.stored(),
+        }
+    }
+
+    fn stored(&self) -> Stored {
+        let version = match self.entity_version {
+            Version::One => loom_bridge::Version::One,
+            Version::Two => loom_bridge::Version::Two,
+        };
+        Stored { dtype: self.dtype.and_then(DtypeArg::one), numerics: self.numerics, version }
+    }
+
+    /// The model that `--manifest` and `--model` name.
+    fn model(&self) -> Result<LiveModel, Error> {
+        let path = self.manifest.as_deref().unwrap_or(Path::new(""));
+        let wrong = |what: &dyn std::fmt::Display| Error::Arrays(format!("{}: {what}", path.display()));
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let text = file::read_text(path, MODEL_CAP).map_err(|e| wrong(&e))?;
+            return serde_json::from_str(&text).map_err(|e| wrong(&e));
+        }
+        self.model_of(&manifest::parse(path).map_err(Error::Arrays)?).map_err(Error::Arrays)
+    }
+
+    fn model_of(&self, manifest: &Manifest) -> Result<LiveModel, String> {
+        let ids = || manifest.models.iter().map(manifest::Model::id);
+        let wanted = self.model.as_deref().ok_or("--model names the model of the manifest")?;
+        let model = manifest.models.iter().find(|model| model.id() == wanted);
+        let model = model.ok_or_else(|| unknown("model", wanted, ids()))?;
+        Ok(LiveModel {
+            planet: self.planet.clone().ok_or("--planet names the planet whose layout the arrays have")?,
+            model_id: wanted.into(),
+            inputs: model.inputs.clone(),
+            reads: model.reads.clone(),
+            skips: model.skips.clone(),
+            layers: model.layers.clone(),
+        })
+    }
 }
 
-/// An error of the operating system in the original's words.
-fn os(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+#[cfg(feature = "gpu")]
+fn gpu() -> Result<loom_bridge::Run, String> {
+    use loom_core::gpu::{Gpu, GpuState};
+    let adapters = crate::stages::device::chosen(&[])?;
+    let adapter = adapters.first().ok_or(crate::stages::device::ABSENT)?;
+    let gpu = Gpu::open(adapter, crate::stages::device::options()).map_err(|e| e.to_string())?;
+    Ok(Box::new(move |network, inputs| gpu.run(network, inputs, &mut GpuState::default()).map_err(|e| e.to_string())))
+}
+
+#[cfg(not(feature = "gpu"))]
+fn gpu() -> Result<loom_bridge::Run, String> {
+    Err("this program was built without GPUs; build it with the feature gpu".into())
 }

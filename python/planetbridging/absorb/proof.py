@@ -10,7 +10,7 @@ from typing import Any, Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from .._binary import run_npz
+from .._binary import run_arrays
 from ..arrays import float32, real
 from ..results import StreamResult
 from .mapping import Mapped
@@ -87,9 +87,9 @@ def stream(
     fed = None if rows is None else {"x": rows}
 
     def run(version: int) -> StreamResult:
-        options = ["--entity-version", str(version)] + ([] if dtype is None else ["--dtype", dtype])
-        answer = run_npz(
-            arrays=mapped.arrays, manifest=model, fixture=fed, output=path, options=options, binary=binary
+        answer = run_arrays(
+            model=model, arrays=mapped.arrays, fixture=fed, output=path, entity_version=version, dtype=dtype,
+            binary=binary,
         )
         found = StreamResult.of(answer, str(answer["entity_path"]), native, version)
         return replace(found, notes=mapped.notes)

@@ -19,7 +19,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Spanned;
 
-pub(crate) use lint::{is_plain, unknown};
+pub(crate) use lint::is_plain;
+pub(crate) use loom_bedrocks::names::unknown;
 pub use schema::schema;
 
 /// The largest manifest that is read.

@@ -5,24 +5,34 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
 
+use crate::error::Error;
+
 /// What a call answers; what is zero or empty is left out. Source: `stream.md` section 2.3.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Answer {
-    pub(super) status: &'static str,
+pub struct Answer {
+    /// `ok` or `error`.
+    pub status: &'static str,
+    /// The file that was written.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) entity_path: String,
+    pub entity_path: String,
+    /// Layers in that file.
     #[serde(skip_serializing_if = "is_zero")]
-    pub(super) layer_count: usize,
+    pub layer_count: usize,
+    /// Bytes of their weights, biases of dense layers aside.
     #[serde(skip_serializing_if = "is_zero")]
-    pub(super) weight_bytes: usize,
+    pub weight_bytes: usize,
+    /// Length of the first row of outputs.
     #[serde(skip_serializing_if = "is_zero")]
-    pub(super) output_dim: usize,
+    pub output_dim: usize,
+    /// Rows of outputs.
     #[serde(skip_serializing_if = "is_zero")]
-    pub(super) sample_count: usize,
+    pub sample_count: usize,
+    /// What the network computed, a row for each sample.
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "widened")]
-    pub(super) outputs: Vec<Vec<f32>>,
+    pub outputs: Vec<Vec<f32>>,
+    /// Why a call was refused.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) message: String,
+    pub message: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
@@ -41,22 +51,44 @@ fn widened<S: serde::Serializer>(rows: &[Vec<f32>], serializer: S) -> Result<S::
     serializer.collect_seq(rows.iter().map(|row| Row(row)))
 }
 
-impl Answer {
-    /// Takes what a model computed, a row for each sample, or says where a number is not finite.
-    pub(super) fn fill(&mut self, rows: Vec<Vec<f32>>) -> Result<(), String> {
-        for (r, row) in rows.iter().enumerate() {
-            if let Some((c, value)) = row.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-                return Err(format!("outputs[{r}][{c}] is {value}, which JSON has no number for"));
+/// What a network computed, a row for each sample; all numbers are finite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outputs(Vec<Vec<f32>>);
+
+impl Outputs {
+    /// Takes the rows of a network's outputs.
+    ///
+    /// # Errors
+    /// The place of a number that is not finite.
+    pub fn of(rows: Vec<Vec<f32>>) -> Result<Self, Error> {
+        for (row, values) in rows.iter().enumerate() {
+            if let Some((column, &value)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
+                return Err(Error::NotFinite { row, column, value });
             }
         }
+        Ok(Self(rows))
+    }
+}
+
+impl Answer {
+    /// The answer to a call that is refused.
+    #[must_use]
+    pub fn refused(error: &Error) -> Self {
+        Self { status: "error", message: error.to_string(), ..Self::default() }
+    }
+
+    /// Takes what the network computed.
+    pub fn fill(&mut self, Outputs(rows): Outputs) {
         self.output_dim = rows.first().map_or(0, Vec::len);
         self.sample_count = rows.len();
         self.outputs = rows;
-        Ok(())
     }
 
     /// Writes the document and a newline.
-    pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let mut json = serde_json::Serializer::with_formatter(&mut *out, Style::default());
         self.serialize(&mut json)?;
         out.write_all(b"\n")

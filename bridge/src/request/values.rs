@@ -1,35 +1,10 @@
-//! What the reader of requests is made of: texts, sizes, numbers and arrays, each of which may be
-//! `null`; and where it is.
+//! Values of a request: texts, sizes, numbers and arrays, each of which may be `null`.
 
-use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 
-/// Where the reader is, so that an error can say it: the reader stops at the first.
-#[derive(Default)]
-pub(super) struct Place {
-    pub(super) in_payload: Cell<bool>,
-    pub(super) layer: Cell<Option<usize>>,
-    pub(super) field: Cell<&'static str>,
-    pub(super) row: Cell<Option<usize>>,
-    pub(super) element: Cell<Option<usize>>,
-    /// The error is a number beyond f32.
-    pub(super) beyond: Cell<bool>,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.in_payload.get() {
-            f.write_str("payload.")?;
-        }
-        if let Some(layer) = self.layer.get() {
-            write!(f, "layers[{layer}].")?;
-        }
-        f.write_str(self.field.get())?;
-        [self.row.get(), self.element.get()].into_iter().flatten().try_for_each(|i| write!(f, "[{i}]"))
-    }
-}
+use super::place::Place;
 
 /// Whatever stands there, handed to a visitor.
 pub(super) struct Any<V>(pub(super) V);
