@@ -5,12 +5,13 @@
 
 use rayon::prelude::*;
 
-use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
+use super::blob::{Blob, BlobId, Coding, Encoding, Part, Q4_KEYS};
+use super::checkpoint::Checkpoint;
 use super::fault::{Fault, ensure};
 use super::layer::{is_kept_by_bridge, store_master, uses_scale};
+use super::path::LayerPath;
 use super::q4;
 use super::record::{Key, Record};
-use super::topology::LayerPath;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 use crate::layers::LayerKind;

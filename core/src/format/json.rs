@@ -12,14 +12,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
+use super::blob::{Blob, BlobId, Coding, Encoding, Part};
 use super::budget::Purse;
-use super::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part};
+use super::checkpoint::Checkpoint;
 use super::fault::Fault;
 use super::loss::{Losses, Target};
 use super::parse::{self, DocumentKind, Reading};
+use super::path::LayerPath;
 use super::record::{Key, Record};
 use super::text::{Style, Writer};
-use super::topology::{LayerPath, Topology};
+use super::topology::Topology;
 use super::v1;
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};

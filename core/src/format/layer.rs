@@ -4,11 +4,12 @@
 
 use bytes::Bytes;
 
-use super::checkpoint::{BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
+use super::blob::{BlobId, Coding, Encoding, Part, Q4_KEYS};
+use super::checkpoint::Checkpoint;
 use super::fault::{Fault, ensure};
+use super::path::LayerPath;
 use super::q4;
 use super::record::Record;
-use super::topology::LayerPath;
 use crate::dtype::{Dtype, Magnitudes, Numerics};
 use crate::error::Result;
 use crate::role::Role;

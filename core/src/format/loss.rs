@@ -5,8 +5,8 @@
 use std::fmt::Display;
 
 use super::fault::Fault;
+use super::path::LayerPath;
 use super::record::{Key, Record};
-use super::topology::LayerPath;
 use crate::error::{Error, Result};
 
 /// Which format is written.

@@ -25,6 +25,7 @@
 //! otherwise. What is made of it, a network, text or another file, takes no more each. Files are
 //! replaced as a whole.
 
+mod blob;
 mod budget;
 mod check;
 mod checkpoint;
@@ -36,6 +37,7 @@ mod kinds;
 mod layer;
 mod loss;
 mod parse;
+mod path;
 mod q4;
 mod record;
 mod source;
@@ -46,15 +48,17 @@ mod v1;
 mod v2;
 mod zstd;
 
+pub use blob::{Blob, BlobId, Coding, Encoding, Part};
 pub use budget::Budget;
-pub use checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part};
+pub use checkpoint::Checkpoint;
 pub use fault::Fault;
 pub use file::{FORMATS, Format, Open, Stream, Unheld, load, save};
 pub use parse::Reading;
+pub use path::{LayerPath, Step};
 pub use q4::encode as q4_0;
-pub use record::{Key, Record, Step, activation_name, kind_name};
+pub use record::{Key, Record, activation_name, kind_name};
 pub use source::Access;
-pub use topology::{LayerPath, Topology};
+pub use topology::Topology;
 pub use transformer::{Decoder, Dims, Transformer};
 #[doc(hidden)]
 pub use v2::reseal;

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::path::Step;
 use crate::dtype::Dtype;
 use crate::layers::{Activation, LayerKind};
 
@@ -394,54 +395,6 @@ impl Record {
                 Value::Layer(layer) => layer.visit_mut(&mut |layer| layer.at = [0; 4]),
                 _ => {}
             }
-        }
-    }
-}
-
-/// One step from a layer to one inside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Step {
-    /// A branch of a parallel container.
-    Branch(usize),
-    /// A step of a sequential container.
-    Sequential(usize),
-    /// The layer that metacognition watches.
-    Observed,
-    /// The gate of a parallel container in filter mode.
-    Gate,
-}
-
-impl Step {
-    fn of(key: Key, index: usize) -> Option<Step> {
-        Some(match key {
-            Key::ParallelBranches => Step::Branch(index),
-            Key::SequentialLayers => Step::Sequential(index),
-            Key::MetaObservedLayer => Step::Observed,
-            Key::FilterGate => Step::Gate,
-            _ => return None,
-        })
-    }
-}
-
-impl Step {
-    /// The key that holds the layer, and its position there.
-    fn place(self) -> (Key, usize) {
-        match self {
-            Step::Branch(i) => (Key::ParallelBranches, i),
-            Step::Sequential(i) => (Key::SequentialLayers, i),
-            Step::Observed => (Key::MetaObservedLayer, 0),
-            Step::Gate => (Key::FilterGate, 0),
-        }
-    }
-}
-
-impl std::fmt::Display for Step {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Step::Branch(i) => write!(f, "parallel_branches.{i}"),
-            Step::Sequential(i) => write!(f, "sequential_layers.{i}"),
-            Step::Observed => f.write_str("meta_observed_layer"),
-            Step::Gate => f.write_str("filter_gate"),
         }
     }
 }

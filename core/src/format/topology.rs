@@ -13,7 +13,8 @@ use super::budget::{Budget, Purse};
 use super::fault::{Fault, ensure};
 use super::kinds::Has;
 use super::parse::{Document, DocumentKind, Reading, document};
-use super::record::{Key, Record, Step};
+use super::path::LayerPath;
+use super::record::{Key, Record};
 use crate::coord::{Coord, Extents};
 use crate::dtype::Dtype;
 use crate::error::Result;
@@ -23,34 +24,6 @@ use crate::network::{CellSpec, NetworkSpec};
 /// Layers that even the smallest file may describe; a larger one may describe as many more as it
 /// has bytes.
 pub(super) const FREE_LAYERS: usize = 1 << 16;
-
-/// The path of a layer: `layers.<index>`, then its steps.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LayerPath {
-    /// Index in the grid.
-    pub index: usize,
-    /// From there to the layer itself.
-    pub steps: Vec<Step>,
-}
-
-impl LayerPath {
-    /// A layer of the grid.
-    #[must_use]
-    pub fn top(index: usize) -> Self {
-        Self { index, steps: Vec::new() }
-    }
-
-    pub(super) fn inner(&self, step: Step) -> Self {
-        Self { index: self.index, steps: self.steps.iter().copied().chain([step]).collect() }
-    }
-}
-
-impl std::fmt::Display for LayerPath {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "layers.{}", self.index)?;
-        self.steps.iter().try_for_each(|step| write!(f, ".{step}"))
-    }
-}
 
 /// A grid of records in forward order.
 #[derive(Clone, Debug, PartialEq)]

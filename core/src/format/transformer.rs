@@ -6,10 +6,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::checkpoint::{BlobId, Checkpoint};
+use super::blob::BlobId;
+use super::checkpoint::Checkpoint;
 use super::fault::{Fault, ensure};
+use super::path::LayerPath;
 use super::record::{Key, Record, Shape, Value};
-use super::topology::LayerPath;
 use crate::dtype::Dtype;
 use crate::error::Result;
 use crate::layers::{ChildSpec, LayerKind, LayerSpec, ResidualSpec, RmsNormSpec, SequentialSpec};

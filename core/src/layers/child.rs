@@ -38,7 +38,7 @@ pub(crate) struct Child {
 /// A child's own layer, or the position of the one that runs in its place.
 #[derive(Clone, Debug)]
 pub(crate) enum ChildBody {
-    Own(Layer),
+    Own(Box<Layer>),
     Link(Coord),
 }
 

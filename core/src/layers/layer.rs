@@ -53,7 +53,7 @@ impl Layer {
                 match (child.layer, child.link) {
                     (Some(spec), None) => {
                         let path = format!("{}.{name}", layer.path);
-                        ChildBody::Own(Self::build(extents, spec, at, path, absent, sites, table)?)
+                        ChildBody::Own(Box::new(Self::build(extents, spec, at, path, absent, sites, table)?))
                     }
                     (None, Some(target)) if extents.index(target).is_some() => ChildBody::Link(target),
                     (None, Some(target)) => {

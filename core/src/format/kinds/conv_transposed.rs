@@ -3,8 +3,8 @@
 use super::conv::kernel;
 use super::{Place, Recorded};
 use crate::error::Result;
+use crate::format::path::LayerPath;
 use crate::format::record::{Key, Record};
-use crate::format::topology::LayerPath;
 use crate::layers::{ConvTransposedSpec, RoleShape};
 use crate::role::Role;
 

@@ -3,8 +3,9 @@
 use super::{Place, Recorded, child};
 use crate::error::{Error, Result};
 use crate::format::codes::{COMMANDS, CONDITIONS, command_code, condition_code};
-use crate::format::record::{Key, Record, RuleRecord, Step, Value};
-use crate::format::topology::LayerPath;
+use crate::format::path::LayerPath;
+use crate::format::path::Step;
+use crate::format::record::{Key, Record, RuleRecord, Value};
 use crate::layers::{MetacognitionSpec, Rule};
 
 impl Recorded for MetacognitionSpec {

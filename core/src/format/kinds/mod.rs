@@ -20,8 +20,9 @@ mod sequential;
 mod softmax;
 mod swiglu;
 
-use super::record::{Key, Record, Step, Value};
-use super::topology::LayerPath;
+use super::path::LayerPath;
+use super::path::Step;
+use super::record::{Key, Record, Value};
 use crate::coord::Coord;
 use crate::error::{Error, Result};
 use crate::layers::packing::Layout;

@@ -2,8 +2,9 @@
 
 use super::{Place, Recorded, child, children, records};
 use crate::error::Result;
-use crate::format::record::{Key, Record, Step, Value};
-use crate::format::topology::LayerPath;
+use crate::format::path::LayerPath;
+use crate::format::path::Step;
+use crate::format::record::{Key, Record, Value};
 use crate::layers::{Combine, ParallelSpec};
 
 impl Recorded for ParallelSpec {

@@ -2,8 +2,8 @@
 
 use super::{Place, Recorded, role};
 use crate::error::Result;
+use crate::format::path::LayerPath;
 use crate::format::record::{Key, Record};
-use crate::format::topology::LayerPath;
 use crate::layers::{Activation, LstmSpec, RnnSpec, RoleShape};
 use crate::role::Role;
 

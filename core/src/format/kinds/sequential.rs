@@ -2,8 +2,9 @@
 
 use super::{Place, Recorded, children, records};
 use crate::error::Result;
-use crate::format::record::{Key, Record, Step};
-use crate::format::topology::LayerPath;
+use crate::format::path::LayerPath;
+use crate::format::path::Step;
+use crate::format::record::{Key, Record};
 use crate::layers::SequentialSpec;
 
 impl Recorded for SequentialSpec {

@@ -3,8 +3,8 @@
 use super::{Place, Recorded, or};
 use crate::error::Result;
 use crate::format::codes::{VARIANTS, softmax_name};
+use crate::format::path::LayerPath;
 use crate::format::record::{Key, Record, Value};
-use crate::format::topology::LayerPath;
 use crate::layers::{SoftmaxOver, SoftmaxSpec};
 
 impl Recorded for SoftmaxSpec {

@@ -13,7 +13,8 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use super::{Context, DocumentKind, Inside, Native, Reading, ValueSeed};
 use crate::format::budget::{Budget, at_depth};
 use crate::format::fault::Fault;
-use crate::format::record::{Key, Record, RuleRecord, SOFTMAXES, Shape, Step, Value, find_kind};
+use crate::format::path::Step;
+use crate::format::record::{Key, Record, RuleRecord, SOFTMAXES, Shape, Value, find_kind};
 use crate::layers::{Activation, LayerKind};
 
 /// The layers of the grid, or the branches or steps of a container.

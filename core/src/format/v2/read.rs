@@ -15,12 +15,14 @@ use super::{
 };
 use crate::dtype::{Dtype, Numerics};
 use crate::error::Result;
+use crate::format::blob::{Blob, BlobId, Coding, Encoding, Part, Q4_KEYS};
 use crate::format::budget::Purse;
-use crate::format::checkpoint::{Blob, BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
+use crate::format::checkpoint::Checkpoint;
 use crate::format::fault::{Fault, ensure};
+use crate::format::path::LayerPath;
 use crate::format::record::Record;
 use crate::format::source::{Section, Source};
-use crate::format::topology::{LayerPath, Topology};
+use crate::format::topology::Topology;
 use crate::format::{q4, zstd};
 use crate::layers::RoleShape;
 use crate::role::Role;

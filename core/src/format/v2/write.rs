@@ -15,12 +15,14 @@ use super::{
 };
 use crate::dtype::Numerics;
 use crate::error::Result;
+use crate::format::blob::{BlobId, Coding, Encoding, Part, Q4_KEYS};
 use crate::format::budget::Budget;
-use crate::format::checkpoint::{BlobId, Checkpoint, Coding, Encoding, Part, Q4_KEYS};
+use crate::format::checkpoint::Checkpoint;
 use crate::format::fault::{Fault, ensure};
 use crate::format::layer::Stored;
+use crate::format::path::LayerPath;
 use crate::format::record::Record;
-use crate::format::topology::{FREE_LAYERS, LayerPath, Topology};
+use crate::format::topology::{FREE_LAYERS, Topology};
 use crate::format::v1::MAGIC;
 use crate::format::zstd;
 use crate::role::Role;
