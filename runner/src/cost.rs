@@ -19,6 +19,7 @@ use loom_core::{Cpu, Network, Role, SplitMix64, State, Tensor, WeightStore};
 use crate::stages::bounds::{Cost, DECODED, SEEDS, Wrong};
 use crate::stages::compare::compare;
 use crate::stages::golden::Goldens;
+use crate::stages::observation::Failure;
 use crate::stages::plan::{Case, Tolerance};
 use crate::stages::planted::Faithful;
 use crate::stages::run::{inputs, network};
@@ -27,12 +28,12 @@ use crate::stages::run::{inputs, network};
 ///
 /// # Errors
 /// The sentence that an ERROR case would show.
-pub(crate) fn of(case: &Case, goldens: &Goldens, cpu: &Cpu) -> Result<Cost, String> {
+pub(crate) fn of(case: &Case, goldens: &Goldens, cpu: &Cpu) -> Result<Cost, Failure> {
     let plain = network(case, goldens, &Faithful)?;
-    let stored = plain.morph(&case.storage()).map_err(|e| e.to_string())?;
+    let stored = plain.morph(&case.storage())?;
     let inputs = inputs(case, goldens)?;
-    let expected = plain.run(&inputs, &mut State::default(), cpu).map_err(|e| e.to_string())?;
-    measure(&plain, &stored, &inputs, &expected, cpu).map_err(|e| e.to_string())
+    let expected = plain.run(&inputs, &mut State::default(), cpu)?;
+    Ok(measure(&plain, &stored, &inputs, &expected, cpu)?)
 }
 
 /// Measures what `stored` costs beside `plain`, whose output for `inputs` is `expected`.

@@ -8,6 +8,7 @@ use crate::cost;
 use crate::stages::bounds::Cost;
 use crate::stages::golden::{Core, Costs, Goldens, core_path, cost_path, yaml};
 use crate::stages::manifest::Manifest;
+use crate::stages::observation::Failure;
 use crate::stages::plan::Case;
 use crate::stages::run::Config;
 use crate::write_atomically;
@@ -29,7 +30,7 @@ pub(crate) fn costs(
     let core: Core = yaml(&core_path(golden, bedrock)).map_err(anyhow::Error::msg)?;
     let path = cost_path(golden, bedrock);
     let old: Costs = if path.exists() { yaml(&path).map_err(anyhow::Error::msg)? } else { Costs::default() };
-    let found: Vec<Result<Cost, String>> = cases
+    let found: Vec<Result<Cost, Failure>> = cases
         .par_iter()
         .map(|case| {
             let cost = match old.knows(case, &core) {
@@ -45,7 +46,7 @@ pub(crate) fn costs(
     new.models.retain(|model, _| has(model));
     let mut lines = Vec::new();
     for (case, cost) in cases.iter().zip(found) {
-        let (model, stored, cost) = (case.model().id(), case.stored.to_string(), cost.map_err(anyhow::Error::msg)?);
+        let (model, stored, cost) = (case.model().id(), case.stored.to_string(), cost?);
         match old.models.get(model).and_then(|of| of.costs.get(&stored)) {
             Some(before) if *before == cost => {}
             Some(before) => lines.push(format!("{bedrock}/{model} {stored}: costs {cost}, before {before}")),

@@ -20,6 +20,7 @@ use crate::stages::golden::{
     ArrayEntry, Core, FileEntry, Goldens, Index, Maker, core_path, index_path, read_index, yaml,
 };
 use crate::stages::manifest::Manifest;
+use crate::stages::observation::Failure;
 use crate::stages::plan::{Case, Check};
 use crate::stages::run;
 use crate::write_atomically;
@@ -237,11 +238,11 @@ pub(crate) fn core(
     let of_bedrock = |case: &&Case| case.check() == Check::Snapshot && case.manifest.bedrock == *bedrock;
     let snapshots: Vec<&Case> =
         cases.iter().filter(of_bedrock).filter(|case| models.matches(case.model().id())).collect();
-    let digests: Vec<Result<String, String>> = snapshots.par_iter().map(|case| run::digest(case, goldens)).collect();
+    let digests: Vec<Result<String, Failure>> = snapshots.par_iter().map(|case| run::digest(case, goldens)).collect();
     let mut found: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
     let mut lines = Vec::new();
     for (case, digest) in snapshots.iter().zip(digests) {
-        let (model, stored, digest) = (case.model().id(), case.stored.to_string(), digest.map_err(anyhow::Error::msg)?);
+        let (model, stored, digest) = (case.model().id(), case.stored.to_string(), digest?);
         match old.digests.get(model).and_then(|of| of.get(&stored)) {
             None => lines.push(format!("{bedrock}/{model} {stored}: new")),
             Some(before) if *before != digest => {

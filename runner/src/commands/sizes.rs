@@ -20,7 +20,7 @@ pub(crate) fn run(args: &SizesArgs) -> anyhow::Result<End> {
     let places = Places::find(&args.folders)?;
     let lucy = Lucy::load(&places.manifests).map_err(Mistake)?;
     let bar = terminal::bar(lucy.suites.len() * lucy.dtypes.len());
-    let sizes = sizes::measure(&lucy, &|| bar.inc(1)).map_err(anyhow::Error::msg)?;
+    let sizes = sizes::measure(&lucy, &|| bar.inc(1))?;
     bar.finish_and_clear();
     let path = places.reports.join("sizes.md");
     write_atomically(&path, render::sizes::render(&lucy, &sizes).as_bytes())?;

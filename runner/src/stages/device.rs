@@ -4,14 +4,15 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use loom_core::gpu::{Adapter, Gpu, Options, Probe, Ran, adapters};
-use loom_core::{Error, Problem};
+use loom_core::{Error, Network, Problem, State, Tensor};
 
 use super::compare::compare;
 use super::golden::Goldens;
 use super::manifest::unknown;
-use super::observation::Observation;
+use super::observation::{Failure, Observation};
 use super::plan::{Case, Device, Kind, Tolerance};
-use super::run::{Config, OnCpu, Seen, bits, references};
+use super::planted::Faithful;
+use super::run::{Config, Seen, bits, fan, fenced, inputs, network};
 
 /// What to do on a machine without an adapter.
 pub(crate) const ABSENT: &str = "no GPU adapter was found; on Debian and Ubuntu `apt-get install mesa-vulkan-drivers libvulkan1` brings one that runs on the processor";
@@ -56,9 +57,9 @@ impl GpuLane {
     ///
     /// # Errors
     /// What the driver says.
-    pub fn open(adapter: &Adapter, options: Options) -> Result<Self, String> {
-        let gpu = Gpu::open(adapter, options).map_err(|e| e.to_string())?;
-        let probe = gpu.probe().map_err(|e| e.to_string())?;
+    pub fn open(adapter: &Adapter, options: Options) -> loom_core::Result<Self> {
+        let gpu = Gpu::open(adapter, options)?;
+        let probe = gpu.probe()?;
         let device = Device {
             slug: adapter.slug.clone(),
             adapter: adapter.name.clone(),
@@ -113,7 +114,7 @@ impl GpuLane {
                             cells.push((&reference.network, &reference.inputs[..]));
                             places.push((i, reference));
                         }
-                        Err(what) => tell(i, Observation::Failed(what.clone())),
+                        Err(what) => tell(i, Observation::Failed(what.to_string())),
                     }
                 }
                 self.gpu.run_all(&cells, &mut |cell, ran| {
@@ -162,6 +163,43 @@ impl GpuLane {
     }
 }
 
+/// What a GPU is held against: a case's network in its dtype, its inputs, and the CPU's output.
+pub struct OnCpu {
+    /// The network.
+    pub network: Network,
+    /// What it is fed.
+    pub inputs: Arc<Vec<Tensor>>,
+    /// The output on the configured path.
+    pub output: Tensor,
+}
+
+/// The references of `cases`, in their order; of each model, the network is built once.
+///
+/// # Errors
+/// When the thread pools cannot be made.
+pub(crate) fn references(
+    cases: &[Case],
+    goldens: &Goldens,
+    config: &Config,
+) -> anyhow::Result<Vec<Result<OnCpu, Failure>>> {
+    let jobs = if config.jobs == 0 { rayon::current_num_threads() } else { config.jobs };
+    let models: Vec<&[Case]> =
+        cases.chunk_by(|a, b| a.model == b.model && a.manifest.bedrock == b.manifest.bedrock).collect();
+    let plain = fan(jobs, models.len(), |m| {
+        let case = &models[m][0];
+        fenced(|| Ok((network(case, goldens, &Faithful)?, Arc::new(inputs(case, goldens)?))))
+    })?;
+    let model_of: Vec<usize> = models.iter().enumerate().flat_map(|(m, cases)| vec![m; cases.len()]).collect();
+    fan(jobs, cases.len(), |i| {
+        fenced(|| {
+            let (plain, inputs) = plain[model_of[i]].as_ref().map_err(Failure::clone)?;
+            let network = plain.morph(&cases[i].storage())?;
+            let output = network.run(inputs, &mut State::default(), &config.cpu)?;
+            Ok(OnCpu { network, inputs: Arc::clone(inputs), output })
+        })
+    })
+}
+
 /// The adapters of this machine as a list.
 #[must_use]
 pub fn list(adapters: &[Adapter]) -> String {
@@ -175,7 +213,7 @@ pub fn list(adapters: &[Adapter]) -> String {
 
 /// What adapters can do, and what they make of single operations.
 #[must_use]
-pub(crate) fn probe(adapter: &Adapter, lane: &Result<GpuLane, String>) -> String {
+pub(crate) fn probe(adapter: &Adapter, lane: &loom_core::Result<GpuLane>) -> String {
     let mut text = list(std::slice::from_ref(adapter));
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "   {name:<26} {value}");
@@ -186,7 +224,7 @@ pub(crate) fn probe(adapter: &Adapter, lane: &Result<GpuLane, String>) -> String
     let lane = match lane {
         Ok(lane) => lane,
         Err(what) => {
-            line("cannot be opened", what);
+            line("cannot be opened", &what.to_string());
             return text;
         }
     };

@@ -57,3 +57,20 @@ pub struct Roundtrip {
     /// The first format that gave something else back, and how.
     pub broken: Option<String>,
 }
+
+/// Why a case could not be run: the sentence that an ERROR case shows.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Failure {
+    /// The core refuses the network, its weights or its inputs.
+    #[error(transparent)]
+    Core(#[from] loom_core::Error),
+    /// The goldens lack what the case needs, or it is of another kind.
+    #[error("{0}")]
+    Golden(String),
+    /// The case came to where it cannot be run.
+    #[error("{0}")]
+    Misplaced(&'static str),
+    /// Something panicked.
+    #[error("the case panicked: {0}")]
+    Panic(String),
+}

@@ -13,14 +13,14 @@ use super::planted::Planted;
 /// Takes `network`, whose output is `output`, through every format.
 ///
 /// # Errors
-/// A sentence when the network cannot be made a checkpoint at all.
+/// When the network cannot be made a checkpoint at all.
 pub(crate) fn roundtrip(
     network: &Network,
     output: &Tensor,
     planted: &dyn Planted,
-    run: &dyn Fn(&Network) -> Result<Tensor, String>,
-) -> Result<Roundtrip, String> {
-    let checkpoint = Checkpoint::of(network).map_err(|e| e.to_string())?;
+    run: &dyn Fn(&Network) -> loom_core::Result<Tensor>,
+) -> loom_core::Result<Roundtrip> {
+    let checkpoint = Checkpoint::of(network)?;
     let mut seen = Roundtrip::default();
     let mut ran = Vec::new();
     for &format in FORMATS {
@@ -45,7 +45,7 @@ fn through(
     output: &Tensor,
     format: Format,
     planted: &dyn Planted,
-    run: &dyn Fn(&Network) -> Result<Tensor, String>,
+    run: &dyn Fn(&Network) -> loom_core::Result<Tensor>,
     ran: &mut Vec<Network>,
 ) -> Result<(), Broken> {
     let differs = |doing: &str, e: Error| Broken::Differs(format!("{doing}: {e}"));

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::ScopedJoinHandle;
 
@@ -15,7 +14,7 @@ use loom_core::{Cpu, Isa, Network, Role, State, Tensor, Threads, WeightStore};
 use super::compare::{self, compare};
 use super::golden::{FileId, Goldens};
 use super::manifest::Outcome;
-use super::observation::{Fidelity, Observation};
+use super::observation::{Failure, Fidelity, Observation};
 use super::oracle;
 use super::plan::{Case, Check, Kind, Tolerance};
 use super::planted::{Faithful, Planted};
@@ -86,7 +85,8 @@ pub fn run(
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            let observation = fenced(|| model.observe(&cases[i], &mut stored)).unwrap_or_else(Observation::Failed);
+            let observation = fenced(|| model.observe(&cases[i], &mut stored))
+                .unwrap_or_else(|failure| Observation::Failed(failure.to_string()));
             if seen(&cases[i], &observation).is_break() {
                 stop.store(true, Ordering::Relaxed);
             }
@@ -106,7 +106,7 @@ pub fn run(
 const SEVERAL: usize = 2;
 
 /// `f(0), f(1), …` in order, by `jobs` threads that take the next number as they get free.
-fn fan<T: Send>(jobs: usize, n: usize, f: impl Fn(usize) -> T + Sync) -> anyhow::Result<Vec<T>> {
+pub(super) fn fan<T: Send>(jobs: usize, n: usize, f: impl Fn(usize) -> T + Sync) -> anyhow::Result<Vec<T>> {
     let pool = |_| rayon::ThreadPoolBuilder::new().num_threads(SEVERAL).build();
     let pools = (0..jobs.clamp(1, n.max(1))).map(pool).collect::<Result<Vec<_>, _>>()?;
     let next = AtomicUsize::new(0);
@@ -135,55 +135,18 @@ fn fan<T: Send>(jobs: usize, n: usize, f: impl Fn(usize) -> T + Sync) -> anyhow:
 ///
 /// # Errors
 /// The sentence that an ERROR case would show.
-pub fn digest(case: &Case, goldens: &Goldens) -> Result<String, String> {
-    let network = network(case, goldens, &Faithful)?.morph(&case.storage()).map_err(|e| e.to_string())?;
-    let y = network.run(&inputs(case, goldens)?, &mut State::default(), &Cpu::scalar()).map_err(|e| e.to_string())?;
+pub fn digest(case: &Case, goldens: &Goldens) -> Result<String, Failure> {
+    let network = network(case, goldens, &Faithful)?.morph(&case.storage())?;
+    let y = network.run(&inputs(case, goldens)?, &mut State::default(), &Cpu::scalar())?;
     Ok(sha256_f32(y.data()))
 }
 
-/// What a GPU is held against: a case's network in its dtype, its inputs, and the CPU's output.
-pub struct OnCpu {
-    /// The network.
-    pub network: Network,
-    /// What it is fed.
-    pub inputs: Arc<Vec<Tensor>>,
-    /// The output on the configured path.
-    pub output: Tensor,
-}
-
-/// The references of `cases`, in their order; of each model, the network is built once.
-///
-/// # Errors
-/// When the thread pools cannot be made.
-pub(crate) fn references(
-    cases: &[Case],
-    goldens: &Goldens,
-    config: &Config,
-) -> anyhow::Result<Vec<Result<OnCpu, String>>> {
-    let jobs = if config.jobs == 0 { rayon::current_num_threads() } else { config.jobs };
-    let models: Vec<&[Case]> =
-        cases.chunk_by(|a, b| a.model == b.model && a.manifest.bedrock == b.manifest.bedrock).collect();
-    let plain = fan(jobs, models.len(), |m| {
-        let case = &models[m][0];
-        fenced(|| Ok((network(case, goldens, &Faithful)?, Arc::new(inputs(case, goldens)?))))
-    })?;
-    let model_of: Vec<usize> = models.iter().enumerate().flat_map(|(m, cases)| vec![m; cases.len()]).collect();
-    fan(jobs, cases.len(), |i| {
-        fenced(|| {
-            let (plain, inputs) = plain[model_of[i]].as_ref().map_err(String::clone)?;
-            let network = plain.morph(&cases[i].storage()).map_err(|e| e.to_string())?;
-            let output = network.run(inputs, &mut State::default(), &config.cpu).map_err(|e| e.to_string())?;
-            Ok(OnCpu { network, inputs: Arc::clone(inputs), output })
-        })
-    })
-}
-
 /// Runs `f` and turns a panic into an error.
-fn fenced<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+pub(super) fn fenced<T>(f: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        Err(format!("the case panicked: {text}"))
+        Err(Failure::Panic(text.into()))
     })
 }
 
@@ -193,7 +156,7 @@ struct Model<'a> {
     config: &'a Config,
     planted: &'a dyn Planted,
     /// By planet.
-    plain: BTreeMap<&'static str, Result<Plain, String>>,
+    plain: BTreeMap<&'static str, Result<Plain, Failure>>,
 }
 
 struct Plain {
@@ -216,7 +179,7 @@ impl Model<'_> {
         if !self.plain.contains_key(case.planet.id) {
             let plain = fenced(|| {
                 let (network, inputs) = (network(case, self.goldens, self.planted)?, inputs(case, self.goldens)?);
-                let output = self.planted.run(&network, &inputs, &self.config.cpu).map_err(|e| e.to_string())?;
+                let output = self.planted.run(&network, &inputs, &self.config.cpu)?;
                 let built = Built { network, output };
                 Ok(Plain { inputs, built })
             });
@@ -225,52 +188,50 @@ impl Model<'_> {
     }
 
     /// `stored` keeps the network in the case's dtype for the cases that follow.
-    fn observe(&self, case: &Case, stored: &mut Option<Built>) -> Result<Observation, String> {
+    fn observe(&self, case: &Case, stored: &mut Option<Built>) -> Result<Observation, Failure> {
         if let Some(rule) = case.expect.as_ref().filter(|rule| rule.outcome == Outcome::Skip) {
             return Ok(Observation::Skipped(rule.because.clone()));
         }
-        let plain = self.plain.get(case.planet.id).ok_or("the network was not built")?.as_ref()?;
+        let plain = self.plain.get(case.planet.id).ok_or(Failure::Misplaced("the network was not built"))?;
+        let plain = plain.as_ref().map_err(Failure::clone)?;
         if let Kind::Parity(tolerance) = case.kind {
             return parity(case, self.goldens, &plain.built.output, &tolerance);
         }
         let built = match stored {
             Some(built) => built,
             None => {
-                let network = plain.built.network.morph(&case.storage()).map_err(|e| e.to_string())?;
+                let network = plain.built.network.morph(&case.storage())?;
                 let network = self.planted.stored(case, network);
-                let output =
-                    self.planted.packed(case, &network, &plain.inputs, &self.config.cpu).map_err(|e| e.to_string())?;
+                let output = self.planted.packed(case, &network, &plain.inputs, &self.config.cpu)?;
                 stored.insert(Built { network, output })
             }
         };
         match case.kind {
-            Kind::Parity(_) => Err("parity takes no dtype".into()),
+            Kind::Parity(_) => Err(Failure::Misplaced("parity takes no dtype")),
             Kind::Fidelity => self.fidelity(case, plain, built),
             Kind::Snapshot => {
                 let (bedrock, model, key) = (&case.manifest.bedrock, case.model().id(), case.stored.to_string());
                 let blessed = self.goldens.digest(bedrock, model, &key);
-                let blessed = blessed.ok_or_else(|| format!("core.yaml has no {key} digest of this model"))?;
+                let blessed =
+                    blessed.ok_or_else(|| Failure::Golden(format!("core.yaml has no {key} digest of this model")))?;
                 Ok(Observation::Digest(sha256_f32(built.output.data()), blessed.into()))
             }
             Kind::Kernel => self.kernel(built, &plain.inputs),
-            Kind::Device(_) => Err("a GPU's cases run on the GPU".into()),
+            Kind::Device(_) => Err(Failure::Misplaced("a GPU's cases run on the GPU")),
             Kind::Roundtrip => {
-                let run = |network: &Network| {
-                    let y = self.planted.run(network, &plain.inputs, &self.config.cpu);
-                    y.map_err(|e| e.to_string())
-                };
-                roundtrip(&built.network, &built.output, self.planted, &run).map(Observation::Roundtrip)
+                let run = |network: &Network| self.planted.run(network, &plain.inputs, &self.config.cpu);
+                Ok(Observation::Roundtrip(roundtrip(&built.network, &built.output, self.planted, &run)?))
             }
         }
     }
 
     /// Every vector instruction set of this processor on one core, then the configured one on
     /// several, until one differs from the scalar core.
-    fn kernel(&self, built: &Built, inputs: &[Tensor]) -> Result<Observation, String> {
+    fn kernel(&self, built: &Built, inputs: &[Tensor]) -> Result<Observation, Failure> {
         // The configured path has run already.
         let on = |cpu: Cpu| match cpu == self.config.cpu {
             true => Ok(built.output.clone()),
-            false => self.planted.run(&built.network, inputs, &cpu).map_err(|e| e.to_string()),
+            false => self.planted.run(&built.network, inputs, &cpu),
         };
         let reference = on(Cpu::scalar())?;
         let vector = Isa::available().into_iter().filter(|isa| *isa != Isa::Scalar);
@@ -284,24 +245,26 @@ impl Model<'_> {
                 return Ok(observation);
             }
         }
-        Err("this processor has no path beside the scalar core".into())
+        Err(Failure::Misplaced("this processor has no path beside the scalar core"))
     }
 
     /// Both questions of a dtype: beside its own decoded weights, and beside the model in f32.
-    fn fidelity(&self, case: &Case, plain: &Plain, stored: &Built) -> Result<Observation, String> {
+    fn fidelity(&self, case: &Case, plain: &Plain, stored: &Built) -> Result<Observation, Failure> {
         let (ours, expected) = (&stored.output, &plain.built.output);
         if ours.shape() != expected.shape() {
             return Ok(Observation::Shape(ours.shape().to_vec(), expected.shape().to_vec()));
         }
-        let network = decoded(&stored.network).map_err(|e| e.to_string())?;
-        let right = self.planted.run(&network, &plain.inputs, &self.config.cpu).map_err(|e| e.to_string())?;
+        let network = decoded(&stored.network)?;
+        let right = self.planted.run(&network, &plain.inputs, &self.config.cpu)?;
+        let cost = self.goldens.cost(case).cloned();
+        let cost = cost.ok_or_else(|| Failure::Golden("what it costs was never measured".into()))?;
         let exactly = |other: &Tensor| compare(ours.shape(), ours.data(), other.data(), None, &Tolerance::EXACT);
         let (weight, bits) = compare::weights(&plain.built.network, &stored.network);
         Ok(Observation::Fidelity(Box::new(Fidelity {
             decoded: exactly(&right),
             output: exactly(expected),
             cosine: compare::cosine(ours.data(), expected.data()),
-            cost: self.goldens.cost(case).ok_or("what it costs was never measured")?.clone(),
+            cost,
             scale: oracle::mismatch(&plain.built.network, &stored.network, &case.storage()),
             weight,
             bits,
@@ -319,48 +282,51 @@ fn decoded(network: &Network) -> loom_core::Result<Network> {
     })
 }
 
-fn file<'a>(goldens: &'a Goldens, id: &FileId) -> Result<&'a Arrays, String> {
-    goldens.file(id).ok_or_else(|| format!("golden {}/{} was not loaded", id.bedrock, id.path))
+fn file<'a>(goldens: &'a Goldens, id: &FileId) -> Result<&'a Arrays, Failure> {
+    goldens.file(id).ok_or_else(|| Failure::Golden(format!("golden {}/{} was not loaded", id.bedrock, id.path)))
 }
 
-fn arrays<'a>(case: &Case, goldens: &'a Goldens) -> Result<&'a Arrays, String> {
+fn arrays<'a>(case: &Case, goldens: &'a Goldens) -> Result<&'a Arrays, Failure> {
     file(goldens, &FileId::model(&case.manifest.bedrock, case.planet.id, case.model().id()))
 }
 
-pub(crate) fn network(case: &Case, goldens: &Goldens, planted: &dyn Planted) -> Result<Network, String> {
-    let place = |what| format!("golden/{}/{}/{}.npz: {what}", case.manifest.bedrock, case.planet.id, case.model().id());
+pub(crate) fn network(case: &Case, goldens: &Goldens, planted: &dyn Planted) -> Result<Network, Failure> {
+    let (bedrock, planet, model) = (&case.manifest.bedrock, case.planet.id, case.model().id());
+    let place = |what| Failure::Golden(format!("golden/{bedrock}/{planet}/{model}.npz: {what}"));
     let mut spec = case.model().network();
     let mut weights = build::weights(&spec, case.planet, arrays(case, goldens)?).map_err(place)?;
     planted.spec(&mut spec);
     planted.weights(&mut weights);
-    Network::build(spec, &mut weights).map_err(|e| e.to_string())
+    Ok(Network::build(spec, &mut weights)?)
 }
 
-pub(crate) fn inputs(case: &Case, goldens: &Goldens) -> Result<Vec<Tensor>, String> {
+pub(crate) fn inputs(case: &Case, goldens: &Goldens) -> Result<Vec<Tensor>, Failure> {
     let fixture = file(goldens, &FileId::fixture(&case.manifest.bedrock))?;
-    case.model().inputs.iter().map(|input| build::input(input, fixture)).collect()
+    let input = |input| build::input(input, fixture).map_err(Failure::Golden);
+    case.model().inputs.iter().map(input).collect()
 }
 
-fn parity(case: &Case, goldens: &Goldens, ours: &Tensor, tolerance: &Tolerance) -> Result<Observation, String> {
+fn parity(case: &Case, goldens: &Goldens, ours: &Tensor, tolerance: &Tolerance) -> Result<Observation, Failure> {
+    let golden = Failure::Golden;
     let arrays = arrays(case, goldens)?;
-    let array = |name: &str| arrays.get(name).ok_or_else(|| format!("the golden has no array {name}"));
+    let array = |name: &str| arrays.get(name).ok_or_else(|| golden(format!("the golden has no array {name}")));
     let (expected, exact) = (array("output")?, array("output_f64")?);
     let (Data::F32(data), Data::F64(exact)) = (&expected.data, &exact.data) else {
-        return Err("the golden's output is not float32, or its output_f64 not float64".into());
+        return Err(golden("the golden's output is not float32, or its output_f64 not float64".into()));
     };
     let (shape, order) = output_order(case.planet, case.model().layers.last(), &expected.shape);
     if array("output_f64")?.shape != expected.shape {
-        return Err(format!(
+        return Err(golden(format!(
             "the golden's output_f64 has shape {:?}, its output {:?}",
             array("output_f64")?.shape,
             expected.shape
-        ));
+        )));
     }
     if let Some(i) = (0..data.len()).find(|&i| !data[i].is_finite() || !exact[i].is_finite()) {
-        return Err(format!(
+        return Err(golden(format!(
             "the golden's output holds {} (float64: {}) at flat index {i}; dump a finite model",
             data[i], exact[i]
-        ));
+        )));
     }
     if shape != ours.shape() {
         return Ok(Observation::Shape(ours.shape().to_vec(), shape));
@@ -373,7 +339,7 @@ fn parity(case: &Case, goldens: &Goldens, ours: &Tensor, tolerance: &Tolerance) 
 }
 
 /// Bit equality, signed zeros and NaN payloads included.
-pub(crate) fn bits(path: String, reference: &Tensor, y: &Tensor) -> Observation {
+pub(super) fn bits(path: String, reference: &Tensor, y: &Tensor) -> Observation {
     if reference.shape() != y.shape() {
         return Observation::Shape(y.shape().to_vec(), reference.shape().to_vec());
     }

@@ -12,11 +12,11 @@ use loom_core::Dtype;
 
 use crate::ending::Scratch;
 use crate::places::{Mistake, Places, first_of, print};
-use crate::stages::device::{self, GpuLane};
+use crate::stages::device::{self, GpuLane, references};
 use crate::stages::golden::{self, Goldens};
 use crate::stages::manifest::Manifests;
 use crate::stages::plan::{self, Case};
-use crate::stages::run::{Config, references};
+use crate::stages::run::Config;
 
 /// Products with packed weights on a GPU beside its copy bandwidth, plain f32 kernels and PyTorch
 /// where a Python that has it is given; what pipelines cost to make.
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &GpuArgs) -> anyhow::Result<()> {
         let manifests = places.load(&[])?;
         let planned = plan::all(&manifests).map_err(Mistake)?;
         let goldens = golden::load(&places.golden, &planned).map_err(|p| anyhow::anyhow!(first_of(&p)))?;
-        let lane = GpuLane::open(adapter, device::options()).map_err(anyhow::Error::msg)?;
+        let lane = GpuLane::open(adapter, device::options())?;
         bedrocks(&lane, &planned, &manifests, &goldens)?
     } else {
         let plan = gpu::Plan { vector, square, pairs };
