@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from . import BEDROCK_IDS, PLANETS, fixtures, manifest, planets, sources, weights
+from . import PLANETS, fixtures, manifest, planets, sources, weights
 from .manifest import Mistake
 
 FAILED, MISTAKE, PACKAGES = 1, 2, 3
@@ -177,10 +177,15 @@ class Dump:
             print(f"{bedrock.id}/{self.planet}/{model.id}", file=sys.stderr, flush=True)
 
 
+def _bedrocks(manifests: Path) -> list[str]:
+    """The bedrocks that have a manifest; what all of them share and the stacks of `bedrock sizes` are none."""
+    return sorted(path.stem for path in manifests.glob("*.yaml") if path.stem not in ("_defaults", "lucy"))
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m planetbridging.dump", description=__doc__)
     parser.add_argument("--planet", required=True, choices=("fixture", *PLANETS))
-    parser.add_argument("--bedrock", action="append", choices=BEDROCK_IDS, help="all when absent")
+    parser.add_argument("--bedrock", action="append", metavar="ID", help="a manifest; all when absent")
     parser.add_argument("--model", default="*", help="glob of model ids")
     parser.add_argument("--manifests", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -188,7 +193,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     dump = Dump(args.planet, args.out)
     try:
-        bedrocks = [manifest.load(args.manifests / f"{name}.yaml") for name in args.bedrock or BEDROCK_IDS]
+        bedrocks = [manifest.load(args.manifests / f"{name}.yaml") for name in args.bedrock or _bedrocks(args.manifests)]
         if args.planet == "fixture":
             dump.fixtures(bedrocks, args.any_version)
         else:
