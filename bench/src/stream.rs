@@ -41,7 +41,7 @@ struct Cost {
 }
 
 /// The programs' folders.
-const PLACES: [&str; 2] = ["ours", "original"];
+const PROGRAMS: [&str; 2] = ["ours", "original"];
 
 /// Extents of the dense layers that are made, with 4 rows of inputs.
 const SQUARES: [usize; 4] = [256, 512, 1024, 2048];
@@ -139,9 +139,9 @@ fn measured(plan: &Plan, request: &Path, folder: &Path, pairs: usize) -> anyhow:
     let programs = [Some(&plan.ours), plan.original.as_ref()];
     let mut costs: [Vec<Cost>; 2] = Default::default();
     for _ in 0..pairs {
-        for ((place, program), costs) in PLACES.iter().zip(programs).zip(&mut costs) {
+        for ((name, program), costs) in PROGRAMS.iter().zip(programs).zip(&mut costs) {
             if let Some(program) = program {
-                costs.extend(calls(program, request, &folder.join(place))?);
+                costs.extend(calls(program, request, &folder.join(name))?);
             }
         }
     }
@@ -185,10 +185,10 @@ fn requests(plan: &Plan, scratch: &Path) -> anyhow::Result<Vec<(String, PathBuf)
         std::fs::write(&to, text)?;
         found.push((name, to));
     }
-    for place in PLACES {
+    for program in PROGRAMS {
         for file in glob::glob(&plan.vectors.join("fixtures/*/*.npz").display().to_string())? {
             let file = file?;
-            let to = scratch.join(place).join(file.strip_prefix(&plan.vectors)?);
+            let to = scratch.join(program).join(file.strip_prefix(&plan.vectors)?);
             std::fs::create_dir_all(to.parent().unwrap_or(scratch))?;
             std::fs::copy(&file, &to)?;
         }

@@ -1,7 +1,7 @@
 //! The conformance runner: stages through which cases go, and the commands of `bedrock` over them.
 //!
 //! [`stages`] read, run and judge; they write nothing. Under the golden folder only `bless` writes, under the reports
-//! only the commands that judge, render and measure sizes. [`places`] alone prints.
+//! only the commands that judge, render and measure sizes.
 
 mod bless;
 pub mod commands;

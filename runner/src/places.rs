@@ -24,7 +24,7 @@ pub enum End {
 #[error("{0}")]
 pub struct Mistake(pub String);
 
-/// Prints to standard output, without what a terminal would obey ([`plain`]). A reader that goes
+/// Prints to standard output, without what a terminal would obey. A reader that goes
 /// away, as `head` does, changes no verdict.
 ///
 /// # Errors

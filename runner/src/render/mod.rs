@@ -1,5 +1,5 @@
-//! From reports to what people read: PROGRESS.md, sizes.md, a terminal's tables, JUnit. Pure: same reports,
-//! same bytes.
+//! From reports to what people read: PROGRESS.md, sizes.md, a terminal's tables, JUnit. Same reports,
+//! same bytes; only [`terminal`] asks what it writes to.
 
 pub mod case;
 mod gpus;

@@ -25,13 +25,28 @@ weights, stored in every dtype as the original runtime stores them, in KiB of 10
 pub fn render(lucy: &Lucy, sizes: &[Vec<Sizes>]) -> String {
     let mut text = String::from("# Sizes\n\n");
     text.push_str(LEGEND);
-    let headline = |suite: &Suite| !suite.published.is_empty();
-    let all = || lucy.suites.iter().zip(sizes);
+    published(&mut text, lucy, sizes);
+    averages(&mut text, lucy, sizes);
+    // Those with published figures stand first.
+    for wanted in [true, false] {
+        for (suite, rows) in lucy.suites.iter().zip(sizes).filter(|(suite, _)| has_published(suite) == wanted) {
+            table(&mut text, lucy, suite, rows);
+        }
+    }
+    text
+}
+
+fn has_published(suite: &Suite) -> bool {
+    !suite.published.is_empty()
+}
+
+/// Ours beside what was published.
+fn published(text: &mut String, lucy: &Lucy, sizes: &[Vec<Sizes>]) {
     text.push_str("## Beside the published figures\n\nOurs, and in brackets what Lucy 0.80 published. Its scales have other digits, and its tile sizes are those of\nthe machine that trained.\n\n");
     text.push_str(
         "| stack | DType | JSON ckpt | .entity ckpt | saving | v2 | v2+zstd |\n|---|---|--:|--:|--:|--:|--:|\n",
     );
-    for (suite, rows) in all().filter(|(suite, _)| headline(suite)) {
+    for (suite, rows) in lucy.suites.iter().zip(sizes).filter(|(suite, _)| has_published(suite)) {
         for (row, sizes) in lucy.dtypes.iter().zip(rows) {
             let Some(published) = suite.published.get(&row.dtype) else { continue };
             let [json, v1, v2, zstd] = sizes.files.map(kib);
@@ -47,6 +62,10 @@ pub fn render(lucy: &Lucy, sizes: &[Vec<Sizes>]) -> String {
             );
         }
     }
+}
+
+/// How the formats compare over all rows and over each stack's.
+fn averages(text: &mut String, lucy: &Lucy, sizes: &[Vec<Sizes>]) {
     text.push_str("\n## Averages\n\n");
     let flat = || sizes.iter().flatten();
     let n = flat().count().max(1) as f64;
@@ -73,7 +92,7 @@ pub fn render(lucy: &Lucy, sizes: &[Vec<Sizes>]) -> String {
     text.push_str(
         "| stack | weights | .entity saving | v2 against .entity | v2+zstd against .entity |\n|---|--:|--:|--:|--:|\n",
     );
-    for (suite, rows) in all() {
+    for (suite, rows) in lucy.suites.iter().zip(sizes) {
         let mean = |f: &dyn Fn(&Sizes) -> f64| rows.iter().map(f).sum::<f64>() / rows.len().max(1) as f64;
         let over = |i: usize| mean(&|sizes| 100.0 * (1.0 - sizes.files[i] as f64 / sizes.files[1] as f64));
         let _ = writeln!(
@@ -87,23 +106,23 @@ pub fn render(lucy: &Lucy, sizes: &[Vec<Sizes>]) -> String {
         );
     }
     text.push('\n');
-    // Those with published figures stand first.
-    for (suite, rows) in all().filter(|(suite, _)| headline(suite)).chain(all().filter(|(suite, _)| !headline(suite))) {
-        let layers = SEVEN * suite.grid.iter().product::<usize>();
-        let _ = writeln!(text, "## {}\n\n{layers} layers, {} weights.\n", suite.title, suite.weights);
-        text.push_str("| DType | Weights (native) | Weights (f32 master) | Peak network bytes | GPU weights | GPU arrays | GPU peak | JSON ckpt | .entity ckpt | saving | v2 | v2+zstd |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n");
-        for (row, sizes) in lucy.dtypes.iter().zip(rows) {
-            let [json, v1, v2, zstd] = sizes.files.map(kib);
-            let [weights, arrays, whole] = sizes.device.map_or(std::array::from_fn(|_| "—".into()), |of| of.map(kib));
-            let (native, master, peak) = (kib(sizes.native), kib(4 * sizes.weights as u64), kib(sizes.peak));
-            let _ = writeln!(
-                text,
-                "| {} | {native} | {master} | {peak} | {weights} | {arrays} | {whole} | {json} | {v1} | {:.1} % | {v2} | {zstd} |",
-                row.name,
-                sizes.saving()
-            );
-        }
-        text.push('\n');
+}
+
+/// Every dtype of one stack.
+fn table(text: &mut String, lucy: &Lucy, suite: &Suite, rows: &[Sizes]) {
+    let layers = SEVEN * suite.grid.iter().product::<usize>();
+    let _ = writeln!(text, "## {}\n\n{layers} layers, {} weights.\n", suite.title, suite.weights);
+    text.push_str("| DType | Weights (native) | Weights (f32 master) | Peak network bytes | GPU weights | GPU arrays | GPU peak | JSON ckpt | .entity ckpt | saving | v2 | v2+zstd |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n");
+    for (row, sizes) in lucy.dtypes.iter().zip(rows) {
+        let [json, v1, v2, zstd] = sizes.files.map(kib);
+        let [weights, arrays, whole] = sizes.device.map_or(std::array::from_fn(|_| "—".into()), |of| of.map(kib));
+        let (native, master, peak) = (kib(sizes.native), kib(4 * sizes.weights as u64), kib(sizes.peak));
+        let _ = writeln!(
+            text,
+            "| {} | {native} | {master} | {peak} | {weights} | {arrays} | {whole} | {json} | {v1} | {:.1} % | {v2} | {zstd} |",
+            row.name,
+            sizes.saving()
+        );
     }
-    text
+    text.push('\n');
 }

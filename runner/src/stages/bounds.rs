@@ -1,5 +1,5 @@
 //! The bounds of the fidelity check: how far a packed run may be from that of its own decoded weights, and what
-//! storing weights in a dtype may cost a model's output. [`crate::cost`] measures the latter.
+//! storing weights in a dtype may cost a model's output. `runner/src/cost.rs` measures the latter.
 
 use std::fmt;
 use std::str::FromStr;

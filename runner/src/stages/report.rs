@@ -66,7 +66,7 @@ pub struct Row {
     /// The band.
     #[serde(default = "exact", skip_serializing_if = "is_exact")]
     pub band: String,
-    /// [`Case::fingerprint`] when the case ran.
+    /// `Case::fingerprint` when the case ran.
     pub fingerprint: String,
     /// Why, where that is not plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
