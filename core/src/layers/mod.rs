@@ -129,6 +129,15 @@ macro_rules! layers {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum LayerKind { $(#[doc = $doc] $variant = $id,)* }
 
+        // Files of version 2 count kinds.
+        const _: () = {
+            let mut i = 0;
+            while i < LayerKind::ALL.len() {
+                assert!(LayerKind::ALL[i] as usize == i, "the code of a kind is its place: new ones stand at the end");
+                i += 1;
+            }
+        };
+
         impl LayerKind {
             /// Every kind.
             pub const ALL: &'static [LayerKind] = &[$(LayerKind::$variant,)*];
