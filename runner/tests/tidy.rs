@@ -280,11 +280,9 @@ fn min_cases_are_what_the_manifests_plan() {
 }
 
 #[test]
-fn layer_kinds_are_one_list_with_unique_names_and_codes() {
+fn every_layer_kind_has_a_name_of_its_own() {
     let names: BTreeSet<&str> = LayerKind::ALL.iter().map(|kind| kind.name()).collect();
-    assert_eq!(names.len(), 20);
-    let codes: Vec<u8> = LayerKind::ALL.iter().map(|&kind| kind as u8).collect();
-    assert_eq!(codes, (0..20).collect::<Vec<u8>>());
+    assert_eq!(names.len(), LayerKind::ALL.len());
 }
 
 /// `eprintln!` and the like panic where nobody reads, which changes the exit status.
@@ -346,7 +344,7 @@ fn the_bridge_touches_no_process() {
 
 #[test]
 fn no_test_is_ignored_and_no_file_has_outgrown_itself() {
-    for (folder, most) in [("core", 560), ("bedrocks", 560), ("bench", 560), ("bridge", 400), ("runner", 560)] {
+    for (folder, most) in [("core", 510), ("bedrocks", 400), ("bench", 400), ("bridge", 400), ("runner/src", 400), ("runner/tests", 460)] {
         for path in files(&root().join(folder)).iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {
             let text = fs::read_to_string(path).expect("a file");
             assert!(!text.contains(concat!("#[", "ignore")), "{} ignores a test", path.display());

@@ -411,13 +411,20 @@ class _Lowering:
     def unit(
         self, steps: list[Step], value: Value, width: int, name: str = "linear", factor: float = 1.0
     ) -> Value:
-        """A convolution of one weight: an activation of its own, a scale, or rows of another width."""
-        kernel = np.full((1, 1, 1), factor, np.float32)
-        config: dict[str, Any] = {"in_channels": 1, "filters": 1, "input": [width], "kernel_size": 1}
+        """A convolution of one weight: an activation of its own, a scale, or rows of `width`, a channel each."""
+        rows = value.size // width
+        kernel = factor * np.eye(rows, dtype=np.float32)[:, :, None]
+        config: dict[str, Any] = {"in_channels": rows, "filters": rows, "input": [width], "kernel_size": 1}
         if name != "linear":
             config["activation"] = name
         steps.append(Plain("cnn1", config, {"weight": kernel}))
-        return Value(value.shape, value.size, (value.size // width, 1, width), value.order, value.fed)
+        return Value(value.shape, value.size, (1, rows, width), value.order, value.fed)
+
+    def rows(self, steps: list[Step], value: Value, width: int) -> Value:
+        """The value as Loom's layers read rows: off the last axis, or one in each sample."""
+        if value.size == width or (value.loom is not None and len(value.loom) > 1 and value.loom[-1] == width):
+            return value
+        return self.unit(steps, value, width)
 
     def activation(self, name: str, node: Node, steps: list[Step], value: Value) -> Value:
         last = steps[-1] if steps else None
@@ -510,8 +517,12 @@ class _Lowering:
                 loom = (1, seq, config["hidden_size"])
         elif op.kind == "embedding":
             loom = loom and (*loom, config["embedding_dim"])
+        elif op.kind in ("layernorm", "rmsnorm"):
+            value = self.rows(steps, value, config["dim"])
+            loom = value.loom
         elif op.kind == "swiglu":
-            loom = _leading(loom, config["input_dim"], config["input_dim"], value.size)
+            value = self.rows(steps, value, config["input_dim"])
+            loom = _leading(value.loom, config["input_dim"], config["input_dim"], value.size)
         steps.append(Plain(op.kind, config, arrays))
         return Value(node.shape, size, loom)
 
@@ -536,6 +547,7 @@ class _Lowering:
         rows = prod(value.shape) // width
         size = rows * units
         if value.order is None:
+            value = self.rows(steps, value, width)
             loom = _leading(value.loom, width, units, value.size)
             steps.append(Plain("dense", config, arrays))
             return Value(node.shape, size, loom)
