@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use comfy_table::CellAlignment;
-use loom_core::format::{Access, Checkpoint, Format, Open, Stream, Unheld};
+use loom_core::format::{Access, Checkpoint, Format, OnLoss, Open, Stream};
 use loom_core::{
     Dtype, LayerSpec, Network, NetworkSpec, Numerics, Role, SplitMix64, Storage, Vectors, WeightStore, WeightTable,
     Weights,
@@ -138,7 +138,7 @@ fn rows(plan: &Plan, network: &Network, dtype: Dtype, rivals: Option<&mut Rivals
     };
     let checkpoint = Checkpoint::of(network)?;
     beside_safetensors(plan, network, &checkpoint, &file, &mut row)?;
-    checkpoint.save(&file("a.json"), Format::Json, Unheld::Refuse)?;
+    checkpoint.save(&file("a.json"), Format::Json, OnLoss::Refuse)?;
     if let Some(rivals) = rivals {
         beside_welvet(plan, rivals, &checkpoint, &file, &mut row)?;
     }
@@ -172,7 +172,7 @@ fn beside_safetensors(
         let path = file(&format!("{name}.entity"));
         let pair = paired(
             plan.pairs,
-            || Ok(checkpoint.save(&path, format, Unheld::Refuse)?),
+            || Ok(checkpoint.save(&path, format, OnLoss::Refuse)?),
             || timed(|| Ok(safetensors::serialize_to_file(tensors()?, None, &safe)?)),
         )?;
         row(&format!("{name} save"), "safetensors", pair);
@@ -238,7 +238,7 @@ fn beside_welvet(
             || ask(load, &path),
         )?;
         row(&format!("{format} load (read)"), "welvet", pair);
-        let pair = paired(pairs, || Ok(checkpoint.save(&ours, format, Unheld::Refuse)?), || ask(save, &theirs))?;
+        let pair = paired(pairs, || Ok(checkpoint.save(&ours, format, OnLoss::Refuse)?), || ask(save, &theirs))?;
         row(&format!("{format} save"), "welvet", pair);
     }
     // Version 2 does for us what version 1 does for the original.
@@ -250,7 +250,7 @@ fn beside_welvet(
         row(&format!("v2 load ({how})"), "welvet, v1", pair);
     }
     let pair =
-        paired(pairs, || Ok(checkpoint.save(&ours, Format::V2, Unheld::Refuse)?), || ask("entity_save", &theirs))?;
+        paired(pairs, || Ok(checkpoint.save(&ours, Format::V2, OnLoss::Refuse)?), || ask("entity_save", &theirs))?;
     row("v2 save", "welvet, v1", pair);
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use loom_core::format::{BlobId, Checkpoint, Format, Key, LayerPath, Open, Part, Unheld};
+use loom_core::format::{BlobId, Checkpoint, Format, Key, LayerPath, OnLoss, Open, Part};
 use loom_core::{Dtype, LayerKind, LayerSpec, Network, Numerics, Role, Storage, Vectors};
 
 use crate::answer::Answer;
@@ -89,7 +89,7 @@ impl Stored {
         say_sizes(network, &mut checkpoint);
         target.make_room()?;
         let format = if self.version == Version::One { Format::V1 } else { Format::V2 };
-        checkpoint.save(path, format, Unheld::Refuse).map_err(|e| Error::Save(format!("entity save: {e}")))?;
+        checkpoint.save(path, format, OnLoss::Refuse).map_err(|e| Error::Save(format!("entity save: {e}")))?;
         // In another dtype some of a layer's weights lie in the file otherwise than in memory.
         let written = match self.dtype {
             None => checkpoint,

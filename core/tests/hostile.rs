@@ -1,7 +1,7 @@
 //! Checkpoints that nobody wrote in good faith: cut, flipped, and made to mislead. Every one is
 //! refused with what and where, or is the same network; nothing panics.
 
-use loom_core::format::{Checkpoint, Fault, Format, Open, Reading, Unheld, reseal};
+use loom_core::format::{Checkpoint, Fault, Format, OnLoss, Open, Reading, reseal};
 use loom_core::{Dtype, Error, LayerSpec, Network, NetworkSpec, Role, WeightStore, WeightTable, Weights};
 
 /// A small network with a nested layer and weights that end within a byte.
@@ -23,7 +23,7 @@ fn bytes(dtype: Dtype, format: Format) -> Vec<u8> {
     use loom_core::{Numerics, Storage, Vectors};
     let storage = Storage { dtype, numerics: Numerics::Loom, vectors: Vectors::Stored };
     let network = network().morph(&storage).expect("in range");
-    Checkpoint::of(&network).expect("a checkpoint").to_bytes(format, Unheld::Refuse).expect("held")
+    Checkpoint::of(&network).expect("a checkpoint").to_bytes(format, OnLoss::Refuse).expect("held")
 }
 
 /// Reads everything there is.
@@ -75,8 +75,8 @@ fn every_byte_flipped() {
                     // another valid file, which must then be stable.
                     Ok(checkpoint) if !format.is_whole() => {
                         other += 1;
-                        let again = checkpoint.to_bytes(format, Unheld::Refuse).expect("written");
-                        let twice = read(&again).expect("read").to_bytes(format, Unheld::Refuse).expect("written");
+                        let again = checkpoint.to_bytes(format, OnLoss::Refuse).expect("written");
+                        let twice = read(&again).expect("read").to_bytes(format, OnLoss::Refuse).expect("written");
                         assert_eq!(again, twice, "{format} byte {at}");
                     }
                     Ok(_) => panic!("{format}: byte {at} flipped by {bit:#x} was read"),
@@ -319,7 +319,7 @@ fn writers_leave_the_old_file_or_the_new_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("a.entity");
     let checkpoint = Checkpoint::of(&network()).expect("a checkpoint");
-    checkpoint.save(&path, Format::V1, Unheld::Refuse).expect("saved");
+    checkpoint.save(&path, Format::V1, OnLoss::Refuse).expect("saved");
     let before = std::fs::read(&path).expect("there");
     // Version 1 has no field for an epsilon of its own: nothing may be written.
     let eps: LayerSpec = serde_json::from_str(r#"{"rmsnorm": {"dim": 2, "eps": 0.5}}"#).expect("a layer");
@@ -327,18 +327,18 @@ fn writers_leave_the_old_file_or_the_new_one() {
     let mut table = [("layers.0".to_string(), Weights::from([(Role::Gamma, gamma)]))].into();
     let other = Network::build(NetworkSpec::stack(vec![eps]), &mut table).expect("a network");
     let other = Checkpoint::of(&other).expect("a checkpoint");
-    let error = other.save(&path, Format::V1, Unheld::Refuse).expect_err("refused");
+    let error = other.save(&path, Format::V1, OnLoss::Refuse).expect_err("refused");
     assert!(error.to_string().contains("`eps`"), "{error}");
     assert_eq!(std::fs::read(&path).expect("there"), before);
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "no temporary file is left");
-    other.save(&path, Format::V1, Unheld::Drop).expect("dropped");
+    other.save(&path, Format::V1, OnLoss::Drop).expect("dropped");
     let (read, format) = Checkpoint::open_format(&path, Open::default()).expect("read");
     assert_eq!(format, Format::V1);
     let spec = serde_json::to_string(read.network().expect("a network").spec()).expect("text");
     assert!(spec.contains("\"eps\":1e-6"), "the default is left: {spec}");
     // A folder that is not there, and a folder in the file's place.
     for path in [folder.path().join("none/a.entity"), folder.path().to_path_buf()] {
-        let error = checkpoint.save(&path, Format::V2, Unheld::Refuse).expect_err("refused");
+        let error = checkpoint.save(&path, Format::V2, OnLoss::Refuse).expect_err("refused");
         assert!(matches!(error, Error::Format { fault: Fault::Io, .. }), "{error}");
     }
 }
@@ -362,9 +362,9 @@ fn what_readers_would_not_believe_is_not_written() {
         let network = Network::build(NetworkSpec::stack(vec![layer.clone(); n]), &mut WeightTable::new());
         Checkpoint::of(&network.expect("a network")).expect("a checkpoint")
     };
-    let held = of(65_000).to_bytes(Format::V2, Unheld::Refuse).expect("held");
+    let held = of(65_000).to_bytes(Format::V2, OnLoss::Refuse).expect("held");
     assert!(held.len() < 200 && read(&held).is_ok());
-    let error = of(70_000).to_bytes(Format::V2, Unheld::Refuse).expect_err("too many");
+    let error = of(70_000).to_bytes(Format::V2, OnLoss::Refuse).expect_err("too many");
     assert!(matches!(error, Error::Format { fault: Fault::Limit, .. }), "{error}");
 }
 
@@ -382,6 +382,6 @@ fn a_dtype_changes_no_bias_that_is_not_there() {
     let storage = Storage { dtype: Dtype::Binary, numerics: Numerics::Loom, vectors: Vectors::Stored };
     let by_file = Checkpoint::of(&network).expect("a checkpoint").morphed(&storage).expect("in range");
     let by_network = Checkpoint::of(&network.morph(&storage).expect("in range")).expect("a checkpoint");
-    let [a, b] = [by_file, by_network].map(|c| c.to_bytes(Format::V2, Unheld::Refuse).expect("held"));
+    let [a, b] = [by_file, by_network].map(|c| c.to_bytes(Format::V2, OnLoss::Refuse).expect("held"));
     assert_eq!(a, b);
 }

@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use loom_core::format::{Budget, Checkpoint, FORMATS, Fault, Format, Open, Reading, Unheld};
+use loom_core::format::{Budget, Checkpoint, FORMATS, Fault, Format, OnLoss, Open, Reading};
 use loom_core::{Cpu, Error, State, Tensor};
 use sha2::{Digest as _, Sha256};
 
@@ -127,7 +127,7 @@ fn use_it(bytes: Vec<u8>, open: Open) -> Result<(), Error> {
     let mut checkpoint = Checkpoint::parse_with(bytes, open)?;
     checkpoint.load()?;
     for &format in FORMATS {
-        match checkpoint.to_bytes(format, Unheld::Refuse) {
+        match checkpoint.to_bytes(format, OnLoss::Refuse) {
             Ok(_) | Err(Error::Format { fault: Fault::Loss | Fault::Limit | Fault::Missing, .. }) => {}
             Err(other) => return Err(other),
         }
@@ -264,8 +264,8 @@ fn time_is_linear_in_layers() {
         let start = std::time::Instant::now();
         let mut checkpoint = Checkpoint::parse(bytes, Reading::Strict).expect("read");
         checkpoint.load().expect("loaded");
-        let _ = checkpoint.to_bytes(Format::V2, Unheld::Refuse).expect("written");
-        let _ = checkpoint.to_bytes(Format::Json, Unheld::Refuse).expect("written");
+        let _ = checkpoint.to_bytes(Format::V2, OnLoss::Refuse).expect("written");
+        let _ = checkpoint.to_bytes(Format::Json, OnLoss::Refuse).expect("written");
         let _ = checkpoint.network();
         start.elapsed().as_secs_f64()
     };

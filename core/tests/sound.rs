@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use loom_core::format::{BlobId, Checkpoint, Fault, Format, Part, Reading, Unheld, reseal};
+use loom_core::format::{BlobId, Checkpoint, Fault, Format, OnLoss, Part, Reading, reseal};
 use loom_core::{
     Affine, Dtype, Error, LayerSpec, Network, NetworkSpec, Numerics, Role, Scales, Storage, Vectors, WeightStore,
     Weights,
@@ -95,7 +95,7 @@ fn codes_that_are_no_finite_weights() {
             bad[at] = code;
             let bad = dtype.pack(bad);
             for format in [Format::V1, Format::V2, Format::Json] {
-                let Ok(file) = checkpoint.to_bytes(format, Unheld::Refuse) else { continue };
+                let Ok(file) = checkpoint.to_bytes(format, OnLoss::Refuse) else { continue };
                 assert!(Checkpoint::parse(file.clone(), Reading::Strict).expect("read").load().is_ok());
                 let text = |bytes: &[u8]| STANDARD.encode(bytes).into_bytes();
                 let bad = match format {
@@ -118,7 +118,7 @@ fn codes_that_are_no_finite_weights() {
 #[test]
 fn masters_that_are_not_finite() {
     let (checkpoint, store) = dense(Dtype::Float32, LOOM, 1.0);
-    let file = checkpoint.to_bytes(Format::V1, Unheld::Refuse).expect("held");
+    let file = checkpoint.to_bytes(Format::V1, OnLoss::Refuse).expect("held");
     let text = String::from_utf8_lossy(&file).into_owned();
     assert!(text.contains("\"native\":true"));
     let start = 20 + text.find("\"blobs\"").expect("an index") - 20;
@@ -146,7 +146,7 @@ fn what_belongs_to_a_transformer_is_checked() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/loom-0.80/entity/transformer/int4_untied.entity");
     let v1 = std::fs::read(path).expect("a recorded file");
     let checkpoint = Checkpoint::parse(v1.clone(), Reading::Strict).expect("read");
-    let v2 = checkpoint.to_bytes(Format::V2, Unheld::Refuse).expect("held");
+    let v2 = checkpoint.to_bytes(Format::V2, OnLoss::Refuse).expect("held");
     let mut seen = 0;
     for (id, _) in checkpoint.blobs() {
         let bytes = checkpoint.bytes(id).expect("bytes");
@@ -184,7 +184,7 @@ fn frames_that_two_readers_may_expand_differently() {
     fault("two readers", read(file), Fault::Compression);
 
     let (checkpoint, _) = dense(Dtype::Float32, STD, 1.0);
-    let good = checkpoint.to_bytes(Format::V2Zstd, Unheld::Refuse).expect("held");
+    let good = checkpoint.to_bytes(Format::V2Zstd, OnLoss::Refuse).expect("held");
     read(good.clone()).expect("what we write is read");
     let frame = good.windows(4).position(|bytes| bytes == [0x28, 0xb5, 0x2f, 0xfd]).expect("a frame");
     assert_eq!(frame, 96, "the section is compressed, its tables are not");

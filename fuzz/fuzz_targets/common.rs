@@ -1,7 +1,7 @@
 //! What every target asks of a reader: no panic, and what was read is written so that it reads
 //! the same again.
 
-use loom_core::format::{Checkpoint, Format, Reading, Unheld};
+use loom_core::format::{Checkpoint, Format, Reading, OnLoss};
 
 /// Reads `bytes`; writes what was read in every format, which must be stable.
 pub fn read(bytes: &[u8], formats: &[Format]) {
@@ -14,9 +14,9 @@ pub fn read(bytes: &[u8], formats: &[Format]) {
         let _ = checkpoint.transformer();
         let _ = checkpoint.as_loom();
         for &format in formats {
-            let Ok(written) = checkpoint.to_bytes(format, Unheld::Refuse) else { continue };
+            let Ok(written) = checkpoint.to_bytes(format, OnLoss::Refuse) else { continue };
             let again = Checkpoint::parse(written.clone(), Reading::Strict).expect("what we write is read");
-            let rewritten = again.to_bytes(format, Unheld::Refuse).expect("what we wrote is written again");
+            let rewritten = again.to_bytes(format, OnLoss::Refuse).expect("what we wrote is written again");
             assert_eq!(written, rewritten, "{format} is not stable");
         }
     }

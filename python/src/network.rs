@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use loom_bedrocks::build;
-use loom_core::format::{Checkpoint, Format, Open, Reading, Unheld};
+use loom_core::format::{Checkpoint, Format, OnLoss, Open, Reading};
 use loom_core::{Cpu, Dtype, LayerKind, Network, NetworkSpec, Numerics, State, Storage, Tensor, Vectors};
 use numpy::{PyArrayDyn, PyArrayMethods as _};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
@@ -273,7 +273,7 @@ impl PyNetwork {
     #[pyo3(signature = (version = 2))]
     fn serialize_entity<'py>(&self, py: Python<'py>, version: u8) -> PyResult<Bound<'py, PyBytes>> {
         let (checkpoint, format) = (Arc::clone(&self.checkpoint), file_format(version)?);
-        let bytes = work::run(py, move || checkpoint.to_bytes(format, Unheld::Refuse))?.map_err(wrong)?;
+        let bytes = work::run(py, move || checkpoint.to_bytes(format, OnLoss::Refuse))?.map_err(wrong)?;
         Ok(PyBytes::new(py, &bytes))
     }
 
@@ -427,7 +427,7 @@ impl PyNetwork {
     fn save(&self, py: Python<'_>, path: PathBuf, version: u8) -> PyResult<()> {
         let (checkpoint, format) = (Arc::clone(&self.checkpoint), file_format(version)?);
         let name = path.display().to_string();
-        let saved = work::run(py, move || checkpoint.save(&path, format, Unheld::Refuse))?;
+        let saved = work::run(py, move || checkpoint.save(&path, format, OnLoss::Refuse))?;
         saved.map_err(|e| wrong(format!("{name}: {e}")))
     }
 

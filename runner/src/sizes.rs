@@ -6,7 +6,7 @@
 
 use anyhow::{Context as _, bail};
 use loom_bedrocks::build;
-use loom_core::format::{Checkpoint, FORMATS, Format, Unheld};
+use loom_core::format::{Checkpoint, FORMATS, Format, OnLoss};
 use loom_core::{
     Cpu, Dtype, Network, Numerics, SplitMix64, State, Storage, Tensor, Vectors, WeightStore, WeightTable, Weights,
 };
@@ -110,7 +110,7 @@ fn of_row(
     let stored = checkpoint.morphed_at(&storage, row.scale)?;
     let mut sizes = Sizes { weights, ..Sizes::default() };
     for (&format, size) in FORMATS.iter().zip(&mut sizes.files) {
-        let bytes = stored.to_bytes(format, Unheld::Refuse).with_context(|| format.to_string())?;
+        let bytes = stored.to_bytes(format, OnLoss::Refuse).with_context(|| format.to_string())?;
         *size = bytes.len() as u64;
         if format == Format::V1 {
             let header = bytes[12..20].iter().rev().fold(0, |n, &byte| n << 8 | u64::from(byte));

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use loom_core::format::{BlobId, Checkpoint, Format, Open, Unheld, save};
+use loom_core::format::{BlobId, Checkpoint, Format, OnLoss, Open, save};
 use loom_core::{LayerSpec, Network, NetworkSpec, WeightTable};
 
 fn recorded(name: &str) -> PathBuf {
@@ -115,7 +115,7 @@ fn everything_that_differs_is_told() {
     }
     let mut tiled = checkpoint.clone();
     tiled.set_tile_size(64);
-    tiled.save(&at("b.entity"), Format::V2, Unheld::Refuse).expect("written");
+    tiled.save(&at("b.entity"), Format::V2, OnLoss::Refuse).expect("written");
     differs("tiles", "tile_size");
     let json = std::fs::read_to_string(recorded("layers/meta/float32.json")).expect("a recorded file");
     std::fs::write(at("a.entity"), &json).expect("written");

@@ -344,7 +344,9 @@ fn the_bridge_touches_no_process() {
 
 #[test]
 fn no_test_is_ignored_and_no_file_has_outgrown_itself() {
-    for (folder, most) in [("core", 510), ("bedrocks", 400), ("bench", 400), ("bridge", 400), ("runner/src", 400), ("runner/tests", 460)] {
+    for (folder, most) in
+        [("core", 510), ("bedrocks", 400), ("bench", 400), ("bridge", 400), ("runner/src", 400), ("runner/tests", 460)]
+    {
         for path in files(&root().join(folder)).iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {
             let text = fs::read_to_string(path).expect("a file");
             assert!(!text.contains(concat!("#[", "ignore")), "{} ignores a test", path.display());

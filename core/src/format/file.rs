@@ -76,7 +76,7 @@ pub struct Open {
 
 /// What becomes of that which a format has no field for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Unheld {
+pub enum OnLoss {
     /// Nothing is written, and the error names it.
     #[default]
     Refuse,
@@ -156,8 +156,8 @@ impl Checkpoint {
     /// # Errors
     /// [`crate::Error::Format`]: the fault [`Fault::Loss`] with everything that the format has no
     /// field for; otherwise what is wrong with the weights, or with `out`.
-    pub fn write(&self, format: Format, unheld: Unheld, out: &mut (impl Write + Seek)) -> Result<()> {
-        let mut losses = Losses::new(unheld == Unheld::Drop);
+    pub fn write(&self, format: Format, unheld: OnLoss, out: &mut (impl Write + Seek)) -> Result<()> {
+        let mut losses = Losses::new(unheld == OnLoss::Drop);
         match format {
             Format::Json => json::write(self, &mut losses, out),
             Format::V1 => v1::write(self, &mut losses, out),
@@ -170,7 +170,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Checkpoint::write`].
-    pub fn to_bytes(&self, format: Format, unheld: Unheld) -> Result<Vec<u8>> {
+    pub fn to_bytes(&self, format: Format, unheld: OnLoss) -> Result<Vec<u8>> {
         let mut out = std::io::Cursor::new(Vec::new());
         self.write(format, unheld, &mut out)?;
         Ok(out.into_inner())
@@ -180,7 +180,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Checkpoint::write`].
-    pub fn save(&self, path: &Path, format: Format, unheld: Unheld) -> Result<()> {
+    pub fn save(&self, path: &Path, format: Format, unheld: OnLoss) -> Result<()> {
         let io = |e: &std::io::Error| named(path, e);
         let mut out = BufWriter::with_capacity(BUFFER, Replacement::create(path).map_err(|e| io(&e))?);
         self.write(format, unheld, &mut out)?;
@@ -207,7 +207,7 @@ impl Checkpoint {
 /// # Errors
 /// As [`Checkpoint::of`] and [`Checkpoint::save`].
 pub fn save(network: &Network, path: &Path, format: Format) -> Result<()> {
-    Checkpoint::of(network)?.save(path, format, Unheld::Refuse)
+    Checkpoint::of(network)?.save(path, format, OnLoss::Refuse)
 }
 
 /// Loads a network from a checkpoint of any format.

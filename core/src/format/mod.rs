@@ -6,14 +6,14 @@
 //! [`Checkpoint::of`] is the way back:
 //!
 //! ```
-//! use loom_core::format::{Checkpoint, Format, Reading, Unheld};
+//! use loom_core::format::{Checkpoint, Format, Reading, OnLoss};
 //! # use loom_core::{Network, NetworkSpec, Role, WeightStore, Weights};
 //! # let dense = serde_json::from_str(r#"{"dense": {"input_dim": 2, "output_dim": 1, "bias": false}}"#)?;
 //! # let weights = Weights::from([(Role::Weight, WeightStore::f32(vec![1, 2], vec![3.0, 4.0])?)]);
 //! # let network = Network::build(NetworkSpec::stack(vec![dense]), &mut [("layers.0".into(), weights)].into())?;
-//! let bytes = Checkpoint::of(&network)?.to_bytes(Format::V1, Unheld::Refuse)?;
+//! let bytes = Checkpoint::of(&network)?.to_bytes(Format::V1, OnLoss::Refuse)?;
 //! let checkpoint = Checkpoint::parse(bytes.clone(), Reading::Strict)?;
-//! assert_eq!(checkpoint.to_bytes(Format::V1, Unheld::Refuse)?, bytes);
+//! assert_eq!(checkpoint.to_bytes(Format::V1, OnLoss::Refuse)?, bytes);
 //! let same = checkpoint.network()?;
 //! # assert_eq!(same.stores().len(), 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -52,7 +52,7 @@ pub use blob::{Blob, BlobId, Coding, Encoding, Part};
 pub use budget::Budget;
 pub use checkpoint::Checkpoint;
 pub use fault::Fault;
-pub use file::{FORMATS, Format, Open, Stream, Unheld, load, save};
+pub use file::{FORMATS, Format, OnLoss, Open, Stream, load, save};
 pub use parse::Reading;
 pub use path::{LayerPath, Step};
 pub use q4::encode as q4_0;

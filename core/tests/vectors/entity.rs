@@ -5,7 +5,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use loom_core::format::{BlobId, Checkpoint, Encoding, Fault, Format, Part, Reading, Unheld, q4_0};
+use loom_core::format::{BlobId, Checkpoint, Encoding, Fault, Format, OnLoss, Part, Reading, q4_0};
 use loom_core::{Cpu, Dtype, Error, Numerics, State, Storage, Tensor, Vectors};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -43,7 +43,7 @@ fn parse(bytes: &[u8]) -> Result<Checkpoint, String> {
 }
 
 fn write(checkpoint: &Checkpoint, format: Format) -> Result<Vec<u8>, String> {
-    checkpoint.to_bytes(format, Unheld::Refuse).map_err(|e| format!("not written as {format}: {e}"))
+    checkpoint.to_bytes(format, OnLoss::Refuse).map_err(|e| format!("not written as {format}: {e}"))
 }
 
 fn same(what: &str, ours: &[u8], expected: &str) -> Result<(), String> {

@@ -4,7 +4,7 @@
 //! Version 2 must hold every network. Version 1 and JSON hold what the original can; where they
 //! cannot, writing must refuse and say what they have no field for.
 
-use loom_core::format::{Checkpoint, FORMATS, Fault, Format, Reading, Unheld};
+use loom_core::format::{Checkpoint, FORMATS, Fault, Format, OnLoss, Reading};
 use loom_core::{Error, Network, Role, Tensor, WeightStore};
 
 use super::observation::Roundtrip;
@@ -49,13 +49,13 @@ fn through(
     ran: &mut Vec<Network>,
 ) -> Result<(), Broken> {
     let differs = |doing: &str, e: Error| Broken::Differs(format!("{doing}: {e}"));
-    let mut bytes = checkpoint.to_bytes(format, Unheld::Refuse).map_err(|e| match e {
+    let mut bytes = checkpoint.to_bytes(format, OnLoss::Refuse).map_err(|e| match e {
         Error::Format { fault: Fault::Loss, what, .. } => Broken::Lacks(what),
         other => differs("writing", other),
     })?;
     planted.file(format, &mut bytes);
     let again = Checkpoint::parse(bytes.clone(), Reading::Strict).map_err(|e| differs("reading", e))?;
-    let rewritten = again.to_bytes(format, Unheld::Refuse).map_err(|e| differs("writing again", e))?;
+    let rewritten = again.to_bytes(format, OnLoss::Refuse).map_err(|e| differs("writing again", e))?;
     if rewritten != bytes {
         let at = rewritten.iter().zip(&bytes).position(|(a, b)| a != b).unwrap_or(rewritten.len().min(bytes.len()));
         let (a, b) = (rewritten.len(), bytes.len());

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use loom_core::format::{Format, Open, Reading, Unheld};
+use loom_core::format::{Format, OnLoss, Open, Reading};
 use loom_core::{Numerics, Storage, Vectors};
 
 use super::open;
@@ -68,7 +68,7 @@ pub(super) fn convert(args: &ConvertArgs, strict: Open) -> anyhow::Result<String
     }
     checkpoint.check_weights().with_context(|| name(&args.input))?;
     let before = std::fs::metadata(&args.input)?.len();
-    let unheld = if args.drop { Unheld::Drop } else { Unheld::Refuse };
+    let unheld = if args.drop { OnLoss::Drop } else { OnLoss::Refuse };
     let dropped = if args.drop { checkpoint.unheld(format)? } else { Vec::new() };
     checkpoint.save(&args.output, format, unheld).with_context(|| args.output.display().to_string())?;
     let after = std::fs::metadata(&args.output)?.len();

@@ -5,7 +5,7 @@ use std::io::{BufReader, Read as _, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use loom_core::Result;
-use loom_core::format::{Checkpoint, Format, Unheld};
+use loom_core::format::{Checkpoint, Format, OnLoss};
 
 /// Whether writing `checkpoint` gives the bytes of `file`.
 ///
@@ -16,7 +16,7 @@ pub(super) fn is_same(checkpoint: &Checkpoint, format: Format, file: &Path) -> R
     let Ok(len) = original.metadata().map(|meta| meta.len()) else { return Ok(false) };
     let mut out =
         Comparison { original: BufReader::new(original), head: vec![0; HEAD], position: 0, end: 0, same: true };
-    checkpoint.write(format, Unheld::Refuse, &mut out)?;
+    checkpoint.write(format, OnLoss::Refuse, &mut out)?;
     let mut head = vec![0; HEAD.min(len as usize)];
     let read = out.original.seek(SeekFrom::Start(0)).and_then(|_| out.original.read_exact(&mut head));
     Ok(out.same && out.end == len && read.is_ok() && out.head[..head.len()] == head)
