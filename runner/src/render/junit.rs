@@ -16,7 +16,11 @@ pub fn junit(rows: &[Row], failures: &[String], share: Option<&str>) -> anyhow::
     for bedrock in BEDROCKS {
         let mut suite = TestSuite::new(bedrock);
         for row in rows.iter().filter(|row| row.parts()[0] == bedrock) {
-            let reason = || row.reason.clone().unwrap_or_else(|| format!("band: {}", row.band));
+            let reason = || {
+                row.reason
+                    .clone()
+                    .unwrap_or_else(|| format!("band: {}", row.band.as_deref().unwrap_or("that of the check")))
+            };
             let status = match row.label {
                 Label::Skip | Label::Unjudged => {
                     let mut status = TestCaseStatus::skipped();

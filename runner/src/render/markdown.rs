@@ -131,7 +131,7 @@ fn bedrock(text: &mut String, report: &LaneReport, manifest: &Manifest) {
     }
     text.push('\n');
     let mut bands: BTreeMap<&str, usize> = BTreeMap::new();
-    rows.iter().for_each(|row| *bands.entry(&row.band).or_default() += 1);
+    rows.iter().for_each(|row| *bands.entry(row.band.as_deref().unwrap_or("exact")).or_default() += 1);
     let bands: Vec<String> = bands.iter().map(|(band, n)| format!("{band} ({n} cases)")).collect();
     let _ = writeln!(text, "Bands: {}.\n", bands.join("; "));
     let mut notes = String::new();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::bounds;
 use super::judge::{Label, Verdict};
 use super::observation::Observation;
-use super::plan::{Case, Device, Kind};
+use super::plan::{Case, Check, Device, Kind};
 
 /// What a report says of one case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,25 +63,14 @@ pub struct Row {
     /// Largest distance of ours from the planet's f64 result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub our_error: Option<f64>,
-    /// The band.
-    #[serde(default = "exact", skip_serializing_if = "is_exact")]
-    pub band: String,
+    /// The band, where the check does not have the same one for every case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub band: Option<String>,
     /// `Case::fingerprint` when the case ran.
     pub fingerprint: String,
     /// Why, where that is not plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-}
-
-/// The band of checks that take none.
-const EXACT: &str = "exact";
-
-fn exact() -> String {
-    EXACT.into()
-}
-
-fn is_exact(band: &String) -> bool {
-    band == EXACT
 }
 
 impl Row {
@@ -118,7 +107,9 @@ impl Row {
             headroom: None,
             planet_error: None,
             our_error: None,
-            band: case.band(),
+            band: matches!(case.check(), Check::Parity | Check::Kernel)
+                .then(|| case.band())
+                .filter(|band| band != "exact"),
             fingerprint: case.fingerprint(),
             reason: verdict.reason.clone(),
         };
