@@ -2,21 +2,15 @@
 //! multi-core paths give the same bits.
 
 use loom_core::{
-    Cpu, Dtype, Isa, LayerKind, LayerSpec, Network, NetworkSpec, Numerics, State, Storage, Tensor, Threads, Vectors,
-    WeightStore, WeightTable,
+    Cpu, Dtype, Isa, LayerKind, LayerSpec, Network, NetworkSpec, Numerics, SplitMix64, State, Storage, Tensor, Threads,
+    Vectors, WeightStore, WeightTable,
 };
 use proptest::prelude::*;
 use serde_json::json;
 
 fn values(n: usize, seed: u32) -> Vec<f32> {
-    let mut s = seed | 1;
-    let mut next = || {
-        s ^= s << 13;
-        s ^= s >> 17;
-        s ^= s << 5;
-        s as f32 / u32::MAX as f32 - 0.5
-    };
-    (0..n).map(|_| next()).collect()
+    let mut random = SplitMix64(seed.into());
+    (0..n).map(|_| (random.unit() - 0.5) as f32).collect()
 }
 
 /// A layer of each kind and an input for it. `a`, `b` and `c` are sizes from 1 to 9.

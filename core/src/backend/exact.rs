@@ -15,7 +15,7 @@ use super::Isa;
 use super::limits::{MAX_DIGITS, MAX_PANELS, PANEL};
 use super::panels::Narrow;
 use super::simd;
-use crate::dtype::power_of_two;
+use crate::math::two_to;
 
 /// Bits that they hold: balanced digits reach a little less far than a two's complement number.
 const REACH: i32 = 8 * MAX_DIGITS as i32 - 2;
@@ -75,7 +75,7 @@ impl Wide {
         let rest = u128::from(limbs[..low].iter().any(|&limb| limb != 0));
         let upper =
             if top == 0 { u128::from(limbs[0]) } else { u128::from(limbs[top]) << 64 | u128::from(limbs[low]) | rest };
-        let magnitude = upper as f64 * power_of_two(64 * low as i32 - 149);
+        let magnitude = upper as f64 * two_to((64 * low as i32 - 149).into());
         if negative { -magnitude } else { magnitude }
     }
 }
@@ -152,7 +152,7 @@ impl Whole {
     /// The sum of the row with the numbers of an output: what [`sum`] gives.
     pub(super) fn dot(&self, n: &[i32]) -> f64 {
         let terms = self.numbers.iter().zip(n);
-        let unit = power_of_two(self.exponent);
+        let unit = two_to(self.exponent.into());
         if self.fits {
             terms.fold(0i64, |sum, (&x, &n)| sum + x * i64::from(n)) as f64 * unit
         } else {
@@ -237,7 +237,7 @@ impl Fixed {
                     [(cut, totals)] if cut.fits => {
                         let digits = totals[p][..cut.count].iter().rev();
                         let sum = digits.fold(0i64, |sum, digit| (sum << 8) + digit[o]);
-                        (sum + (cut.total * offset) as i64) as f64 * power_of_two(cut.exponent)
+                        (sum + (cut.total * offset) as i64) as f64 * two_to(cut.exponent.into())
                     }
                     cuts => {
                         let mut wide = Wide::default();

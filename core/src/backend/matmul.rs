@@ -360,17 +360,12 @@ mod tests {
 
     use super::*;
     use crate::dtype::{Dtype, Numerics};
+    use crate::random::SplitMix64;
 
     fn values(n: usize, seed: u32) -> Vec<f32> {
-        let mut s = seed | 1;
-        let mut next = || {
-            s ^= s << 13;
-            s ^= s >> 17;
-            s ^= s << 5;
-            s
-        };
+        let mut random = SplitMix64(seed.into());
         // Magnitudes from 2^-20 to 2^20, so that the order of a sum matters.
-        (0..n).map(|_| ((next() as f32 / u32::MAX as f32) - 0.5) * 2f32.powi((next() % 40) as i32 - 20)).collect()
+        (0..n).map(|_| (random.unit() - 0.5) as f32 * 2f32.powi((random.bits() % 40) as i32 - 20)).collect()
     }
 
     /// Every path gives the bits of the scalar one.

@@ -8,7 +8,8 @@
 //! max/largest, round to nearest even, subnormals kept. Overflow policy: saturate to the
 //! largest magnitude, infinities included; NaN stays NaN.
 
-use super::{Affine, Codec, Magnitudes, Numerics, power_of_two, quotient, scaled};
+use super::{Affine, Codec, Magnitudes, Numerics, quotient, scaled};
+use crate::math::two_to;
 
 /// A code of `exponent + mantissa` bits and a sign from a single: mantissa truncated, values
 /// below the smallest normal to a signed zero, values beyond the range (NaN too) to `top`.
@@ -54,20 +55,20 @@ fn loom_value(code: u64, exponent: u32, mantissa: u32) -> f64 {
     }
     // That binade is 2^-10 in E4M3 and 2^-15 in E5M2, as recorded from Loom 0.80.
     let e = if e == 0 { -bias - if exponent == 4 { 3 } else { 0 } } else { e - bias };
-    sign * power_of_two(e) * (1.0 + m)
+    sign * two_to(e.into()) * (1.0 + m)
 }
 
 /// The OCP value of a code with a finite exponent.
 fn ocp_value(code: u64, exponent: u32, mantissa: u32) -> f64 {
     let Fields { sign, bias, e, m } = Fields::of(code, exponent, mantissa);
-    sign * if e == 0 { power_of_two(1 - bias) * m } else { power_of_two(e - bias) * (1.0 + m) }
+    sign * if e == 0 { two_to((1 - bias).into()) * m } else { two_to((e - bias).into()) * (1.0 + m) }
 }
 
 /// Half a step of the mantissa (a whole one where it truncates), at least that of the smallest
 /// normal numbers (or, truncating, those numbers themselves).
 fn bound(numerics: Numerics, weight: f64, scale: f32, exponent: u32, mantissa: u32) -> f64 {
     let (w, s) = (weight.abs(), f64::from(scale));
-    let normal = s * power_of_two(2 - (1 << (exponent - 1)));
+    let normal = s * two_to((2 - (1 << (exponent - 1))).into());
     let step = 1.0 / f64::from(1u32 << mantissa);
     match numerics {
         Numerics::Standard => 0.5 * step * w.max(normal),

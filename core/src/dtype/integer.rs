@@ -10,7 +10,8 @@
 //! (a mid-range zero point), so that sign survives. NaN gives the code of 0. Codes of 32 and
 //! 64 bits are multiplied by the scale exactly and rounded once to f64.
 
-use super::{Affine, Codec, Magnitudes, Numerics, Rule, Sign, power_of_two, quotient, scaled};
+use super::{Affine, Codec, Magnitudes, Numerics, Rule, Sign, quotient, scaled};
+use crate::math::two_to;
 
 /// `value` cut to `low..=high` (NaN becomes 0), as a number that is exact at both ends.
 fn clamped(value: f64, low: i128, high: i128) -> i128 {
@@ -80,7 +81,7 @@ pub(crate) fn product(number: i128, scale: f32) -> f64 {
     let (biased, fraction) = ((scale.to_bits() >> 23 & 0xff) as i32, i128::from(scale.to_bits() & 0x7f_ffff));
     let (m, e) = if biased == 0 { (fraction, -149) } else { (fraction | 0x80_0000, biased - 150) };
     let m = if scale < 0.0 { -m } else { m };
-    (number * m) as f64 * power_of_two(e)
+    (number * m) as f64 * two_to(e.into())
 }
 
 /// A two's complement type of the given width.

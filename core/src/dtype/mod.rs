@@ -423,11 +423,6 @@ pub(crate) fn unpack(bits: usize, bytes: &[u8], start: usize, n: usize, mut each
     }
 }
 
-/// `2^e` for exponents of normal doubles.
-pub(crate) fn power_of_two(e: i32) -> f64 {
-    f64::from_bits(((e + 1023) as u64) << 52)
-}
-
 /// `weight / scale`: in single precision as the original has it, or in double.
 fn quotient(numerics: Numerics, weight: f64, scale: f32) -> f64 {
     match numerics {

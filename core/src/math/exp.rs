@@ -31,7 +31,7 @@ fn expm1_reduced(r: f64) -> f64 {
 }
 
 /// 2 to the power `k`, for -1022 <= k <= 1023.
-fn two_to(k: i64) -> f64 {
+pub(crate) fn two_to(k: i64) -> f64 {
     f64::from_bits(((k + 1023) as u64) << 52)
 }
 

@@ -9,6 +9,7 @@
 mod exp;
 mod trig;
 
+pub(crate) use exp::two_to;
 pub use exp::{exp, ln, pow, sigmoid, tanh};
 pub use trig::sin_cos;
 
