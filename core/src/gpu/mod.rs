@@ -15,6 +15,7 @@ mod repeat;
 mod tape;
 #[cfg(test)]
 mod tests;
+mod weights;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,8 +27,9 @@ pub(crate) use kernel::{KERNELS, Kernel, kernels};
 use kernel::{Maker, Pipelines, pipeline_cache};
 pub use probe::{Arithmetic, Probe};
 pub use repeat::{PlainProduct, Repeat};
-pub(crate) use tape::{CacheShape, GpuArray, NONE, Piece, Sums, Tape};
+pub(crate) use tape::{CacheShape, GpuArray, NONE, Tape};
 pub use tape::{Footprint, Limits};
+pub(crate) use weights::{Piece, Sums};
 
 use crate::error::{Error, Result};
 
