@@ -1,7 +1,7 @@
 //! A call with a document, served as the original serves it and in its order: the file is written
 //! before the network is run.
 
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use loom_core::file;
@@ -30,8 +30,8 @@ pub struct Options {
 ///
 /// # Errors
 /// Why it is refused; the file may have been written by then.
-pub fn serve(document: impl Read, options: &Options, open: Opener) -> Result<Answer, Error> {
-    let mut request = read_utf8(document)?;
+pub fn serve(mut document: impl Read, options: &Options, open: Opener) -> Result<Answer, Error> {
+    let mut request = read_utf8(&mut document)?;
     request.envelope.fill(&options.envelope);
     let named = bedrock_of(&request).ok_or(Error::NoBedrock)?;
     let envelope = &mut request.envelope;
@@ -83,15 +83,15 @@ fn answer(
 }
 
 /// Reads a document that may begin with a byte order mark.
-fn read_utf8(mut document: impl Read) -> Result<Request, Error> {
+fn read_utf8(document: &mut dyn Read) -> Result<Request, Error> {
     // An error is met again, and told, by the reader of the document.
     let mut start = Vec::with_capacity(4);
-    let _ = document.by_ref().take(3).read_to_end(&mut start);
+    let _ = (&mut *document).take(3).read_to_end(&mut start);
     if file::is_utf16(&start) {
         return Err(Error::Utf16);
     }
     let start = start.strip_prefix(file::BOM).unwrap_or(&start);
-    read(BufReader::with_capacity(1 << 14, start.chain(document)))
+    read(&mut start.chain(document))
 }
 
 /// The name of a request's bedrock: what the envelope says, or its payload, or the first layer's kind.

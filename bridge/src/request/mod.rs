@@ -9,7 +9,7 @@ mod place;
 mod slot;
 mod values;
 
-use std::io::Read;
+use std::io::{BufReader, Read};
 
 use serde::de::DeserializeSeed as _;
 use serde_json::error::Category;
@@ -19,6 +19,9 @@ use self::place::Place;
 use self::slot::{Object, ObjectVisitor, Slot};
 use self::values::Any;
 use crate::error::Error;
+
+/// Bytes of a document that are read at a time.
+const PIECE: usize = 1 << 14;
 
 /// Where things lie, and which bedrock is meant. What is empty is not said.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,13 +110,13 @@ impl Object for Document {
     }
 }
 
-/// Reads a request.
+/// Reads a request, in pieces of 16 KiB.
 ///
 /// # Errors
 /// [`Error::Document`] or [`Error::Payload`] with the place and what was expected there.
-pub fn read(input: impl Read) -> Result<Request, Error> {
+pub fn read(input: &mut dyn Read) -> Result<Request, Error> {
     let place = Place::default();
-    let mut json = serde_json::Deserializer::from_reader(input);
+    let mut json = serde_json::Deserializer::from_reader(BufReader::with_capacity(PIECE, input));
     let read = Any(ObjectVisitor::<Document>::of(&place)).deserialize(&mut json);
     let Document { mut request, payload } =
         read.and_then(|document| json.end().map(|()| document)).map_err(|error| told(&error, &place))?;
@@ -148,14 +151,14 @@ mod tests {
     use super::*;
 
     fn refused(text: &str) -> Error {
-        read(text.as_bytes()).expect_err("refused")
+        read(&mut text.as_bytes()).expect_err("refused")
     }
 
     #[test]
     fn names_match_in_any_case_and_null_is_absent() {
         let text = r#"{"BEDROCK": "dense", "Inputs": [[1, null]], "skip_infer": null, "other": {"a": [1]},
             "payload": {"Planet": "p", "layers": [{"Weights": [1, 2.5], "index": null}]}}"#;
-        let request = read(text.as_bytes()).expect("a request");
+        let request = read(&mut text.as_bytes()).expect("a request");
         assert_eq!((request.envelope.bedrock.as_str(), request.payload.planet.as_str()), ("dense", "p"));
         assert_eq!((request.inputs.clone(), request.skip_infer), (vec![vec![1.0, 0.0]], false));
         assert_eq!(request.payload.layers[0].weights, [1.0, 2.5]);
@@ -164,15 +167,15 @@ mod tests {
     #[test]
     fn the_last_field_of_a_name_counts() {
         let text = r#"{"payload": {"dim": 3, "DIM": 4, "layers": [{"dim": 1}], "layers": [{"dim": 2, "dim": null}]}}"#;
-        let request = read(text.as_bytes()).expect("a request");
+        let request = read(&mut text.as_bytes()).expect("a request");
         assert_eq!((request.payload.sizes.dim, request.payload.layers.len()), (4, 1));
         assert_eq!(request.payload.layers[0].sizes.dim, 0);
     }
 
     #[test]
     fn a_bare_stream_is_its_own_payload() {
-        let request = read(r#"{"bedrock": "rnn", "output_path": "o", "dim": 3, "layers": [{}]}"#.as_bytes());
-        let request = request.expect("a request");
+        let text = r#"{"bedrock": "rnn", "output_path": "o", "dim": 3, "layers": [{}]}"#;
+        let request = read(&mut text.as_bytes()).expect("a request");
         assert_eq!((request.payload.bedrock.as_str(), request.payload.sizes.dim), ("rnn", 3));
         assert_eq!((request.envelope.output_path.as_str(), request.payload.layers.len()), ("o", 1));
     }
