@@ -2,7 +2,7 @@
 //!
 //! A layer never owns one flat array. Each role has a store of its own, so that one role
 //! can later be held in another dtype than its neighbour; the flat order of Loom's files is
-//! a packing order ([`crate::format::flat`]), not a model.
+//! a packing order ([`crate::layers::packing`]), not a model.
 
 use std::collections::BTreeMap;
 

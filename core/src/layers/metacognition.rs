@@ -154,7 +154,6 @@ impl Rule {
 }
 
 impl Command {
-    /// The layer that takes the place of `old`.
     /// About how many elements of four bytes [`Command::replacement`] makes.
     fn makes(self, old: &Layer) -> usize {
         let weights = old.weights().values().map(WeightStore::len).fold(0, usize::saturating_add);
@@ -165,6 +164,7 @@ impl Command {
         elements(&[weights, 3]).saturating_add(square)
     }
 
+    /// The layer that takes the place of `old`.
     fn replacement(self, old: &Layer) -> std::result::Result<(LayerSpec, Weights), String> {
         let unfit = || format!("{self:?} cannot be applied to a {} layer", old.spec.kind().name());
         let dense = |spec: &DenseSpec, data| {

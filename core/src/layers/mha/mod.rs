@@ -199,8 +199,9 @@ impl MhaSpec {
         let values = &kv.v[kv_head * e..];
         // Queries that follow each other are mixed together: one that sees less than its neighbours has weights of
         // 0 there, which add nothing to a sum that is not -0, as none is that began at 0.
-        let is_finite = kv.v.chunks_exact(width).all(|row| row[kv_head * e..][..e].iter().all(|v| v.is_finite()));
-        let together = if is_finite { TOGETHER } else { 1 };
+        let are_finite = || kv.v.chunks_exact(width).all(|row| row[kv_head * e..][..e].iter().all(|v| v.is_finite()));
+        // A lone query, as decoding has, needs no look at all values.
+        let together = if seq > 1 && are_finite() { TOGETHER } else { 1 };
         let mut mixed = Vec::with_capacity(seq * e);
         for s in (0..seq).step_by(together) {
             let last = seq.min(s + together);
