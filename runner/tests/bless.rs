@@ -180,6 +180,47 @@ fn half_a_dump_is_not_accepted() {
     project.passes(&bless);
 }
 
+/// Sources that were moved and compute the same need no processor of the kind that made the goldens.
+#[test]
+fn sources_that_compute_the_same_are_recorded_without_new_numbers() {
+    let project = Project::new();
+    let before = project.index();
+    let sources = &before.files[ONE].handler;
+    let golden = fs::read(project.path("golden/dense").join(ONE)).expect("a golden");
+    let new = project.dump(&[ONE], "moved").display().to_string();
+    let bless = |before: &Path, from: &str| {
+        let before = before.display().to_string();
+        let args = ["bless", "dense", "--planet", "sklearn", "--model", "linear_16_4", "--accept", "moved"];
+        [&args[..], &["--same-as", &before, "--from", from]].concat().into_iter().map(String::from).collect::<Vec<_>>()
+    };
+    let fails = |before: &Path, from: &str| {
+        let args = bless(before, from);
+        project.fails(&args.iter().map(String::as_str).collect::<Vec<_>>(), 1)
+    };
+    let said = fails(&project.dump(&[ONE], "older"), &new);
+    assert!(said.contains("dumped by sources older") && said.contains(sources), "{said}");
+    // Another model's file in its place.
+    let old = project.dump(&[ONE], sources);
+    let (file, meta) =
+        (Path::new(&new).join("dense").join(ONE), Path::new(&new).join("dense/sklearn/linear_16_4.json"));
+    let whole = (fs::read(&file).expect("a file"), fs::read(&meta).expect("a file"));
+    let other = project.dump(&[OTHER], "moved").join("dense").join(OTHER);
+    fs::copy(&other, &file).expect("copied");
+    fs::copy(other.with_extension("json"), &meta).expect("copied");
+    let said = fails(&old, &new);
+    assert!(said.contains("linear_16_4.npz: layers.0.bias") && said.contains("other numbers"), "{said}");
+    fs::write(&file, whole.0).expect("written");
+    fs::write(&meta, whole.1).expect("written");
+    let args = bless(&old, &new);
+    project.passes(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let after = project.index();
+    assert_eq!((after.files[ONE].handler.as_str(), &after.files[ONE].arrays), ("moved", &before.files[ONE].arrays));
+    let (maker, was) = (&after.makers[&after.files[ONE].made], &before.makers[&before.files[ONE].made]);
+    assert_eq!((maker.accepted.as_str(), &maker.packages), ("moved", &was.packages));
+    assert!(golden == fs::read(project.path("golden/dense").join(ONE)).expect("a golden"));
+    project.passes(RUN);
+}
+
 /// Of two planets that are asked for, the second fails: the first is not accepted either.
 #[test]
 fn planets_are_accepted_together() {

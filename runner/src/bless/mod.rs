@@ -140,6 +140,32 @@ pub(crate) struct Ready {
     files: Vec<(String, Vec<u8>, Maker, FileEntry)>,
 }
 
+/// A dumped file that is whole.
+struct Dumped {
+    meta: Meta,
+    bytes: Vec<u8>,
+    arrays: Arrays,
+}
+
+impl Dumped {
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let half = || format!("{}: the dump is not whole; dump it anew. Nothing was accepted", path.display());
+        let meta = std::fs::read(path.with_extension("json")).with_context(half)?;
+        let meta: Meta = serde_json::from_slice(&meta).with_context(half)?;
+        let bytes = std::fs::read(path).with_context(half)?;
+        if npz::sha256(&bytes) != meta.sha256 {
+            return Err(anyhow::anyhow!("its SHA-256 is not the one in the .json beside it")).with_context(half);
+        }
+        let arrays = npz::read(path)?;
+        check_dump(&arrays).with_context(|| format!("{}", path.display()))?;
+        Ok(Self { meta, bytes, arrays })
+    }
+
+    fn entries(&self) -> BTreeMap<String, ArrayEntry> {
+        self.arrays.iter().map(|(name, array)| (name.clone(), ArrayEntry::of(array))).collect()
+    }
+}
+
 /// Reads and checks what a dump holds of the files that the manifest asks for; writes nothing.
 ///
 /// # Errors
@@ -154,25 +180,63 @@ pub(crate) fn ready(
     let from = dumped.join(&manifest.bedrock);
     let mut read = Vec::new();
     for file in files(manifest, planet, models) {
-        let path = from.join(&file);
-        let half = || format!("{}: the dump is not whole; dump it anew. Nothing was accepted", path.display());
-        let meta = std::fs::read(path.with_extension("json")).with_context(half)?;
-        let Meta { packages, flags, handler, seed, sha256 } = serde_json::from_slice(&meta).with_context(half)?;
-        let bytes = std::fs::read(&path).with_context(half)?;
-        if npz::sha256(&bytes) != sha256 {
-            return Err(anyhow::anyhow!("its SHA-256 is not the one in the .json beside it")).with_context(half);
-        }
-        let arrays = npz::read(&path)?;
-        check_dump(&arrays).with_context(|| format!("{}", path.display()))?;
-        let arrays = arrays.iter().map(|(name, array)| (name.clone(), ArrayEntry::of(array))).collect();
+        let dumped = Dumped::read(&from.join(&file))?;
+        let arrays = dumped.entries();
+        let Meta { packages, flags, handler, seed, .. } = dumped.meta;
         let maker = Maker { accepted: why.into(), packages, flags };
-        read.push((file, bytes, maker, FileEntry { made: String::new(), handler, seed, arrays }));
+        read.push((file, dumped.bytes, maker, FileEntry { made: String::new(), handler, seed, arrays }));
     }
-    let asked = files(manifest, planet, &Pattern::new("*")?);
-    Ok(Ready { bedrock: manifest.bedrock.clone(), planet: planet.into(), asked, files: read })
+    Ready::of(manifest, planet, read)
+}
+
+/// The goldens as they are, under the sources of a dump that is equal to `before` in every array. `before` is a dump of
+/// the same machine by the sources that the goldens were made by: planets differ in last bits from one processor to
+/// another, and sources that were only moved need no processor of the goldens' kind.
+///
+/// # Errors
+/// When a dump is not whole, `before` was not made by the goldens' sources, or an array differs.
+pub(crate) fn unmoved(
+    golden: &Path,
+    manifest: &Manifest,
+    planet: &str,
+    models: &Pattern,
+    dumped: &Path,
+    before: &Path,
+    why: &str,
+) -> anyhow::Result<Ready> {
+    let bedrock = &manifest.bedrock;
+    let index = read_index(golden, bedrock).map_err(anyhow::Error::msg)?;
+    let mut read = Vec::new();
+    for file in files(manifest, planet, models) {
+        let (old, new) = (before.join(bedrock).join(&file), dumped.join(bedrock).join(&file));
+        let Some(entry) = index.files.get(&file) else {
+            bail!("{}: not blessed yet, so there is nothing to keep; bless it without --same-as", new.display());
+        };
+        let (was, is) = (Dumped::read(&old)?, Dumped::read(&new)?);
+        if was.meta.handler != entry.handler {
+            let (found, wanted) = (&was.meta.handler, &entry.handler);
+            bail!(
+                "{}: dumped by sources {found}, the golden by {wanted}; dump it where the golden was committed",
+                old.display()
+            );
+        }
+        if let Some(line) = changes(&format!("{bedrock}/{file}"), Some(&was.arrays), &is.arrays).first() {
+            bail!("{line} beside {}; the sources compute other numbers, which --same-as cannot accept", old.display());
+        }
+        let maker = Maker { accepted: why.into(), ..index.makers[&entry.made].clone() };
+        let bytes = std::fs::read(golden.join(bedrock).join(&file)).with_context(|| format!("{bedrock}/{file}"))?;
+        let Meta { handler, seed, .. } = is.meta;
+        read.push((file, bytes, maker, FileEntry { made: String::new(), handler, seed, arrays: entry.arrays.clone() }));
+    }
+    Ready::of(manifest, planet, read)
 }
 
 impl Ready {
+    fn of(manifest: &Manifest, planet: &str, files: Vec<(String, Vec<u8>, Maker, FileEntry)>) -> anyhow::Result<Self> {
+        let asked = self::files(manifest, planet, &Pattern::new("*")?);
+        Ok(Self { bedrock: manifest.bedrock.clone(), planet: planet.into(), asked, files })
+    }
+
     /// Moves the files into the goldens and rewrites their entries in the index, and no others.
     /// Files of models that the manifest no longer has are removed.
     ///

@@ -1,5 +1,7 @@
 //! `bedrock bless`.
 
+use std::path::PathBuf;
+
 use anyhow::bail;
 use clap::Args;
 
@@ -26,6 +28,10 @@ pub(crate) struct BlessArgs {
     /// Why the new numbers are right; kept in the index.
     #[arg(long, value_name = "WHY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     accept: String,
+    /// Keep the numbers and record the sources of now, where a dump of this machine by the sources that the goldens were
+    /// made by, in this folder, equals the new dump in every array.
+    #[arg(long, value_name = "DIR", conflicts_with = "core")]
+    same_as: Option<PathBuf>,
     /// How Python is run.
     #[command(flatten)]
     python: PythonArgs,
@@ -45,9 +51,14 @@ pub(crate) fn run(args: &BlessArgs) -> anyhow::Result<End> {
     }
     // Everything is dumped, read and checked before anything is written.
     let mut ready = Vec::new();
+    let models = &args.python.model;
     dump::each(&places, &manifests, &args.planet, &args.python, false, |manifest, planet, dumped| {
-        print_lines(&bless::drift(&places.golden, manifest, planet, &args.python.model, dumped)?)?;
-        ready.push(bless::ready(manifest, planet, &args.python.model, dumped, &args.accept)?);
+        if let Some(before) = &args.same_as {
+            ready.push(bless::unmoved(&places.golden, manifest, planet, models, dumped, before, &args.accept)?);
+            return Ok(());
+        }
+        print_lines(&bless::drift(&places.golden, manifest, planet, models, dumped)?)?;
+        ready.push(bless::ready(manifest, planet, models, dumped, &args.accept)?);
         Ok(())
     })?;
     let _lock = Lock::take(&places.golden)?;
