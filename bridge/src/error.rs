@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use loom_core::Role;
+use loom_core::{ConfigError, Role};
 
 use crate::kinds::{Bedrock, Kind};
 
@@ -142,7 +142,7 @@ pub struct At {
 }
 
 /// What is wrong with a layer, and with which.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LayerError {
     /// The layer.
     pub at: At,
@@ -151,7 +151,7 @@ pub struct LayerError {
 }
 
 /// What is wrong with a layer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Flaw {
     /// Its index is not its position.
     Index(i64),
@@ -185,13 +185,13 @@ pub enum Flaw {
         known: String,
     },
     /// Its sizes contradict each other.
-    Spec(String),
+    Spec(ConfigError),
     /// The weights of a role cannot be kept.
     Store {
         /// The role.
         role: Role,
         /// Why.
-        what: String,
+        error: loom_core::Error,
     },
 }
 
@@ -233,7 +233,7 @@ impl fmt::Display for LayerError {
                 }
                 write!(f, " {array} len {given} != {wanted}")
             }
-            Flaw::Store { role, what } => write!(f, "layer {position}: {role}: {what}"),
+            Flaw::Store { role, error } => write!(f, "layer {position}: {role}: {error}"),
             Flaw::Size(size) => write!(f, "{kind} layer {position}: {size}"),
             Flaw::Padding => write!(f, "{kind} layer {position}: padding is negative"),
             Flaw::Activation { given, known } => {

@@ -172,7 +172,7 @@ fn layer(at: At, fields: Fields, expected: &mut [i64]) -> Result<(LayerSpec, Wei
     let arrays = layer.arrays(at, &roles)?;
     let store = |(RoleShape { role, shape, .. }, data): (RoleShape, Vec<f32>)| {
         let store = WeightStore::f32(shape, data);
-        let store = store.map_err(|e| at.error(Flaw::Store { role, what: e.to_string() }))?;
+        let store = store.map_err(|error| at.error(Flaw::Store { role, error }))?;
         Ok((role, store))
     };
     let weights = roles.into_iter().zip(arrays).map(store).collect::<Result<_, Error>>()?;

@@ -291,7 +291,13 @@ impl Dtype {
     ///
     /// # Errors
     /// As [`Dtype::codes`].
-    pub fn dequantise(self, numerics: Numerics, bytes: &[u8], n: usize, affine: Affine) -> Result<Vec<f64>, String> {
+    pub fn dequantise(
+        self,
+        numerics: Numerics,
+        bytes: &[u8],
+        n: usize,
+        affine: Affine,
+    ) -> Result<Vec<f64>, CodesError> {
         let codec = self.codec();
         Ok(self.codes(bytes, n)?.into_iter().map(|code| codec.decode(numerics, code, affine)).collect())
     }
@@ -299,12 +305,11 @@ impl Dtype {
     /// The first `n` codes of a packed array.
     ///
     /// # Errors
-    /// A sentence with both lengths unless `bytes` is exactly as long as `n` codes need.
-    pub fn codes(self, bytes: &[u8], n: usize) -> Result<Vec<u64>, String> {
+    /// Both lengths unless `bytes` is exactly as long as `n` codes need.
+    pub fn codes(self, bytes: &[u8], n: usize) -> Result<Vec<u64>, CodesError> {
         let needed = self.packed_len(n);
         if needed != Some(bytes.len()) {
-            let needed = needed.map_or_else(|| "too many".to_string(), |needed| needed.to_string());
-            return Err(format!("{n} codes of {self} take {needed} bytes; {} are there", bytes.len()));
+            return Err(CodesError { dtype: self, codes: n, needed, found: bytes.len() });
         }
         let mut codes = Vec::with_capacity(n);
         unpack(self.bits(), bytes, 0, n, |_, code| codes.push(code));
@@ -370,6 +375,20 @@ impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// A packed array is not as long as its codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{codes} codes of {dtype} take {} bytes; {found} are there", needed.map_or("too many".into(), |n| n.to_string()))]
+pub struct CodesError {
+    /// The type.
+    pub dtype: Dtype,
+    /// How many codes there should be.
+    pub codes: usize,
+    /// Bytes that they take, unless the number overflows.
+    pub needed: Option<usize>,
+    /// Bytes that are there.
+    pub found: usize,
 }
 
 /// Packs codes of `bits` bits.

@@ -211,8 +211,18 @@ fn singles(bytes: &[u8]) -> impl Iterator<Item = f64> + '_ {
     bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b)))
 }
 
+/// A weight that is another number under `loom` than under `standard`.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("element {element} is {ours:e} in standard {dtype}, and would be read as {theirs:e}; store it under loom")]
+struct Misread {
+    element: usize,
+    dtype: Dtype,
+    ours: f64,
+    theirs: f64,
+}
+
 /// `Err` with the first weight that `loom` would decode to another number.
-fn same_under_loom(n: usize, dtype: Dtype, coding: Coding, bytes: &[u8]) -> std::result::Result<(), String> {
+fn same_under_loom(n: usize, dtype: Dtype, coding: Coding, bytes: &[u8]) -> std::result::Result<(), Misread> {
     if !uses_scale(dtype) {
         // IEEE patterns mean the same in both profiles.
         return Ok(());
@@ -229,11 +239,7 @@ fn same_under_loom(n: usize, dtype: Dtype, coding: Coding, bytes: &[u8]) -> std:
     crate::dtype::unpack(bits, bytes, 0, n, |i, code| {
         if found.is_none() {
             let difference = if bits <= 8 { table[code as usize] } else { differs(code) };
-            found = difference.map(|(ours, theirs)| {
-                format!(
-                    "element {i} is {ours:e} in standard {dtype}, and would be read as {theirs:e}; store it under loom"
-                )
-            });
+            found = difference.map(|(ours, theirs)| Misread { element: i, dtype, ours, theirs });
         }
     });
     found.map_or(Ok(()), Err)

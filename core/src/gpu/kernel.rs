@@ -218,22 +218,46 @@ impl DecodeRule {
     }
 }
 
+/// Why the text of a kernel does not become SPIR-V.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Untranslated {
+    /// It is no WGSL.
+    #[error("{}", error.emit_to_string(text))]
+    Text { error: naga::front::wgsl::ParseError, text: String },
+    /// What it says is not allowed.
+    #[error("{}", error.emit_to_string(text))]
+    Module { error: Box<naga::WithSpan<naga::valid::ValidationError>>, text: String },
+    /// The rule does not fit its constants.
+    #[error(transparent)]
+    Constants(Box<naga::back::pipeline_constants::PipelineConstantError>),
+    /// SPIR-V has no words for it.
+    #[error(transparent)]
+    Words(#[from] spv::Error),
+    /// Translated, it ends within an instruction.
+    #[error("SPIR-V that ends within an instruction")]
+    Cut { words: usize },
+}
+
+/// A kernel that cannot be compiled.
+#[derive(Debug, thiserror::Error)]
+#[error("kernel {kernel} cannot be compiled: {error}")]
+pub(super) struct CompileError {
+    kernel: &'static str,
+    error: Untranslated,
+}
+
 /// A kernel's text as SPIR-V whose arithmetic is neither fused nor reordered.
-pub(super) fn spirv(kernel: &Kernel, rule: DecodeRule, text: &str) -> Result<Vec<u32>, String> {
-    let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string(text))?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::all())
-        .validate(&module)
-        .map_err(|e| e.emit_to_string(text))?;
+pub(super) fn spirv(kernel: &Kernel, rule: DecodeRule, text: &str) -> Result<Vec<u32>, Untranslated> {
+    let module = naga::front::wgsl::parse_str(text).map_err(|error| Untranslated::Text { error, text: text.into() })?;
+    let info = validated(&module, text)?;
     let constants: naga::back::PipelineConstants = [("RULE".to_string(), rule.number())].into_iter().collect();
     let entry = (naga::ShaderStage::Compute, kernel.name());
     let (module, _) = naga::back::pipeline_constants::process_overrides(&module, &info, Some(entry), &constants)
-        .map_err(|e| e.to_string())?;
+        .map_err(|error| Untranslated::Constants(Box::new(error)))?;
     let mut module = module.into_owned();
     prune::decided(&mut module);
     naga::compact::compact(&mut module, naga::compact::KeepUnused::No);
-    let info = Validator::new(ValidationFlags::all(), Capabilities::all())
-        .validate(&module)
-        .map_err(|e| e.emit_to_string(text))?;
+    let info = validated(&module, text)?;
     let options = spv::Options {
         lang_version: (1, 3),
         flags: spv::WriterFlags::empty(),
@@ -243,8 +267,13 @@ pub(super) fn spirv(kernel: &Kernel, rule: DecodeRule, text: &str) -> Result<Vec
         ..spv::Options::default()
     };
     let entry = spv::PipelineOptions { shader_stage: naga::ShaderStage::Compute, entry_point: kernel.name().into() };
-    let words = spv::write_vec(&module, &info, &options, Some(&entry)).map_err(|e| e.to_string())?;
-    undisturbed(&words).ok_or_else(|| "SPIR-V that ends within an instruction".to_string())
+    let words = spv::write_vec(&module, &info, &options, Some(&entry))?;
+    undisturbed(&words).ok_or(Untranslated::Cut { words: words.len() })
+}
+
+fn validated(module: &naga::Module, text: &str) -> Result<naga::valid::ModuleInfo, Untranslated> {
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::all());
+    validator.validate(module).map_err(|error| Untranslated::Module { error: Box::new(error), text: text.into() })
 }
 
 /// Decorates every result of floating-point arithmetic with `NoContraction` (SPIR-V 1.3, 3.20).
@@ -299,12 +328,11 @@ impl Maker<'_> {
         self.edit.map_or(text.clone(), |edit| edit(kernel.name(), text))
     }
 
-    pub(super) fn make(&self, kernel: &Kernel, rule: DecodeRule) -> Result<wgpu::ComputePipeline, String> {
+    pub(super) fn make(&self, kernel: &Kernel, rule: DecodeRule) -> Result<wgpu::ComputePipeline, CompileError> {
         let text = self.text(kernel);
-        let wrong = |what: String| format!("kernel {} cannot be compiled: {what}", kernel.name());
         let label = Some(kernel.name());
         let module = if self.passthrough {
-            let words = spirv(kernel, rule, &text).map_err(wrong)?;
+            let words = spirv(kernel, rule, &text).map_err(|error| CompileError { kernel: kernel.name(), error })?;
             passthrough(self.device, kernel, words)
         } else {
             let source = wgpu::ShaderSource::Wgsl(Cow::Owned(text));
@@ -330,9 +358,9 @@ impl Pipelines {
         &mut self,
         maker: &Maker<'_>,
         keys: &BTreeSet<(&'static Kernel, DecodeRule)>,
-    ) -> Result<(), String> {
+    ) -> Result<(), CompileError> {
         let missing: Vec<_> = keys.iter().filter(|key| !self.0.contains_key(key)).collect();
-        let made: Result<Vec<_>, String> =
+        let made: Result<Vec<_>, CompileError> =
             missing.into_par_iter().map(|key| Ok((*key, maker.make(key.0, key.1)?))).collect();
         self.0.extend(made?);
         Ok(())

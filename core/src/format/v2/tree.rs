@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::dtype::Dtype;
@@ -250,7 +251,7 @@ impl<'a> Reader<'a> {
         self.purse.spend(format_args!("topology byte {}", self.at), price)
     }
 
-    fn wrong(&self, fault: Fault, what: impl Into<String>) -> Error {
+    fn wrong(&self, fault: Fault, what: impl fmt::Display) -> Error {
         fault.at(format!("topology byte {}", self.at), what)
     }
 

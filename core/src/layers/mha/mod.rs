@@ -24,7 +24,7 @@ use super::Recorder;
 use super::norm::{check_eps, rms, rms_eps};
 use super::{Family, Layer, RoleShape, Run, elements, holdable, on, positive};
 use crate::backend::{Cpu, MatRef, Rows, matmul};
-use crate::error::Result;
+use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{CacheShape, GpuArray, Kernel, NONE, kernels};
 use crate::math::{pow, sin_cos};
@@ -218,7 +218,7 @@ impl MhaSpec {
 }
 
 impl Family for MhaSpec {
-    fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self) -> std::result::Result<(), ConfigError> {
         positive(&[
             ("d_model", self.d_model),
             ("num_heads", self.num_heads),
@@ -228,19 +228,17 @@ impl Family for MhaSpec {
             ("window", self.window.unwrap_or(1)),
         ])?;
         if !self.num_heads.is_multiple_of(self.kv_heads()) {
-            return Err(format!("num_heads {} is not a multiple of num_kv_heads {}", self.num_heads, self.kv_heads()));
+            return Err(ConfigError::Heads { heads: self.num_heads, kv_heads: self.kv_heads() });
         }
         if self.head_dim.is_none() && !self.d_model.is_multiple_of(self.num_heads) {
-            return Err(format!(
-                "d_model {} is not a multiple of num_heads {}; give head_dim",
-                self.d_model, self.num_heads
-            ));
+            return Err(ConfigError::HeadWidth { d_model: self.d_model, heads: self.num_heads });
         }
-        if self.window.is_some() && !self.causal {
-            return Err("a window needs causal attention".into());
+        if let (Some(window), false) = (self.window, self.causal) {
+            return Err(ConfigError::Window { window });
         }
         if !(self.rope_base.is_finite() && self.rope_base >= 1.0) {
-            return Err(format!("rope_base is {}; it must be a number of at least 1", self.rope_base));
+            let (field, found) = ("rope_base", self.rope_base);
+            return Err(ConfigError::Number { field, found, expected: "a number of at least 1" });
         }
         let seq = self.seq_length.unwrap_or(1);
         holdable("heads", &[self.num_heads, self.head()])?;
