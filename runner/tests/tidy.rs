@@ -342,6 +342,67 @@ fn the_bridge_touches_no_process() {
     }
 }
 
+/// The arguments of the type whose angle bracket has just been opened, those within others not told apart.
+fn arguments(text: &str) -> Vec<&str> {
+    let (mut depth, mut start, mut found) = (0, 0, Vec::new());
+    for (at, c) in text.char_indices() {
+        match c {
+            '<' | '(' | '[' => depth += 1,
+            // Of an arrow.
+            '>' if text[..at].ends_with(['-', '=']) => {}
+            '>' | ')' | ']' if depth > 0 => depth -= 1,
+            ',' if depth == 0 => {
+                found.push(text[start..at].trim());
+                start = at + 1;
+            }
+            '>' => {
+                found.push(text[start..at].trim());
+                return found;
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Where a text has an error that is a sentence and nothing else, by line.
+fn sentences(text: &str) -> Vec<usize> {
+    let is_text = |error: &str| matches!(error, "String" | "std::string::String" | "&str" | "&'static str");
+    let results = text.match_indices("Result<").filter(|(at, start)| match arguments(&text[at + start.len()..])[..] {
+        [_, error] | [_, error, ""] => is_text(error),
+        _ => false,
+    });
+    let named = ["type Err = ", "type Error = "].into_iter().flat_map(|start| text.match_indices(start));
+    let named = named.filter(|(at, start)| text[at + start.len()..].split(';').next().is_some_and(is_text));
+    results.chain(named).map(|(at, _)| text[..at].matches('\n').count() + 1).collect()
+}
+
+/// What is wrong is data for whoever calls a library; a sentence is made of it where it is shown.
+#[test]
+fn no_error_of_a_library_is_a_sentence() {
+    assert_eq!(
+        sentences("fn a() -> Result<(), String> {\n}\nlet b: Result<\n    Vec<(u8, u8)>,\n    &'static str,\n>;"),
+        [1, 3]
+    );
+    assert_eq!(sentences("    type Err = String;"), [1]);
+    assert_eq!(
+        sentences("fn a(b: fn() -> Result<String>) -> Result<BTreeMap<u8, String>, Error> { }"),
+        Vec::<usize>::new()
+    );
+    let mut found = Vec::new();
+    for library in ["core", "bedrocks", "bridge", "bench", "runner"] {
+        for path in files(&root().join(library).join("src")).iter().filter(|p| p.extension().is_some_and(|e| e == "rs"))
+        {
+            let lines = sentences(&fs::read_to_string(path).expect("a file"));
+            let name = path.strip_prefix(root()).expect("within").display();
+            found.extend(
+                lines.into_iter().map(|line| format!("{name}:{line}: an error that is a text; make it an enum")),
+            );
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn no_test_is_ignored_and_no_file_has_outgrown_itself() {
     for (folder, most) in
