@@ -465,7 +465,7 @@ fn every_kernel_translates() {
             }
             let text = kernel.source(precision);
             for rule in super::kernel::DecodeRule::ALL {
-                if let Err(e) = super::kernel::spirv(kernel, rule, &text) {
+                if let Err(e) = super::pipeline::spirv(kernel, rule, &text) {
                     panic!("{} {precision:?} {rule:?}: {e}", kernel.name());
                 }
             }
