@@ -211,16 +211,27 @@ fn no_error_of_a_library_is_a_sentence() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// The most lines of a file.
+const LINES: usize = 400;
+
+/// Files that are longer, since most of each is a table.
+const TABLES: [&str; 1] = ["core/src/format/record.rs"];
+
 #[test]
 fn no_test_is_ignored_and_no_file_has_outgrown_itself() {
-    for (folder, most) in
-        [("core", 510), ("bedrocks", 400), ("bench", 400), ("bridge", 400), ("runner/src", 400), ("runner/tests", 460)]
-    {
+    let mut tables = Vec::new();
+    for folder in ["core", "bedrocks", "bench", "bridge", "runner"] {
         for path in files(&root().join(folder)).iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {
             let text = fs::read_to_string(path).expect("a file");
             assert!(!text.contains(concat!("#[", "ignore")), "{} ignores a test", path.display());
             let lines = text.lines().count();
-            assert!(lines <= most, "{} has {lines} lines: ask what two things it holds", path.display());
+            let name = path.strip_prefix(root()).expect("within");
+            match TABLES.iter().find(|table| Path::new(table) == name) {
+                Some(table) if lines > LINES => tables.push(table),
+                Some(table) => panic!("{table} has {lines} lines and needs no exception"),
+                None => assert!(lines <= LINES, "{} has {lines} lines: ask what two things it holds", path.display()),
+            }
         }
     }
+    assert_eq!(tables.len(), TABLES.len(), "an exception is for a file that is gone");
 }
