@@ -12,6 +12,57 @@ use crate::relayout;
 /// Names of arrays in a golden file that are not weights.
 pub const OUTPUTS: [&str; 2] = ["output", "output_f64"];
 
+/// Why arrays and a model do not become a network.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// The arrays of a layer are not its weights.
+    #[error(transparent)]
+    Layout(#[from] relayout::Error),
+    /// An array is of no layer.
+    #[error("array {array} belongs to no layer of the model")]
+    Stray {
+        /// Its name.
+        array: String,
+    },
+    /// The core refuses the model, or its weights.
+    #[error(transparent)]
+    Core(#[from] loom_core::Error),
+}
+
+/// Why an array of a fixture is no input of a model.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum InputError {
+    /// The array is not there.
+    #[error("the fixture has no array {array}")]
+    Missing {
+        /// Its name.
+        array: String,
+    },
+    /// The array is narrower than what the model sees of it.
+    #[error("fixture array {array} has shape {shape:?}; a slice of {take:?} does not fit its axes after the first")]
+    Slice {
+        /// Its name.
+        array: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// How far the model sees along each axis after the first.
+        take: Vec<usize>,
+    },
+    /// An element is none that a network is fed.
+    #[error("fixture array {array} holds {value} at {at:?}; inputs must be finite")]
+    NotFinite {
+        /// The array's name.
+        array: String,
+        /// The element as float32.
+        value: f32,
+        /// Its position.
+        at: Vec<usize>,
+    },
+    /// The core refuses the slice.
+    #[error(transparent)]
+    Core(#[from] loom_core::Error),
+}
+
 /// Every layer with its path, containers before what they hold.
 #[must_use]
 pub fn layers(spec: &NetworkSpec) -> Vec<(String, LayerSpec)> {
@@ -33,8 +84,8 @@ pub fn layers(spec: &NetworkSpec) -> Vec<(String, LayerSpec)> {
 /// The weight table of a model: every layer's arrays in Loom's layout.
 ///
 /// # Errors
-/// The sentence of [`relayout::stores`], or the name of an array that no layer uses.
-pub fn weights(spec: &NetworkSpec, planet: &Planet, arrays: &Arrays) -> Result<WeightTable, String> {
+/// Those of [`relayout::stores`], and an array that no layer uses.
+pub fn weights(spec: &NetworkSpec, planet: &Planet, arrays: &Arrays) -> Result<WeightTable, Error> {
     let mut rest: Arrays = arrays
         .iter()
         .filter(|(name, _)| !OUTPUTS.contains(&name.as_str()))
@@ -48,7 +99,7 @@ pub fn weights(spec: &NetworkSpec, planet: &Planet, arrays: &Arrays) -> Result<W
         }
     }
     match rest.keys().next() {
-        Some(name) => Err(format!("array {name} belongs to no layer of the model")),
+        Some(name) => Err(Error::Stray { array: name.clone() }),
         None => Ok(table),
     }
 }
@@ -56,22 +107,22 @@ pub fn weights(spec: &NetworkSpec, planet: &Planet, arrays: &Arrays) -> Result<W
 /// The network of a model with a planet's arrays.
 ///
 /// # Errors
-/// The sentence of [`weights`] or of [`Network::build`].
-pub fn network(spec: NetworkSpec, planet: &Planet, arrays: &Arrays) -> Result<Network, String> {
+/// Those of [`weights`] and of [`Network::build`].
+pub fn network(spec: NetworkSpec, planet: &Planet, arrays: &Arrays) -> Result<Network, Error> {
     let mut table = weights(&spec, planet, arrays)?;
-    Network::build(spec, &mut table).map_err(|e| e.to_string())
+    Ok(Network::build(spec, &mut table)?)
 }
 
 /// The same network, fed otherwise: layers that read an input of the network in place of the layer
 /// before them, and residual layers that add one. Version 1 of `.entity` holds neither.
 ///
 /// # Errors
-/// The sentence of [`Network::build`].
+/// Those of [`Network::build`].
 pub fn fed(
     network: &Network,
     reads: &BTreeMap<usize, usize>,
     skips: &BTreeMap<usize, usize>,
-) -> Result<Network, String> {
+) -> loom_core::Result<Network> {
     let mut spec = network.spec().clone();
     for i in 0..spec.cells.len() {
         let index = spec.index(spec.cells[i].at).unwrap_or_default();
@@ -82,24 +133,22 @@ pub fn fed(
     for (path, role, store) in network.stores() {
         table.entry(path.to_string()).or_default().insert(role, store.clone());
     }
-    Network::build(spec, &mut table).map_err(|e| e.to_string())
+    Network::build(spec, &mut table)
 }
 
 /// The slice of a fixture array that a model sees, rounded to f32: the first extents of
 /// every axis but the batch axis.
 ///
 /// # Errors
-/// A sentence with the array's shape when it is narrower than the slice, or the position of
+/// The array's shape when it is narrower than the slice, or the position of
 /// an element that is not finite.
-pub fn input(spec: &InputSpec, fixture: &Arrays) -> Result<Tensor, String> {
+pub fn input(spec: &InputSpec, fixture: &Arrays) -> Result<Tensor, InputError> {
     let name = &spec.array;
-    let Array { shape, data, .. } = fixture.get(name).ok_or_else(|| format!("the fixture has no array {name}"))?;
+    let array = fixture.get(name).ok_or_else(|| InputError::Missing { array: name.clone() })?;
+    let Array { shape, data, .. } = array;
     let mut out = shape.clone();
     if spec.take.len() >= shape.len() || out[1..].iter().zip(&spec.take).any(|(have, want)| want > have) {
-        return Err(format!(
-            "fixture array {name} has shape {shape:?}; a slice of {:?} does not fit its axes after the first",
-            spec.take
-        ));
+        return Err(InputError::Slice { array: name.clone(), shape: shape.clone(), take: spec.take.clone() });
     }
     out[1..=spec.take.len()].copy_from_slice(&spec.take);
     let mut values = Vec::with_capacity(out.iter().product());
@@ -116,9 +165,9 @@ pub fn input(spec: &InputSpec, fixture: &Arrays) -> Result<Tensor, String> {
         let read = &values[values.len() - run..];
         if let Some(i) = read.iter().position(|value| !value.is_finite()) {
             at.push(i);
-            return Err(format!("fixture array {name} holds {} at {at:?}; inputs must be finite", read[i]));
+            return Err(InputError::NotFinite { array: name.clone(), value: read[i], at });
         }
         advance(&mut at, &rows);
     }
-    Tensor::new(out, values).map_err(|e| e.to_string())
+    Ok(Tensor::new(out, values)?)
 }

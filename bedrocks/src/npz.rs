@@ -4,13 +4,17 @@
 //! The content is not trusted: the size that a member may unpack to is capped, and a header
 //! is believed only when shape, item size and the bytes that are there agree.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use npyz::{DType, NpyHeader, Order};
 use sha2::{Digest, Sha256};
+
+pub use error::{ArchiveError, ArrayError, Error};
 
 /// The most that one member may unpack to where nothing is known of it: 512 MiB.
 const MEMBER_CAP: u64 = 1 << 29;
@@ -73,45 +77,6 @@ impl Array {
 /// The arrays of one archive, by name.
 pub type Arrays = BTreeMap<String, Array>;
 
-/// Why an archive cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file is not there or not readable.
-    #[error("{path}: {source}")]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The archive itself is broken.
-    #[error("{path}: not a readable .npz archive ({what}); restore it from version control or dump it again")]
-    Archive {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        what: String,
-    },
-    /// A file of one array is not what is accepted.
-    #[error("{path}: {what}")]
-    Array {
-        /// The file.
-        path: PathBuf,
-        /// What was found, what is expected and what to do.
-        what: String,
-    },
-    /// One array is not what is accepted.
-    #[error("{path}: member {member}: {what}")]
-    Member {
-        /// The file.
-        path: PathBuf,
-        /// The member's name.
-        member: String,
-        /// What was found, what is expected and what to do.
-        what: String,
-    },
-}
-
 /// Reads all arrays of an archive of which nothing is known.
 ///
 /// # Errors
@@ -128,24 +93,24 @@ pub fn read(path: &Path) -> Result<Arrays, Error> {
 /// little-endian float32 or float64 arrays in C order.
 pub fn read_known(path: &Path, size: impl Fn(&str) -> Option<u64>) -> Result<Arrays, Error> {
     let file = loom_core::file::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
-    let broken = |what: String| Error::Archive { path: path.into(), what };
-    let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file)).map_err(|e| broken(e.to_string()))?;
+    let broken = |error: ArchiveError| Error::Archive { path: path.into(), error };
+    let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file)).map_err(|e| broken(e.into()))?;
     if archive.len() > MEMBERS_CAP {
-        return Err(broken(format!("{} members, more than {MEMBERS_CAP}", archive.len())));
+        return Err(broken(ArchiveError::Members { found: archive.len(), most: MEMBERS_CAP }));
     }
     let mut arrays = Arrays::new();
     let mut room = ARCHIVE_CAP;
     for i in 0..archive.len() {
-        let entry = archive.by_index(i).map_err(|e| broken(e.to_string()))?;
-        let name = entry.name().map_err(|e| broken(e.to_string()))?.to_string();
-        let wrong = |what: &str| Error::Member { path: path.into(), member: name.clone(), what: what.into() };
+        let entry = archive.by_index(i).map_err(|e| broken(e.into()))?;
+        let name = entry.name().map_err(|e| broken(e.into()))?.to_string();
+        let wrong = |error| Error::Member { path: path.into(), member: name.clone(), error };
         let Some(stem) = name.strip_suffix(".npy") else {
-            return Err(wrong("is not an .npy array; an .npz holds nothing else"));
+            return Err(wrong(ArrayError::Name));
         };
-        let known = size(stem).ok_or_else(|| wrong("is not in the index"))?;
+        let known = size(stem).ok_or_else(|| wrong(ArrayError::Unlisted))?;
         let array = member(path, &name, entry, known, &mut room, true)?;
         if arrays.insert(stem.to_string(), array).is_some() {
-            return Err(wrong("occurs twice"));
+            return Err(wrong(ArrayError::Twice));
         }
     }
     Ok(arrays)
@@ -158,8 +123,8 @@ pub fn read_known(path: &Path, size: impl Fn(&str) -> Option<u64>) -> Result<Arr
 /// As [`read_known`], for what is read.
 pub fn read_some(path: &Path, names: &[&str]) -> Result<Arrays, Error> {
     let file = loom_core::file::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
-    let broken = |what: String| Error::Archive { path: path.into(), what };
-    let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file)).map_err(|e| broken(e.to_string()))?;
+    let broken = |error: ArchiveError| Error::Archive { path: path.into(), error };
+    let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file)).map_err(|e| broken(e.into()))?;
     let (mut arrays, mut room) = (Arrays::new(), ARCHIVE_CAP);
     for &stem in names {
         let name = format!("{stem}.npy");
@@ -168,7 +133,7 @@ pub fn read_some(path: &Path, names: &[&str]) -> Result<Arrays, Error> {
                 arrays.insert(stem.to_string(), member(path, &name, entry, MEMBER_CAP, &mut room, false)?);
             }
             Err(zip::result::ZipError::FileNotFound) => {}
-            Err(e) => return Err(broken(e.to_string())),
+            Err(e) => return Err(broken(e.into())),
         }
     }
     Ok(arrays)
@@ -176,7 +141,7 @@ pub fn read_some(path: &Path, names: &[&str]) -> Result<Arrays, Error> {
 
 /// Reads one member of at most `known` bytes of elements, and takes what it unpacks to from `room`.
 fn member(path: &Path, name: &str, entry: impl Read, known: u64, room: &mut u64, digest: bool) -> Result<Array, Error> {
-    let wrong = |what: String| Error::Member { path: path.into(), member: name.into(), what };
+    let wrong = |error| Error::Member { path: path.into(), member: name.into(), error };
     let cap = known.saturating_add(HEADER_CAP as u64).min(MEMBER_CAP).min(*room);
     let (array, read) = parse(entry, cap, digest).map_err(wrong)?;
     *room -= read;
@@ -191,56 +156,53 @@ fn member(path: &Path, name: &str, entry: impl Read, known: u64, room: &mut u64,
 pub fn read_npy(path: &Path) -> Result<Array, Error> {
     let file = loom_core::file::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
     let parsed = parse(file, MEMBER_CAP, true).map(|(array, _)| array);
-    parsed.map_err(|what| Error::Array { path: path.into(), what })
+    parsed.map_err(|error| Error::Array { path: path.into(), error })
 }
 
 /// Reads one `.npy` document of at most `cap` bytes, with the digest of its elements if that is
 /// asked for. Also says how long it is.
-fn parse(source: impl Read, cap: u64, digest: bool) -> Result<(Array, u64), String> {
+fn parse(source: impl Read, cap: u64, digest: bool) -> Result<(Array, u64), ArrayError> {
     let mut source = source.take(cap + 1);
     let array = array(&mut source, digest);
     if source.limit() == 0 {
-        return Err(format!("unpacks to more than {cap} bytes"));
+        return Err(ArrayError::TooLong { most: cap });
     }
     Ok((array?, cap + 1 - source.limit()))
 }
 
-fn array(source: &mut impl Read, digest: bool) -> Result<Array, String> {
-    let unread = |e: std::io::Error| format!("cannot be read: {e}");
+fn array(source: &mut impl Read, digest: bool) -> Result<Array, ArrayError> {
     let mut text = Vec::with_capacity(128);
-    source.take(12).read_to_end(&mut text).map_err(unread)?;
+    source.take(12).read_to_end(&mut text).map_err(ArrayError::Read)?;
     let declared = match *text {
         [0x93, b'N', b'U', b'M', b'P', b'Y', 1, _, a, b, ..] => 10 + usize::from(u16::from_le_bytes([a, b])),
         [0x93, b'N', b'U', b'M', b'P', b'Y', 2 | 3, _, a, b, c, d] => {
             usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX).saturating_add(12)
         }
-        _ => return Err("does not start as an .npy array of version 1, 2 or 3".into()),
+        _ => return Err(ArrayError::Magic { found: text }),
     };
     let most = declared.min(1 << 17);
-    source.take(most.saturating_sub(text.len()) as u64).read_to_end(&mut text).map_err(unread)?;
+    source.take(most.saturating_sub(text.len()) as u64).read_to_end(&mut text).map_err(ArrayError::Read)?;
     if text.len() < most {
-        return Err(format!("is truncated: its header needs {declared} bytes, {} are there", text.len()));
+        return Err(ArrayError::HeaderCut { needed: declared, found: text.len() });
     }
     // The header is a Python literal; only the flat dictionary that NumPy writes is parsed.
     let count = |c: u8| text.iter().filter(|b| **b == c).count();
     if text.len() != declared || declared > HEADER_CAP || count(b'[') > 0 || count(b'{') != 1 || count(b'(') != 1 {
-        return Err("has a header that NumPy does not write for a plain array".into());
+        return Err(ArrayError::HeaderStrange { bytes: declared });
     }
     let (item, shape) = plain(&text[10..]).map_or_else(|| described(&text), Ok)?;
     let needed = shape.iter().try_fold(item, |n: usize, &d| n.checked_mul(d));
     let mut hash = digest.then(Sha256::new);
     let wanted = needed.unwrap_or(0);
     let (data, held) = if item == 4 {
-        let (data, held) = elements(source, wanted, f32::from_le_bytes, &mut hash).map_err(unread)?;
+        let (data, held) = elements(source, wanted, f32::from_le_bytes, &mut hash).map_err(ArrayError::Read)?;
         (Data::F32(data), held)
     } else {
-        let (data, held) = elements(source, wanted, f64::from_le_bytes, &mut hash).map_err(unread)?;
+        let (data, held) = elements(source, wanted, f64::from_le_bytes, &mut hash).map_err(ArrayError::Read)?;
         (Data::F64(data), held)
     };
     if needed != Some(held) {
-        let word = if needed.is_some_and(|needed| needed < held) { "too long" } else { "truncated" };
-        let needed = needed.map_or_else(|| "more than can be counted".to_string(), |n| n.to_string());
-        return Err(format!("is {word}: shape {shape:?} of <f{item} needs {needed} bytes, {held} are there"));
+        return Err(ArrayError::Length { shape, item, needed, found: held });
     }
     Ok(Array { shape, data, sha256: hash.map_or_else(String::new, |hash| hexadecimal(&hash.finalize())) })
 }
@@ -263,28 +225,26 @@ fn plain(header: &[u8]) -> Option<(usize, Vec<usize>)> {
 }
 
 /// Item size and shape of any header.
-fn described(text: &[u8]) -> Result<(usize, Vec<usize>), String> {
-    let header = NpyHeader::from_reader(text).map_err(|e| format!("has a header that cannot be read: {e}"))?;
+fn described(text: &[u8]) -> Result<(usize, Vec<usize>), ArrayError> {
+    let header = NpyHeader::from_reader(text).map_err(ArrayError::Header)?;
     if header.uses_pickled_array() {
-        return Err("holds pickled Python objects, which are never loaded; save it as float32 or float64".into());
+        return Err(ArrayError::Pickled);
     }
     if header.order() != Order::C && header.shape().len() > 1 {
-        return Err("is in Fortran order; save it with numpy.ascontiguousarray".into());
+        return Err(ArrayError::Fortran { shape: header.shape().to_vec() });
     }
     let DType::Plain(dtype) = header.dtype() else {
-        return Err("is a structured array; expected float32 or float64".into());
+        return Err(ArrayError::Structured);
     };
     let dtype = dtype.to_string();
     let item = match dtype.as_str() {
         "<f4" => 4,
         "<f8" => 8,
-        ">f4" | ">f8" => {
-            return Err(format!("is big-endian ({dtype}); save it with array.astype(array.dtype.newbyteorder('<'))"));
-        }
-        _ => return Err(format!("has dtype {dtype}; expected <f4 or <f8")),
+        ">f4" | ">f8" => return Err(ArrayError::BigEndian { dtype }),
+        _ => return Err(ArrayError::Dtype { dtype }),
     };
     let shape = header.shape().iter().map(|&n| usize::try_from(n)).collect::<Result<Vec<_>, _>>();
-    Ok((item, shape.map_err(|_| "has an extent beyond this machine's address space".to_string())?))
+    Ok((item, shape.map_err(|_| ArrayError::Extent { shape: header.shape().to_vec() })?))
 }
 
 /// Reads `wanted` bytes of elements piece by piece, so that a length is believed only as far as

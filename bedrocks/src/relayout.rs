@@ -11,6 +11,83 @@ use crate::planets::{BiasLayout, ChannelOrder, GateLayout, KernelOrder, MatrixOr
 /// The gates of an LSTM, in Loom's order.
 const GATES: [&str; 4] = ["i", "f", "g", "o"];
 
+/// Why a planet's arrays are not the weights of a layer.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// An array is not there.
+    #[error("array {array} is missing")]
+    Missing {
+        /// Its name.
+        array: String,
+    },
+    /// An array is of the wrong type.
+    #[error("array {array} is float64; weights are dumped as float32")]
+    Float64 {
+        /// Its name.
+        array: String,
+    },
+    /// An array has another number of axes than its role.
+    #[error("array {array} has shape {found:?}; expected {expected}")]
+    Rank {
+        /// Its name.
+        array: String,
+        /// Its shape, in the planet's layout.
+        found: Vec<usize>,
+        /// What it should be, in words.
+        expected: &'static str,
+    },
+    /// An array has other extents than the layer needs.
+    #[error("array {array} has shape {found:?} in Loom's layout; the layer needs {expected:?}")]
+    Shape {
+        /// Its name.
+        array: String,
+        /// Its shape, in Loom's layout.
+        found: Vec<usize>,
+        /// The shape that the layer needs.
+        expected: Vec<usize>,
+    },
+    /// The two halves of a bias do not fit together.
+    #[error("{path}.input_bias and .recurrent_bias have shapes {input:?} and {recurrent:?}")]
+    Biases {
+        /// The layer's path.
+        path: String,
+        /// The shape of the half beside the input matrix.
+        input: Vec<usize>,
+        /// The shape of the half beside the recurrent matrix.
+        recurrent: Vec<usize>,
+    },
+    /// A gate cannot be stacked on those before it.
+    #[error("array {array} has shape {found:?} beside gates of {beside:?}")]
+    Gate {
+        /// The name of its array.
+        array: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape of those before it, stacked.
+        beside: Vec<usize>,
+    },
+    /// A layer with gates has none.
+    #[error("array {array} has no gates")]
+    NoGates {
+        /// The name that its gates' names begin with.
+        array: String,
+    },
+    /// A bias that the model does not have is not zero.
+    #[error("array {array} is not zero, but the model says `bias: false`")]
+    Bias {
+        /// Its name.
+        array: String,
+    },
+    /// The elements of an array cannot be weights.
+    #[error("array {array}: {error}")]
+    Store {
+        /// Its name.
+        array: String,
+        /// What is wrong.
+        error: loom_core::Error,
+    },
+}
+
 /// An f32 array on its way to Loom's layout.
 #[derive(Clone, Debug, PartialEq)]
 struct Nd {
@@ -19,11 +96,12 @@ struct Nd {
 }
 
 impl Nd {
-    fn take(arrays: &mut Arrays, name: &str) -> Result<Self, String> {
-        let Array { shape, data, .. } = arrays.remove(name).ok_or_else(|| format!("array {name} is missing"))?;
+    fn take(arrays: &mut Arrays, name: &str) -> Result<Self, Error> {
+        let array = arrays.remove(name).ok_or_else(|| Error::Missing { array: name.into() })?;
+        let Array { shape, data, .. } = array;
         match data {
             Data::F32(data) => Ok(Self { shape, data }),
-            Data::F64(_) => Err(format!("array {name} is float64; weights are dumped as float32")),
+            Data::F64(_) => Err(Error::Float64 { array: name.into() }),
         }
     }
 
@@ -63,10 +141,10 @@ fn form(kind: LayerKind, role: Role) -> Form {
 /// Takes the arrays of the layer at `path` out of `arrays` and lays them out for Loom.
 ///
 /// # Errors
-/// A sentence that names the array: it is missing, of another shape than the layer needs
+/// The array: it is missing, of another shape than the layer needs
 /// (both shapes given, in the planet's layout), not finite, or a bias that the model does
 /// not have and that is not zero.
-pub fn stores(planet: &Planet, path: &str, spec: &LayerSpec, arrays: &mut Arrays) -> Result<Weights, String> {
+pub fn stores(planet: &Planet, path: &str, spec: &LayerSpec, arrays: &mut Arrays) -> Result<Weights, Error> {
     let kind = spec.kind();
     let recurrent = matches!(kind, LayerKind::Lstm | LayerKind::Rnn);
     let mut weights = Weights::new();
@@ -79,10 +157,7 @@ pub fn stores(planet: &Planet, path: &str, spec: &LayerSpec, arrays: &mut Arrays
             let input = Nd::take(arrays, &format!("{path}.input_bias"))?;
             let hidden = Nd::take(arrays, &format!("{path}.recurrent_bias"))?;
             if input.shape != hidden.shape {
-                return Err(format!(
-                    "{path}.input_bias and .recurrent_bias have shapes {:?} and {:?}",
-                    input.shape, hidden.shape
-                ));
+                return Err(Error::Biases { path: path.into(), input: input.shape, recurrent: hidden.shape });
             }
             let data = input.data.iter().zip(&hidden.data).map(|(a, b)| a + b).collect();
             Nd { shape: input.shape, data }
@@ -90,25 +165,21 @@ pub fn stores(planet: &Planet, path: &str, spec: &LayerSpec, arrays: &mut Arrays
             to_loom(planet, form, &name, Nd::take(arrays, &name)?)?
         };
         if nd.shape != wanted.shape {
-            return Err(format!(
-                "array {name} has shape {:?} in Loom's layout; the layer needs {:?}",
-                nd.shape, wanted.shape
-            ));
+            return Err(Error::Shape { array: name, found: nd.shape, expected: wanted.shape });
         }
-        let store = WeightStore::f32(nd.shape, nd.data).map_err(|e| format!("array {name}: {e}"))?;
+        let store = WeightStore::f32(nd.shape, nd.data).map_err(|error| Error::Store { array: name, error })?;
         weights.insert(role, store);
     }
     drop_zero_biases(path, arrays)?;
     Ok(weights)
 }
 
-fn to_loom(planet: &Planet, form: Form, name: &str, nd: Nd) -> Result<Nd, String> {
+fn to_loom(planet: &Planet, form: Form, name: &str, nd: Nd) -> Result<Nd, Error> {
     let rank = nd.shape.len();
+    let wrong = |found, expected| Err(Error::Rank { array: name.into(), found, expected });
     match form {
-        Form::Matrix if rank != 2 => Err(format!("array {name} has shape {:?}; expected a matrix", nd.shape)),
-        Form::Kernel if rank < 3 => {
-            Err(format!("array {name} has shape {:?}; expected a convolution kernel", nd.shape))
-        }
+        Form::Matrix if rank != 2 => wrong(nd.shape, "a matrix"),
+        Form::Kernel if rank < 3 => wrong(nd.shape, "a convolution kernel"),
         Form::Matrix if planet.matrix == MatrixOrder::InOut => Ok(nd.permute(&[1, 0])),
         Form::Kernel if planet.kernel == KernelOrder::SpatialInOut => {
             let axes: Vec<usize> = [rank - 1, rank - 2].into_iter().chain(0..rank - 2).collect();
@@ -118,7 +189,7 @@ fn to_loom(planet: &Planet, form: Form, name: &str, nd: Nd) -> Result<Nd, String
     }
 }
 
-fn separate_gates(planet: &Planet, kind: LayerKind, name: &str, form: Form, arrays: &mut Arrays) -> Result<Nd, String> {
+fn separate_gates(planet: &Planet, kind: LayerKind, name: &str, form: Form, arrays: &mut Arrays) -> Result<Nd, Error> {
     let gates: &[&str] = if kind == LayerKind::Lstm { &GATES } else { &["h"] };
     let mut stacked: Option<Nd> = None;
     for gate in gates {
@@ -130,14 +201,14 @@ fn separate_gates(planet: &Planet, kind: LayerKind, name: &str, form: Form, arra
                 all.shape[0] += nd.shape[0];
                 all.data.extend(nd.data);
             }
-            Some(all) => return Err(format!("array {name} has shape {:?} beside gates of {:?}", nd.shape, all.shape)),
+            Some(all) => return Err(Error::Gate { array: name, found: nd.shape, beside: all.shape.clone() }),
         }
     }
-    stacked.ok_or_else(|| format!("array {name} has no gates"))
+    stacked.ok_or_else(|| Error::NoGates { array: name.into() })
 }
 
 /// Some planets cannot leave a bias out; one that the model does not have must be zero.
-fn drop_zero_biases(path: &str, arrays: &mut Arrays) -> Result<(), String> {
+fn drop_zero_biases(path: &str, arrays: &mut Arrays) -> Result<(), Error> {
     let name = format!("{path}.{}", Role::Bias);
     let Some(array) = arrays.get(&name) else { return Ok(()) };
     match &array.data {
@@ -145,7 +216,7 @@ fn drop_zero_biases(path: &str, arrays: &mut Arrays) -> Result<(), String> {
             arrays.remove(&name);
             Ok(())
         }
-        _ => Err(format!("array {name} is not zero, but the model says `bias: false`")),
+        _ => Err(Error::Bias { array: name }),
     }
 }
 
@@ -221,6 +292,6 @@ mod tests {
             stores(find("sklearn").expect("planet"), "layers.0", &dense, &mut arrays)
         };
         assert!(with(0.0).is_ok());
-        assert!(with(0.5).expect_err("refused").contains("bias: false"));
+        assert!(with(0.5).expect_err("refused").to_string().contains("bias: false"));
     }
 }

@@ -73,7 +73,7 @@ impl Outputs {
 impl Answer {
     /// The answer to a call that is refused.
     #[must_use]
-    pub fn refused(error: &Error) -> Self {
+    pub fn refused(error: &dyn std::error::Error) -> Self {
         Self { status: "error", message: error.to_string(), ..Self::default() }
     }
 

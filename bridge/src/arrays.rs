@@ -72,22 +72,16 @@ pub fn serve_arrays(
     open: Opener,
 ) -> Result<Answer, Error> {
     let planet = planets::find(&model.planet)
-        .ok_or_else(|| unknown("planet", &model.planet, PLANETS.iter().map(|planet| planet.id)))
-        .map_err(Error::Arrays)?;
+        .ok_or_else(|| unknown("planet", &model.planet, PLANETS.iter().map(|planet| planet.id)))?;
     let spec = network_spec(&model.layers, &model.reads, &model.skips);
-    let network = build::network(spec, planet, &weights.read()?).map_err(Error::Arrays)?;
+    let network = build::network(spec, planet, &weights.read()?)?;
     let inputs = match options.fixture {
         _ if options.skip_infer => None,
-        None => {
-            let what = "--fixture names the arrays to run on; --skip-infer runs nothing";
-            return Err(Error::Arrays(what.into()));
-        }
+        None => return Err(Error::NoFixture),
         Some(fixture) => Some(fixture.inputs(&model.inputs)?),
     };
     let target = match options.output {
-        "" if options.models_dir.is_empty() => {
-            return Err(Error::Arrays("--output or --models-dir is needed".into()));
-        }
+        "" if options.models_dir.is_empty() => return Err(Error::NoOutput),
         "" => Target::named(options.models_dir, &model.planet, &model.model_id)?,
         output => Target::Asked(PathBuf::from(output)),
     };
@@ -95,7 +89,7 @@ pub fn serve_arrays(
     let outputs = match &inputs {
         None => None,
         Some(inputs) => {
-            let y = open().and_then(|run| run(&network, inputs)).map_err(Error::Network)?;
+            let y = open().map_err(Error::Backend)?(&network, inputs)?;
             let samples = inputs.first().and_then(|x| x.shape().first()).copied().unwrap_or(0);
             let width = (y.data().len() / samples.max(1)).max(1);
             Some(Outputs::of(y.data().chunks_exact(width).map(<[f32]>::to_vec).collect())?)
@@ -103,7 +97,7 @@ pub fn serve_arrays(
     };
     // Version 1 does not say how a network is fed.
     let network = match options.stored.version {
-        Version::One => build::fed(&network, &BTreeMap::new(), &BTreeMap::new()).map_err(Error::Network)?,
+        Version::One => build::fed(&network, &BTreeMap::new(), &BTreeMap::new())?,
         Version::Two => network,
     };
     let mut answer = options.stored.save(&network, &target)?;
@@ -116,7 +110,7 @@ pub fn serve_arrays(
 impl Source<'_> {
     fn read(self) -> Result<Arrays, Error> {
         match self {
-            Source::Npz(path) => npz::read(path).map_err(|e| Error::Arrays(e.to_string())),
+            Source::Npz(path) => Ok(npz::read(path)?),
             Source::Memory(arrays) => Ok(arrays),
         }
     }
@@ -125,14 +119,13 @@ impl Source<'_> {
     fn inputs(self, inputs: &[InputSpec]) -> Result<Vec<Tensor>, Error> {
         let of =
             |arrays: &Arrays| inputs.iter().map(|input| build::input(input, arrays)).collect::<Result<Vec<_>, _>>();
-        let tensors = match self {
+        match self {
             Source::Npz(path) => {
                 let names: Vec<&str> = inputs.iter().map(|input| input.array.as_str()).collect();
-                let arrays = npz::read_some(path, &names).map_err(|e| Error::Arrays(e.to_string()))?;
-                of(&arrays).map_err(|what| format!("{}: {what}", path.display()))
+                let arrays = npz::read_some(path, &names)?;
+                of(&arrays).map_err(|error| Error::FileInput { path: path.into(), error: Box::new(error) })
             }
-            Source::Memory(arrays) => of(&arrays),
-        };
-        tensors.map_err(Error::Arrays)
+            Source::Memory(arrays) => Ok(of(&arrays)?),
+        }
     }
 }

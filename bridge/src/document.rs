@@ -73,7 +73,7 @@ fn answer(
     let mut answer = options.stored.save(&model.network, &target)?;
     match inputs {
         Some(inputs) => {
-            let run = open().map_err(Error::Network)?;
+            let run = open().map_err(Error::Backend)?;
             answer.fill(Outputs::of(model.run(&inputs, &mut &*run)?)?);
         }
         None if request.skip_infer => {}

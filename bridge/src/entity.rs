@@ -79,7 +79,7 @@ impl Stored {
         let Some(dtype) = self.dtype else { return Ok(network) };
         let default = if self.version == Version::One { Numerics::Loom } else { Numerics::Standard };
         let storage = Storage { dtype, numerics: self.numerics.unwrap_or(default), vectors: Vectors::default() };
-        network.morph(&storage).map_err(|e| Error::Network(e.to_string()))
+        Ok(network.morph(&storage)?)
     }
 
     /// Writes the file, and answers what is in it.

@@ -1,9 +1,14 @@
 //! Why a request is refused. Messages are the original bridge's where it has one.
 
 use std::fmt;
+use std::path::PathBuf;
 
-use loom_core::Role;
+use loom_bedrocks::build::{self, InputError};
+use loom_bedrocks::names::Unknown;
+use loom_bedrocks::npz;
+use loom_core::{ConfigError, Role};
 
+use crate::entity::in_original_words;
 use crate::kinds::{Bedrock, Kind};
 
 /// Why a request is refused.
@@ -100,7 +105,7 @@ pub enum Error {
     NoInputs,
     /// The fixture cannot be used.
     #[error("fixture: {0}")]
-    Fixture(String),
+    Fixture(Box<FixtureError>),
     /// A name would lead out of its folder.
     #[error("{field} {name:?} is not a plain file name")]
     Name {
@@ -112,12 +117,80 @@ pub enum Error {
     /// The file cannot be written.
     #[error("{0}")]
     Save(String),
-    /// The arrays of a model in files, or what they belong to, cannot be used.
-    #[error("{0}")]
-    Arrays(String),
+    /// A name is not known.
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
+    /// A file of arrays cannot be read.
+    #[error(transparent)]
+    Npz(#[from] npz::Error),
+    /// Arrays by role do not become the network of their model.
+    #[error(transparent)]
+    Arrays(#[from] build::Error),
+    /// Arrays in memory are not what the model is fed.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// Arrays in a file are not what the model is fed.
+    #[error("{path}: {error}")]
+    FileInput {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: Box<InputError>,
+    },
+    /// There is nothing to run a model on whose weights are arrays.
+    #[error("--fixture names the arrays to run on; --skip-infer runs nothing")]
+    NoFixture,
+    /// Nothing says where the file of a model goes whose weights are arrays.
+    #[error("--output or --models-dir is needed")]
+    NoOutput,
+    /// A mixer is fed nothing.
+    #[error("a mixer reads a volume")]
+    NoVolume,
+    /// What networks run on cannot be opened.
+    #[error(transparent)]
+    Backend(Box<dyn std::error::Error + Send + Sync>),
     /// No network can be made of the layers, or run.
-    #[error("{0}")]
-    Network(String),
+    #[error(transparent)]
+    Network(#[from] loom_core::Error),
+}
+
+/// Why a fixture cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FixtureError {
+    /// It is not there or not readable, in the original's words.
+    #[error("fixture {0}: open {0}: {1}", path.display(), in_original_words(error))]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        error: std::io::Error,
+    },
+    /// It is no archive of arrays.
+    #[error(transparent)]
+    Npz(npz::Error),
+    /// It lacks an array.
+    #[error("npz: missing {array}.npy")]
+    Missing {
+        /// The array's name.
+        array: String,
+    },
+    /// An array is not what the model is fed.
+    #[error("{path}: {error}")]
+    Input {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: InputError,
+    },
+}
+
+impl From<npz::Error> for FixtureError {
+    fn from(error: npz::Error) -> Self {
+        match error {
+            npz::Error::Open { path, source } => FixtureError::Open { path, error: source },
+            other => FixtureError::Npz(other),
+        }
+    }
 }
 
 /// A size that must be at least 1 and is not.
@@ -142,7 +215,7 @@ pub struct At {
 }
 
 /// What is wrong with a layer, and with which.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LayerError {
     /// The layer.
     pub at: At,
@@ -151,7 +224,7 @@ pub struct LayerError {
 }
 
 /// What is wrong with a layer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Flaw {
     /// Its index is not its position.
     Index(i64),
@@ -185,13 +258,13 @@ pub enum Flaw {
         known: String,
     },
     /// Its sizes contradict each other.
-    Spec(String),
+    Spec(ConfigError),
     /// The weights of a role cannot be kept.
     Store {
         /// The role.
         role: Role,
         /// Why.
-        what: String,
+        error: loom_core::Error,
     },
 }
 
@@ -233,7 +306,7 @@ impl fmt::Display for LayerError {
                 }
                 write!(f, " {array} len {given} != {wanted}")
             }
-            Flaw::Store { role, what } => write!(f, "layer {position}: {role}: {what}"),
+            Flaw::Store { role, error } => write!(f, "layer {position}: {role}: {error}"),
             Flaw::Size(size) => write!(f, "{kind} layer {position}: {size}"),
             Flaw::Padding => write!(f, "{kind} layer {position}: padding is negative"),
             Flaw::Activation { given, known } => {

@@ -6,8 +6,8 @@ use loom_bedrocks::model::InputSpec;
 use loom_bedrocks::{build, npz};
 use loom_core::Tensor;
 
-use crate::entity::{clean, in_original_words};
-use crate::error::Error;
+use crate::entity::clean;
+use crate::error::{Error, FixtureError};
 use crate::kinds::{Bedrock, Kind, positive};
 use crate::model::Model;
 use crate::request::{Request, Sizes};
@@ -62,15 +62,9 @@ pub(crate) fn tensors(bedrock: Bedrock, request: &Request, model: &Model) -> Res
 }
 
 fn fixture(bedrock: Bedrock, path: &Path, model: &Model) -> Result<Vec<Tensor>, Error> {
+    let refused = |error| Error::Fixture(Box::new(error));
     let names: Vec<&str> = model.inputs.iter().map(|input| input.array.as_str()).collect();
-    let mut fixture = npz::read_some(path, &names).map_err(|error| {
-        Error::Fixture(match error {
-            npz::Error::Open { path, source } => {
-                format!("fixture {0}: open {0}: {1}", path.display(), in_original_words(&source))
-            }
-            other => other.to_string(),
-        })
-    })?;
+    let mut fixture = npz::read_some(path, &names).map_err(|error| refused(error.into()))?;
     let samples = fixture.get("x_test").and_then(|array| array.shape.first()).copied();
     if let (Bedrock::Mixer, Some(n)) = (bedrock, samples) {
         // Fixtures of mixers without an embedding may have no ids.
@@ -81,10 +75,10 @@ fn fixture(bedrock: Bedrock, path: &Path, model: &Model) -> Result<Vec<Tensor>, 
         });
     }
     if let Some(name) = names.iter().find(|name| !fixture.contains_key(**name)) {
-        return Err(Error::Fixture(format!("npz: missing {name}.npy")));
+        return Err(refused(FixtureError::Missing { array: (*name).into() }));
     }
     let tensors = model.inputs.iter().map(|input| build::input(input, &fixture)).collect::<Result<_, _>>();
-    tensors.map_err(|what| Error::Fixture(format!("{}: {what}", path.display())))
+    tensors.map_err(|error| refused(FixtureError::Input { path: path.into(), error }))
 }
 
 /// The rows as the first and only input.
@@ -103,5 +97,5 @@ fn rows(bedrock: Bedrock, rows: &[Vec<f32>], model: &Model) -> Result<Tensor, Er
         data.extend_from_slice(&numbers[..wanted]);
     }
     let shape = std::iter::once(rows.len()).chain(input.take.iter().copied()).collect();
-    Tensor::new(shape, data).map_err(|e| Error::Network(e.to_string()))
+    Ok(Tensor::new(shape, data)?)
 }

@@ -24,6 +24,6 @@ pub use answer::{Answer, Outputs};
 pub use arrays::{ArrayOptions, LiveModel, Source, serve_arrays};
 pub use document::{Options, serve};
 pub use entity::{Stored, Version};
-pub use error::{At, Error, Flaw, LayerError, TooSmall};
+pub use error::{At, Error, FixtureError, Flaw, LayerError, TooSmall};
 pub use model::{Forward, Model, mix};
 pub use run::{Opener, Run, cpu};

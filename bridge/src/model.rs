@@ -58,8 +58,7 @@ impl Model {
             specs.push(spec);
         }
         let inputs = feed::inputs(bedrock, &sizes)?;
-        let network = Network::build(NetworkSpec::stack(specs), &mut table);
-        let network = network.map_err(|e| Error::Network(e.to_string()))?;
+        let network = Network::build(NetworkSpec::stack(specs), &mut table)?;
         let (feeding, width) = match bedrock {
             Bedrock::Mixer => (Feeding::Mixer, Some(MIXER_WIDTH)),
             Bedrock::Of(Kind::Residual) => (Feeding::Residual, None),
@@ -83,11 +82,10 @@ impl Model {
             return Ok(Vec::new());
         }
         let y = match self.feeding {
-            Feeding::Chain => run(&self.network, inputs).map_err(Error::Network)?,
+            Feeding::Chain => run(&self.network, inputs)?,
             Feeding::Residual => {
                 let last = self.network.layers().count() - 1;
-                let network = fed(&self.network, &[(last, 0)].into(), &[(last, 1)].into());
-                network.and_then(|network| run(&network, inputs)).map_err(Error::Network)?
+                run(&fed(&self.network, &[(last, 0)].into(), &[(last, 1)].into())?, inputs)?
             }
             Feeding::Mixer => mix(&self.network, inputs, run)?,
         };
@@ -104,7 +102,7 @@ impl Model {
 }
 
 /// What runs a network on its inputs.
-pub type Forward<'a> = dyn FnMut(&Network, &[Tensor]) -> Result<Tensor, String> + 'a;
+pub type Forward<'a> = dyn FnMut(&Network, &[Tensor]) -> loom_core::Result<Tensor> + 'a;
 
 /// Runs a flat mixer: an embedding reads the second input in place of the layer before it, and a
 /// residual layer adds the output of the last norm, once. Source: `stream.md` section 5.13.
@@ -112,7 +110,7 @@ pub type Forward<'a> = dyn FnMut(&Network, &[Tensor]) -> Result<Tensor, String> 
 /// # Errors
 /// Those of `run`, and that of a network that is fed nothing.
 pub fn mix(network: &Network, inputs: &[Tensor], run: &mut Forward<'_>) -> Result<Tensor, Error> {
-    let first = inputs.first().ok_or_else(|| Error::Network("a mixer reads a volume".into()))?;
+    let first = inputs.first().ok_or(Error::NoVolume)?;
     let mut current = first.clone();
     let mut skip: Option<Tensor> = None;
     for layer in network.layers() {
@@ -132,8 +130,7 @@ pub fn mix(network: &Network, inputs: &[Tensor], run: &mut Forward<'_>) -> Resul
         if !weights.is_empty() {
             table.insert("layers.0".into(), weights);
         }
-        let one = Network::build(spec, &mut table).map_err(|e| Error::Network(e.to_string()))?;
-        current = run(&one, &fed).map_err(Error::Network)?;
+        current = run(&Network::build(spec, &mut table)?, &fed)?;
         if matches!(kind, LayerKind::LayerNorm | LayerKind::RmsNorm) {
             skip = Some(current.clone());
         }
@@ -172,7 +169,7 @@ fn layer(at: At, fields: Fields, expected: &mut [i64]) -> Result<(LayerSpec, Wei
     let arrays = layer.arrays(at, &roles)?;
     let store = |(RoleShape { role, shape, .. }, data): (RoleShape, Vec<f32>)| {
         let store = WeightStore::f32(shape, data);
-        let store = store.map_err(|e| at.error(Flaw::Store { role, what: e.to_string() }))?;
+        let store = store.map_err(|error| at.error(Flaw::Store { role, error }))?;
         Ok((role, store))
     };
     let weights = roles.into_iter().zip(arrays).map(store).collect::<Result<_, Error>>()?;

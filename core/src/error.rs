@@ -1,9 +1,15 @@
 //! Everything that can go wrong in the core, with data in every variant.
 
+mod config;
+mod packing;
+
 use crate::coord::Coord;
 use crate::dtype::{Dtype, Numerics};
 use crate::fault::Fault;
 use crate::role::Role;
+
+pub use config::{ConfigError, RuleError};
+pub use packing::PackingError;
 
 /// The result of a core call.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -132,6 +138,12 @@ pub enum Error {
     /// A state was filled by another network.
     #[error("the state belongs to another network; give each network a State of its own")]
     ForeignState,
+    /// No instruction set has this name.
+    #[error("unknown instruction set {found:?}; expected scalar, avx2 or avx512")]
+    UnknownIsa {
+        /// The name given.
+        found: String,
+    },
     /// A device cannot be used, or failed.
     #[error("{adapter}: {what}")]
     Device {
@@ -161,8 +173,11 @@ pub enum Problem {
     #[error("its weights were not loaded; load this layer too")]
     NotLoaded,
     /// The configuration contradicts itself.
-    #[error("{0}")]
-    Config(String),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The layer's weights cannot be looked at as one array.
+    #[error(transparent)]
+    Packing(#[from] PackingError),
     /// The layer cannot run on a device.
     #[error("cannot run on the device: {0}")]
     NotOnDevice(String),
@@ -255,6 +270,6 @@ pub enum Problem {
         /// The rule's position in the list.
         rule: usize,
         /// What is wrong.
-        what: String,
+        what: RuleError,
     },
 }

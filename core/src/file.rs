@@ -226,17 +226,30 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     Ok(text.into())
 }
 
+/// What text is where it is not UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    /// UTF-16.
+    #[error("is UTF-16 text; save it as UTF-8")]
+    Utf16,
+    /// Something else.
+    #[error("is not UTF-8 at byte {at}; save it as UTF-8")]
+    NotUtf8 {
+        /// The first byte that no UTF-8 has there.
+        at: usize,
+    },
+}
+
 /// Bytes as UTF-8, without a byte order mark.
 ///
 /// # Errors
 /// What they are instead, and what to do.
-pub fn utf8(bytes: &[u8]) -> Result<&str, String> {
+pub fn utf8(bytes: &[u8]) -> Result<&str, TextError> {
     if is_utf16(bytes) {
-        return Err("is UTF-16 text; save it as UTF-8".into());
+        return Err(TextError::Utf16);
     }
     let text = bytes.strip_prefix(BOM).unwrap_or(bytes);
-    std::str::from_utf8(text)
-        .map_err(|e| format!("is not UTF-8 at byte {}; save it as UTF-8", bytes.len() - text.len() + e.valid_up_to()))
+    std::str::from_utf8(text).map_err(|e| TextError::NotUtf8 { at: bytes.len() - text.len() + e.valid_up_to() })
 }
 
 /// The byte order mark that some editors put before UTF-8.

@@ -46,7 +46,7 @@ pub use activation::Activation;
 pub use backend::{Cpu, Isa, Threads};
 pub use coord::{Coord, Extents};
 pub use dtype::{Affine, Dtype, Magnitudes, Numerics};
-pub use error::{Error, Problem, Result};
+pub use error::{ConfigError, Error, PackingError, Problem, Result, RuleError};
 pub use layers::{ChildSpec, Layer, LayerKind, LayerSpec, RoleShape, State};
 #[cfg(feature = "gpu")]
 pub use network::footprint;

@@ -46,7 +46,8 @@ fn text_is_utf8_with_or_without_a_mark() {
         std::fs::write(&path, bytes).expect("written");
         says(&read_text(&path, 8).expect_err("UTF-16"), "is UTF-16 text; save it as UTF-8");
     }
-    assert_eq!(utf8(b"\xef\xbb\xbfab\xff").expect_err("Latin-1"), "is not UTF-8 at byte 5; save it as UTF-8");
+    let latin = utf8(b"\xef\xbb\xbfab\xff").expect_err("Latin-1");
+    assert_eq!(latin.to_string(), "is not UTF-8 at byte 5; save it as UTF-8");
     std::fs::write(&path, "123456789").expect("written");
     says(&read(&path, 8).expect_err("too long"), "has 9 bytes; at most 8 are read");
 }

@@ -224,8 +224,8 @@ fn check_mixer(network: &Network, given: usize) -> Result<(), String> {
     if given <= read { Ok(()) } else { Err(format!("{given} inputs were given, and the mixer reads {read}")) }
 }
 
-fn forward(network: &Network, inputs: &[Tensor]) -> Result<Tensor, String> {
-    network.run(inputs, &mut State::default(), &Cpu::best()).map_err(|e| e.to_string())
+fn forward(network: &Network, inputs: &[Tensor]) -> loom_core::Result<Tensor> {
+    network.run(inputs, &mut State::default(), &Cpu::best())
 }
 
 fn file_format(version: u8) -> PyResult<Format> {
@@ -359,7 +359,7 @@ impl PyNetwork {
                 (reads, skips) => {
                     let (reads, skips) = (reads.unwrap_or_default(), skips.unwrap_or_default());
                     check_fed(network, &reads, &skips)?;
-                    Some(build::fed(network, &reads, &skips)?)
+                    Some(build::fed(network, &reads, &skips).map_err(|e| e.to_string())?)
                 }
             };
             if mixer {
@@ -368,7 +368,7 @@ impl PyNetwork {
             }
             let network = fed.as_ref().unwrap_or(network);
             check_inputs(network.spec(), inputs.len())?;
-            forward(network, &inputs)
+            forward(network, &inputs).map_err(|e| e.to_string())
         })?;
         arrays::array(py, y.map_err(wrong)?)
     }

@@ -24,6 +24,14 @@ pub enum End {
 #[error("{0}")]
 pub struct Mistake(pub String);
 
+impl Mistake {
+    /// The mistake that an error tells.
+    #[must_use]
+    pub fn of(error: impl std::error::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
 /// Prints to standard output, without what a terminal would obey. A reader that goes
 /// away, as `head` does, changes no verdict.
 ///
@@ -121,9 +129,9 @@ impl Places {
     /// A [`Mistake`]: an unknown bedrock, or what is wrong with the manifests.
     pub fn load(&self, bedrocks: &[String]) -> anyhow::Result<Manifests> {
         if let Some(id) = bedrocks.iter().find(|id| !BEDROCKS.contains(&id.as_str())) {
-            bail!(Mistake(unknown("bedrock", id, BEDROCKS.into_iter())));
+            bail!(Mistake::of(unknown("bedrock", id, BEDROCKS.into_iter())));
         }
-        manifest::load(&self.manifests, bedrocks).map_err(|e| Mistake(e.to_string()).into())
+        manifest::load(&self.manifests, bedrocks).map_err(|e| Mistake::of(e).into())
     }
 }
 

@@ -15,7 +15,7 @@ use loom_bridge::{Answer, ArrayOptions, Error, LiveModel, Opener, Options, Sourc
 use loom_core::{Numerics, file};
 
 use crate::places::complain;
-use crate::stages::manifest::{self, Manifest, unknown};
+use crate::stages::manifest::{self, Manifest, ParseError, Unknown, unknown};
 use crate::values::{DtypeArg, dtype, numerics};
 
 /// Makes an `.entity` of a live model, runs it, and answers with JSON.
@@ -110,6 +110,25 @@ enum Backend {
     Gpu,
 }
 
+/// Why a call is refused.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Bridge(#[from] Error),
+    #[error(transparent)]
+    Manifest(#[from] ParseError),
+    #[error("{path}: {error}")]
+    Read { path: PathBuf, error: std::io::Error },
+    #[error("{path}: {error}")]
+    Json { path: PathBuf, error: serde_json::Error },
+    #[error("--model names the model of the manifest")]
+    NoModel,
+    #[error("--planet names the planet whose layout the arrays have")]
+    NoPlanet,
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
+}
+
 /// The most that is read of one model in JSON.
 const MODEL_CAP: u64 = 1 << 26;
 
@@ -177,14 +196,15 @@ fn run_by_bedrock(args: &[OsString]) -> ExitCode {
 pub fn run(args: &StreamArgs, open: Opener) -> bool {
     let served = match &args.npz {
         Some(arrays) => {
-            args.model().and_then(|model| serve_arrays(&model, Source::Npz(arrays), args.array_options(), open))
+            let served = |model| serve_arrays(&model, Source::Npz(arrays), args.array_options(), open);
+            args.model().and_then(|model| Ok(served(model)?))
         }
         None => match serve(std::io::stdin().lock(), &args.options(), open) {
             Err(error) if error.is_of_document() => {
                 complain(&format!("loom-stream: {error}"));
                 return false;
             }
-            served => served,
+            served => served.map_err(Refusal::from),
         },
     };
     let is_served = served.is_ok();
@@ -238,23 +258,23 @@ impl StreamArgs {
     }
 
     /// The model that `--manifest` and `--model` name.
-    fn model(&self) -> Result<LiveModel, Error> {
+    fn model(&self) -> Result<LiveModel, Refusal> {
         let path = self.manifest.as_deref().unwrap_or(Path::new(""));
-        let wrong = |what: &dyn std::fmt::Display| Error::Arrays(format!("{}: {what}", path.display()));
         if path.extension().is_some_and(|extension| extension == "json") {
-            let text = file::read_text(path, MODEL_CAP).map_err(|e| wrong(&e))?;
-            return serde_json::from_str(&text).map_err(|e| wrong(&e));
+            let text = file::read_text(path, MODEL_CAP);
+            let text = text.map_err(|error| Refusal::Read { path: path.into(), error })?;
+            return serde_json::from_str(&text).map_err(|error| Refusal::Json { path: path.into(), error });
         }
-        self.model_of(&manifest::parse(path).map_err(Error::Arrays)?).map_err(Error::Arrays)
+        self.model_of(&manifest::parse(path)?)
     }
 
-    fn model_of(&self, manifest: &Manifest) -> Result<LiveModel, String> {
+    fn model_of(&self, manifest: &Manifest) -> Result<LiveModel, Refusal> {
         let ids = || manifest.models.iter().map(manifest::Model::id);
-        let wanted = self.model.as_deref().ok_or("--model names the model of the manifest")?;
+        let wanted = self.model.as_deref().ok_or(Refusal::NoModel)?;
         let model = manifest.models.iter().find(|model| model.id() == wanted);
         let model = model.ok_or_else(|| unknown("model", wanted, ids()))?;
         Ok(LiveModel {
-            planet: self.planet.clone().ok_or("--planet names the planet whose layout the arrays have")?,
+            planet: self.planet.clone().ok_or(Refusal::NoPlanet)?,
             model_id: wanted.into(),
             inputs: model.inputs.clone(),
             reads: model.reads.clone(),
@@ -265,15 +285,17 @@ impl StreamArgs {
 }
 
 #[cfg(feature = "gpu")]
-fn gpu() -> Result<loom_bridge::Run, String> {
+fn gpu() -> Result<loom_bridge::Run, Box<dyn std::error::Error + Send + Sync>> {
     use loom_core::gpu::{Gpu, GpuState};
-    let adapters = crate::stages::device::chosen(&[])?;
-    let adapter = adapters.first().ok_or(crate::stages::device::ABSENT)?;
-    let gpu = Gpu::open(adapter, crate::stages::device::options()).map_err(|e| e.to_string())?;
-    Ok(Box::new(move |network, inputs| gpu.run(network, inputs, &mut GpuState::default()).map_err(|e| e.to_string())))
+
+    use crate::stages::device::{AdapterError, chosen, options};
+    let adapters = chosen(&[])?;
+    let adapter = adapters.first().ok_or(AdapterError::Absent)?;
+    let gpu = Gpu::open(adapter, options())?;
+    Ok(Box::new(move |network, inputs| gpu.run(network, inputs, &mut GpuState::default())))
 }
 
 #[cfg(not(feature = "gpu"))]
-fn gpu() -> Result<loom_bridge::Run, String> {
+fn gpu() -> Result<loom_bridge::Run, Box<dyn std::error::Error + Send + Sync>> {
     Err("this program was built without GPUs; build it with the feature gpu".into())
 }

@@ -2,7 +2,7 @@
 
 use loom_core::{Dtype, Numerics};
 
-use crate::stages::manifest::unknown;
+use crate::stages::manifest::{Unknown, unknown};
 
 /// A dtype on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl DtypeArg {
 }
 
 /// A dtype by any of its names, or `all`.
-pub(crate) fn dtype(text: &str) -> Result<DtypeArg, String> {
+pub(crate) fn dtype(text: &str) -> Result<DtypeArg, Unknown> {
     if text.eq_ignore_ascii_case("all") {
         return Ok(DtypeArg::All);
     }
@@ -34,7 +34,7 @@ pub(crate) fn dtype(text: &str) -> Result<DtypeArg, String> {
 }
 
 /// A numerics profile by its name.
-pub(crate) fn numerics(text: &str) -> Result<Numerics, String> {
+pub(crate) fn numerics(text: &str) -> Result<Numerics, Unknown> {
     let names = || Numerics::ALL.into_iter().map(Numerics::name);
     let found = Numerics::ALL.into_iter().find(|numerics| numerics.name() == text);
     found.ok_or_else(|| unknown("numerics profile", text, names()))

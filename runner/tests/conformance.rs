@@ -28,7 +28,9 @@ fn main() -> ExitCode {
         (Some(id), true) => id.split('/').next().map(String::from).into_iter().collect(),
         _ => Vec::new(),
     };
-    let cases = manifest::load(&root.join("manifests"), &only).map_err(|e| e.to_string()).and_then(|m| plan::all(&m));
+    let cases = manifest::load(&root.join("manifests"), &only)
+        .map_err(|e| e.to_string())
+        .and_then(|m| plan::all(&m).map_err(|e| e.to_string()));
     let cases = match cases {
         Ok(cases) => cases,
         Err(what) => {

@@ -38,7 +38,7 @@ fn fidelity() -> Result<(Vec<Case>, Goldens), String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let manifests = manifest::load(&root.join("manifests"), &[]).map_err(|e| e.to_string())?;
     let is_fidelity = |case: &Case| case.check() == Check::Fidelity;
-    let cases: Vec<Case> = plan::all(&manifests)?.into_iter().filter(is_fidelity).collect();
+    let cases: Vec<Case> = plan::all(&manifests).map_err(|e| e.to_string())?.into_iter().filter(is_fidelity).collect();
     let goldens = golden::load(&root.join("golden"), &cases).map_err(|problems| problems.join("\n"))?;
     Ok((cases, goldens))
 }

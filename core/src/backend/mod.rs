@@ -10,6 +10,8 @@ mod simd;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::error::Error;
+
 pub(crate) use matmul::{MatRef, Rows, matmul};
 pub(crate) use panels::Panels;
 
@@ -64,13 +66,10 @@ impl fmt::Display for Isa {
 }
 
 impl FromStr for Isa {
-    type Err = String;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        Isa::ALL
-            .into_iter()
-            .find(|isa| isa.name() == text)
-            .ok_or_else(|| format!("unknown instruction set {text:?}; expected scalar, avx2 or avx512"))
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Isa::ALL.into_iter().find(|isa| isa.name() == text).ok_or_else(|| Error::UnknownIsa { found: text.into() })
     }
 }
 

@@ -23,12 +23,18 @@ mod float;
 mod fp4;
 mod fp8;
 pub(crate) mod integer;
+mod packed;
+mod scale;
 mod sign;
 mod sound;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use packed::CodesError;
+pub(crate) use packed::{pack, unpack};
+pub use scale::{Affine, Magnitudes};
 
 /// How codes are chosen and read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -62,57 +68,6 @@ impl Numerics {
 impl fmt::Display for Numerics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-/// What joins codes to weights: `weight = (code - zero_point) * scale`, where "code" is the
-/// number that the code stands for by itself.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Affine {
-    /// The step.
-    pub scale: f32,
-    /// The code of weight 0; 0 in types that do not shift their range.
-    pub zero_point: u64,
-}
-
-/// What a scale is chosen from: the largest and the mean magnitude of a tensor.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Magnitudes {
-    max: f64,
-    sum: f64,
-    count: usize,
-}
-
-impl Magnitudes {
-    /// Measures weights, summing in their order. A NaN never is the largest.
-    pub fn of(weights: impl IntoIterator<Item = f64>) -> Self {
-        weights.into_iter().fold(Self::default(), |m, w| Self {
-            max: if w.abs() > m.max { w.abs() } else { m.max },
-            sum: m.sum + w.abs(),
-            count: m.count + 1,
-        })
-    }
-
-    /// `max / steps`, 1 where the maximum is 0: in single precision, or rounded up to it so
-    /// that the largest weight stays in range.
-    fn max_scale(&self, numerics: Numerics, steps: f64) -> f32 {
-        let step = self.max / steps;
-        match (numerics, step as f32) {
-            _ if self.max == 0.0 => 1.0,
-            (Numerics::Loom, _) => self.max as f32 / steps as f32,
-            (Numerics::Standard, down) if f64::from(down) < step => down.next_up(),
-            (Numerics::Standard, up) => up,
-        }
-    }
-
-    /// The mean, summed in f64; 1 where it is 0. The original divides in single precision.
-    fn mean_scale(&self, numerics: Numerics) -> f32 {
-        let mean = match numerics {
-            _ if self.sum == 0.0 => return 1.0,
-            Numerics::Loom => self.sum as f32 / self.count as f32,
-            Numerics::Standard => ((self.sum / self.count as f64) as f32).max(f32::from_bits(1)),
-        };
-        if mean == 0.0 { 1.0 } else { mean }
     }
 }
 
@@ -291,7 +246,13 @@ impl Dtype {
     ///
     /// # Errors
     /// As [`Dtype::codes`].
-    pub fn dequantise(self, numerics: Numerics, bytes: &[u8], n: usize, affine: Affine) -> Result<Vec<f64>, String> {
+    pub fn dequantise(
+        self,
+        numerics: Numerics,
+        bytes: &[u8],
+        n: usize,
+        affine: Affine,
+    ) -> Result<Vec<f64>, CodesError> {
         let codec = self.codec();
         Ok(self.codes(bytes, n)?.into_iter().map(|code| codec.decode(numerics, code, affine)).collect())
     }
@@ -299,12 +260,11 @@ impl Dtype {
     /// The first `n` codes of a packed array.
     ///
     /// # Errors
-    /// A sentence with both lengths unless `bytes` is exactly as long as `n` codes need.
-    pub fn codes(self, bytes: &[u8], n: usize) -> Result<Vec<u64>, String> {
+    /// Both lengths unless `bytes` is exactly as long as `n` codes need.
+    pub fn codes(self, bytes: &[u8], n: usize) -> Result<Vec<u64>, CodesError> {
         let needed = self.packed_len(n);
         if needed != Some(bytes.len()) {
-            let needed = needed.map_or_else(|| "too many".to_string(), |needed| needed.to_string());
-            return Err(format!("{n} codes of {self} take {needed} bytes; {} are there", bytes.len()));
+            return Err(CodesError { dtype: self, codes: n, needed, found: bytes.len() });
         }
         let mut codes = Vec::with_capacity(n);
         unpack(self.bits(), bytes, 0, n, |_, code| codes.push(code));
@@ -369,57 +329,6 @@ impl Dtype {
 impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-/// Packs codes of `bits` bits.
-pub(crate) fn pack(bits: usize, codes: impl Iterator<Item = u64>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    if bits >= 8 {
-        for code in codes {
-            bytes.extend_from_slice(&code.to_le_bytes()[..bits / 8]);
-        }
-        return bytes;
-    }
-    let per_byte = 8 / bits;
-    for (i, code) in codes.enumerate() {
-        let shift = 8 - bits * (i % per_byte + 1);
-        if i % per_byte == 0 {
-            bytes.push(0);
-        }
-        if let Some(last) = bytes.last_mut() {
-            *last |= ((code & ((1 << bits) - 1)) as u8) << shift;
-        }
-    }
-    bytes
-}
-
-/// Hands the codes from `start` on, `n` of them, to `each`, with their positions from 0. The
-/// packed array is long enough.
-pub(crate) fn unpack(bits: usize, bytes: &[u8], start: usize, n: usize, mut each: impl FnMut(usize, u64)) {
-    fn whole<const N: usize>(bytes: &[u8], start: usize, n: usize, each: &mut impl FnMut(usize, u64)) {
-        for (i, code) in bytes.as_chunks::<N>().0[start..start + n].iter().enumerate() {
-            let mut wide = [0; 8];
-            wide[..N].copy_from_slice(code);
-            each(i, u64::from_le_bytes(wide));
-        }
-    }
-    fn fields<const BITS: usize>(bytes: &[u8], start: usize, n: usize, each: &mut impl FnMut(usize, u64)) {
-        let per_byte = 8 / BITS;
-        for i in 0..n {
-            let at = start + i;
-            let shift = 8 - BITS * (at % per_byte + 1);
-            each(i, u64::from(bytes[at / per_byte] >> shift) & ((1 << BITS) - 1));
-        }
-    }
-    match bits {
-        1 => fields::<1>(bytes, start, n, &mut each),
-        2 => fields::<2>(bytes, start, n, &mut each),
-        4 => fields::<4>(bytes, start, n, &mut each),
-        8 => whole::<1>(bytes, start, n, &mut each),
-        16 => whole::<2>(bytes, start, n, &mut each),
-        32 => whole::<4>(bytes, start, n, &mut each),
-        _ => whole::<8>(bytes, start, n, &mut each),
     }
 }
 

@@ -16,13 +16,14 @@ use rayon::prelude::*;
 use super::blob::{Blob, BlobId, Coding, Encoding, Part};
 use super::fault::Fault;
 use super::kinds::Has;
-use super::layer::{Stored, has_no_place, is_kept_by_bridge};
+use super::layer::is_kept_by_bridge;
 use super::path::LayerPath;
 use super::record::{Key, Record};
 use super::source::Section;
-use super::topology::{Topology, set_dtype};
-use super::transformer::{Decoder, Dims};
-use crate::dtype::{Dtype, Magnitudes, Numerics};
+use super::topology::Topology;
+use super::transformer::{Decoder, Dims, Transformer};
+use super::{check, layer, morph, transformer};
+use crate::dtype::Dtype;
 use crate::error::{Error, Problem, Result};
 use crate::layers::QkNorm;
 use crate::network::Network;
@@ -127,7 +128,7 @@ impl Checkpoint {
         let path = LayerPath::top(index);
         let record = self.topology.find(&path);
         let record = record.ok_or_else(|| Fault::Missing.at(&path, "there is no such layer"))?;
-        let (coding, bytes) = self.array(&path, record)?;
+        let (coding, bytes) = layer::array(self, &path, record)?;
         Ok((bytes, coding, true))
     }
 
@@ -160,7 +161,7 @@ impl Checkpoint {
                 fresh.push(id.clone());
             }
         }
-        fresh.iter().try_for_each(|id| self.check_tail(id))
+        fresh.iter().try_for_each(|id| check::check_tail(self, id))
     }
 
     /// The network, with the weights of every layer.
@@ -195,7 +196,7 @@ impl Checkpoint {
         let walk = checkpoint.topology.walk();
         let weights = |(path, record): &(LayerPath, &Record)| {
             let mut weights = Weights::new();
-            for stored in checkpoint.stored(path, record)? {
+            for stored in layer::stored(&checkpoint, path, record)? {
                 let store = stored.store(path).map_err(|source| match source {
                     Error::Format { .. } => source,
                     source => Error::Layer {
@@ -222,7 +223,7 @@ impl Checkpoint {
     /// As [`Checkpoint::network`]; [`Error::Format`] when no layer has the path.
     pub fn stores(&self, path: &LayerPath) -> Result<Weights> {
         let record = self.topology.find(path).ok_or_else(|| Fault::Path.at(path, "no layer has this path"))?;
-        self.stored(path, record)?.into_iter().map(|stored| Ok((stored.role, stored.store(path)?))).collect()
+        layer::stored(self, path, record)?.into_iter().map(|stored| Ok((stored.role, stored.store(path)?))).collect()
     }
 
     /// The same checkpoint with its weights stored in another type: what [`Network::morph`] does,
@@ -240,65 +241,42 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::morphed`].
     pub fn morphed_at(&self, storage: &Storage, scale: f32) -> Result<Self> {
-        let mut morphed = self.clone();
-        set_dtype(&mut morphed.topology, storage.dtype);
-        if let Some((decoder, _)) = &mut morphed.decoder {
-            decoder.weight_dtype = storage.dtype.name().into();
-        }
-        for (path, record) in self.topology.walk() {
-            let id = BlobId::Layer(path.clone(), Part::Master);
-            if let (Some(blob), Numerics::Loom) = (morphed.blobs.get_mut(&id), storage.numerics) {
-                let own = if scale == 1.0 { blob.coding.scale } else { scale };
-                blob.coding = Coding::loom(storage.dtype, own);
-                continue;
-            }
-            let stored = self.stored(&path, record)?;
-            if stored.is_empty() {
-                continue;
-            }
-            let beside = |stored: &Stored| stored.role.is_outside_array() || is_kept_by_bridge(record, stored.role);
-            let old: Vec<BlobId> = self.layer_blobs(&path).map(|(id, _)| id.clone()).collect();
-            old.iter().for_each(|id| {
-                morphed.blobs.remove(id);
-            });
-            let mut put = |part, blob| morphed.blobs.insert(BlobId::Layer(path.clone(), part), blob);
-            let plain = |stored: &Stored| -> Result<Blob> {
-                let store = stored.store(&path)?.morph(Dtype::Float32, storage.numerics)?;
-                Ok(Blob { coding: Coding::F32, ..Blob::of_store(stored.role, &store) })
-            };
-            let layout = record.layout().map_err(|what| Fault::Config.at(&path, what))?;
-            let of = |role: Role| stored.iter().find(|stored| stored.role == role);
-            let roles: Vec<Role> = layout.roles.iter().map(|role| role.role).collect();
-            let whole = roles.iter().all(|role| of(*role).is_some());
-            if storage.numerics == Numerics::Loom && whole && !stored.iter().any(|s| has_no_place(record, s.role)) {
-                let mut parts = Vec::new();
-                for role in roles.iter().filter_map(|role| of(*role)) {
-                    parts.push(plain(role)?.read(&BlobId::Layer(path.clone(), Part::Role(role.role)))?);
-                }
-                let coding = Coding::loom(storage.dtype, scale);
-                put(Part::Master, Blob::memory(coding, layout.join(32, &parts)));
-                for stored in stored.iter().filter(|stored| beside(stored)) {
-                    put(Part::Role(stored.role), plain(stored)?);
-                }
-                continue;
-            }
-            let shared = match storage.numerics {
-                Numerics::Standard => None,
-                // All that the layer has shares one scale, as in its array.
-                Numerics::Loom => {
-                    let ours: Result<Vec<_>> =
-                        stored.iter().filter(|s| !s.role.is_outside_array()).map(|s| s.store(&path)).collect();
-                    let chosen =
-                        storage.dtype.choose(Numerics::Loom, &Magnitudes::of(ours?.iter().flat_map(WeightStore::iter)));
-                    Some(if scale == 1.0 { chosen } else { storage.dtype.affine(Numerics::Loom, scale) })
-                }
-            };
-            for stored in &stored {
-                let store = storage.morph(stored.role, &stored.store(&path)?, shared)?;
-                put(Part::Role(stored.role), Blob::of_store(stored.role, &store));
-            }
-        }
-        Ok(morphed)
+        morph::at(self, storage, scale)
+    }
+
+    /// The transformer that the checkpoint describes. Sizes of its section fill in what its layers
+    /// leave out, as in the original; the final norm has the epsilon of the others.
+    ///
+    /// # Errors
+    /// [`crate::Error::Format`] when there is no transformer section, or its sizes contradict the
+    /// weights; as [`Checkpoint::network`].
+    pub fn transformer(&self) -> Result<Transformer> {
+        transformer::of(self)
+    }
+
+    /// A blob that belongs to no layer, as one row of float32.
+    ///
+    /// # Errors
+    /// [`crate::Error::Format`] when there is no such blob, it is one of a layer, or a weight is not finite.
+    pub fn global(&self, id: &BlobId) -> Result<WeightStore> {
+        transformer::global(self, id)
+    }
+
+    /// Checks that every code of every blob is a finite weight of its type, and of masters also that
+    /// what will be stored of them is. Sections are read, in parallel, and not kept. Writing does
+    /// not look at weights: files of the original that have such codes are written as they are.
+    ///
+    /// # Errors
+    /// [`Error::Format`] with the fault [`Fault::NonFinite`] or [`Fault::Code`] for the first blob
+    /// that has another code; as [`Checkpoint::bytes`].
+    pub fn check_weights(&self) -> Result<()> {
+        check::check_weights(self)
+    }
+
+    /// The number of weights in a blob; 0 when there is no such blob.
+    #[must_use]
+    pub fn weights(&self, id: &BlobId) -> usize {
+        check::count(self, id)
     }
 
     /// Marks every layer as the original's training does, which takes the size from its host's

@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 pub use crate::fault::Fault;
 
 impl Fault {
-    pub(super) fn at(self, place: impl fmt::Display, what: impl Into<String>) -> Error {
-        Error::Format { fault: self, place: place.to_string(), what: what.into() }
+    pub(super) fn at(self, place: impl fmt::Display, what: impl fmt::Display) -> Error {
+        Error::Format { fault: self, place: place.to_string(), what: what.to_string() }
     }
 
     /// What is wrong with weights, where it is that; other errors as they are.

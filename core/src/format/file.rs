@@ -16,7 +16,7 @@ use super::parse::Reading;
 use super::path::LayerPath;
 use super::source::{Access, Source};
 use super::topology::Topology;
-use super::{json, v1, v2};
+use super::{check, json, v1, v2};
 use crate::error::{Error, Result};
 use crate::file::{BOM, Replacement};
 use crate::network::{Network, NetworkSpec};
@@ -275,11 +275,11 @@ impl Stream {
             self.checkpoint.put(path, weights.remove(&path.to_string()).unwrap_or_default());
         }
         let checkpoint = &self.checkpoint;
-        checkpoint.blobs.iter().try_for_each(|(id, blob)| checkpoint.check_blob(id, blob))?;
+        checkpoint.blobs.iter().try_for_each(|(id, blob)| check::check_blob(checkpoint, id, blob))?;
         let records =
             nodes.iter().filter_map(|(node, path)| Some((*node, path.clone(), checkpoint.topology.find(path)?)));
         let records: Vec<_> = records.collect();
-        records.iter().try_for_each(|(_, path, record)| checkpoint.check_layer(path, record))?;
+        records.iter().try_for_each(|(_, path, record)| check::check_layer(checkpoint, path, record))?;
         self.output.layers(checkpoint, &records)?;
         self.checkpoint.blobs.clear();
         self.next += of_layer;

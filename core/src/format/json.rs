@@ -22,7 +22,7 @@ use super::path::LayerPath;
 use super::record::{Key, Record};
 use super::text::{Style, Writer};
 use super::topology::Topology;
-use super::v1;
+use super::{check, layer, v1};
 use crate::dtype::Dtype;
 use crate::error::{Error, Result};
 
@@ -47,7 +47,7 @@ pub(super) fn read(text: &[u8], reading: Reading, purse: Purse) -> Result<Checkp
         blobs.insert(BlobId::Layer(path, part), Blob::memory(coding, native.bytes.into()));
     }
     let checkpoint = Checkpoint { topology, decoder: None, blobs };
-    checkpoint.check_index()?;
+    check::check_index(&checkpoint)?;
     Ok(checkpoint)
 }
 
@@ -75,7 +75,7 @@ fn prepare(checkpoint: &Checkpoint, losses: &mut Losses) -> Result<(Topology, BT
         let Some(dtype) = dtype else { continue };
         if !whole {
             // Whether roles fit into one array shows when they are joined.
-            if let Err(error) = checkpoint.json_array(&path, record) {
+            if let Err(error) = json_array(checkpoint, &path, record) {
                 losses.refuse(error)?;
                 continue;
             }
@@ -103,7 +103,7 @@ pub(super) fn write(checkpoint: &Checkpoint, losses: &mut Losses, out: &mut dyn 
     v1::topology(&mut w, &topology, losses, &|record| Some(record.raw(Key::SeqLength)), &|w, place| {
         let Some(path) = arrays.get(&place.path()).filter(|_| failed.borrow().is_none()) else { return };
         let record = checkpoint.topology.find(path);
-        let Some(array) = record.map(|record| checkpoint.json_array(path, record)) else { return };
+        let Some(array) = record.map(|record| json_array(checkpoint, path, record)) else { return };
         match array {
             Ok((coding, bytes)) => {
                 w.key("weights");
@@ -127,24 +127,22 @@ pub(super) fn write(checkpoint: &Checkpoint, losses: &mut Losses, out: &mut dyn 
     }
 }
 
-impl Checkpoint {
-    /// A layer's array; Q4_0 matrices become the float32 numbers they stand for.
-    fn json_array(&self, path: &LayerPath, record: &Record) -> Result<(Coding, Bytes)> {
-        let q4 = self.layer_blobs(path).any(|(id, _)| matches!(id, BlobId::Layer(_, Part::Q4(_))));
-        if !q4 {
-            return self.array(path, record);
-        }
-        let layout = record.layout().map_err(|what| Fault::Config.at(path, what))?;
-        let mut parts = Vec::new();
-        for role in &layout.roles {
-            let n: usize = role.shape.iter().product();
-            let bytes = match self.float32(path, record, role.role) {
-                Ok(bytes) => bytes,
-                Err(Error::Format { fault: Fault::Missing, .. }) => vec![0; 4 * n].into(),
-                Err(other) => return Err(other),
-            };
-            parts.push(bytes);
-        }
-        Ok((Coding::loom(Dtype::Float32, 1.0), layout.join(32, &parts)))
+/// A layer's array; Q4_0 matrices become the float32 numbers they stand for.
+fn json_array(checkpoint: &Checkpoint, path: &LayerPath, record: &Record) -> Result<(Coding, Bytes)> {
+    let q4 = checkpoint.layer_blobs(path).any(|(id, _)| matches!(id, BlobId::Layer(_, Part::Q4(_))));
+    if !q4 {
+        return layer::array(checkpoint, path, record);
     }
+    let layout = record.layout().map_err(|what| Fault::Config.at(path, what))?;
+    let mut parts = Vec::new();
+    for role in &layout.roles {
+        let n: usize = role.shape.iter().product();
+        let bytes = match layer::float32(checkpoint, path, record, role.role) {
+            Ok(bytes) => bytes,
+            Err(Error::Format { fault: Fault::Missing, .. }) => vec![0; 4 * n].into(),
+            Err(other) => return Err(other),
+        };
+        parts.push(bytes);
+    }
+    Ok((Coding::loom(Dtype::Float32, 1.0), layout.join(32, &parts)))
 }

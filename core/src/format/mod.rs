@@ -36,6 +36,7 @@ mod json;
 mod kinds;
 mod layer;
 mod loss;
+mod morph;
 mod parse;
 mod path;
 mod q4;

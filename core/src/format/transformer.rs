@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::blob::BlobId;
+use super::check;
 use super::checkpoint::Checkpoint;
 use super::fault::{Fault, ensure};
 use super::path::LayerPath;
@@ -141,118 +142,104 @@ fn plain(id: &BlobId, shape: Vec<usize>, bytes: bytes::Bytes) -> Result<WeightSt
     WeightStore::plain(Dtype::Float32, shape, bytes).map_err(|e| Fault::of_weights(id, e))
 }
 
-impl Checkpoint {
-    /// The transformer that the checkpoint describes. Sizes of its section fill in what its layers
-    /// leave out, as in the original; the final norm has the epsilon of the others.
-    ///
-    /// # Errors
-    /// [`crate::Error::Format`] when there is no transformer section, or its sizes contradict the
-    /// weights; as [`Checkpoint::network`].
-    pub fn transformer(&self) -> Result<Transformer> {
-        let missing = || Fault::Missing.at("transformer", "the checkpoint has no transformer section");
-        let (section, dims) = self.decoder().ok_or_else(missing)?;
-        let hidden = usize::try_from(section.hidden_size).unwrap_or(0);
-        let table = |id: BlobId| -> Result<WeightStore> {
-            let bytes = self.bytes(&id)?;
-            let n = bytes.len() / 4;
-            let rows = n.checked_div(hidden).unwrap_or(0);
-            ensure(hidden > 0 && rows * hidden == n && rows as u64 == section.vocab_size, || {
-                let (vocab, hidden) = (section.vocab_size, section.hidden_size);
-                Fault::Length
-                    .at(&id, format!("{n} numbers where vocab_size {vocab} times hidden_size {hidden} are needed"))
+/// As [`Checkpoint::transformer`].
+pub(super) fn of(checkpoint: &Checkpoint) -> Result<Transformer> {
+    let missing = || Fault::Missing.at("transformer", "the checkpoint has no transformer section");
+    let (section, dims) = checkpoint.decoder().ok_or_else(missing)?;
+    let hidden = usize::try_from(section.hidden_size).unwrap_or(0);
+    let table = |id: BlobId| -> Result<WeightStore> {
+        let bytes = checkpoint.bytes(&id)?;
+        let n = bytes.len() / 4;
+        let rows = n.checked_div(hidden).unwrap_or(0);
+        ensure(hidden > 0 && rows * hidden == n && rows as u64 == section.vocab_size, || {
+            let (vocab, hidden) = (section.vocab_size, section.hidden_size);
+            Fault::Length.at(&id, format!("{n} numbers where vocab_size {vocab} times hidden_size {hidden} are needed"))
+        })?;
+        plain(&id, vec![rows, hidden], bytes)
+    };
+    let embeddings = table(BlobId::Embeddings)?;
+    let head = if section.lm_head_tied { None } else { Some(table(BlobId::LmHead)?) };
+    let final_norm = match section.has_final_norm {
+        false => None,
+        true => {
+            let bytes = checkpoint.bytes(&BlobId::FinalNorm)?;
+            ensure(bytes.len() == 4 * hidden, || {
+                Fault::Length.at(BlobId::FinalNorm, format!("{} bytes for {hidden} gains", bytes.len()))
             })?;
-            plain(&id, vec![rows, hidden], bytes)
-        };
-        let embeddings = table(BlobId::Embeddings)?;
-        let head = if section.lm_head_tied { None } else { Some(table(BlobId::LmHead)?) };
-        let final_norm = match section.has_final_norm {
-            false => None,
-            true => {
-                let bytes = self.bytes(&BlobId::FinalNorm)?;
-                ensure(bytes.len() == 4 * hidden, || {
-                    Fault::Length.at(BlobId::FinalNorm, format!("{} bytes for {hidden} gains", bytes.len()))
-                })?;
-                Some(plain(&BlobId::FinalNorm, vec![hidden], bytes)?)
-            }
-        };
-        let sized = self.with_sizes(dims);
-        // Other sizes need other blobs.
-        sized.check_index()?;
-        let decoder = sized.stack(dims, final_norm.as_ref())?;
-        Ok(Transformer { decoder, embeddings, head, final_norm })
-    }
-
-    /// A blob that belongs to no layer, as one row of float32.
-    ///
-    /// # Errors
-    /// [`crate::Error::Format`] when there is no such blob, it is one of a layer, or a weight is not finite.
-    pub fn global(&self, id: &BlobId) -> Result<WeightStore> {
-        let of_layer = matches!(id, BlobId::Layer(..));
-        ensure(!of_layer, || Fault::Path.at(id, "belongs to a layer; ask for the stores of that layer"))?;
-        let bytes = self.bytes(id)?;
-        plain(id, vec![bytes.len() / 4], bytes)
-    }
-
-    /// The checkpoint with what the section says of its layers.
-    fn with_sizes(&self, dims: Option<&Dims>) -> Self {
-        let mut sized = self.clone();
-        let Some(dims) = dims else { return sized };
-        let query = match dims.query_dim {
-            0 => dims.num_heads.saturating_mul(dims.head_dim),
-            query => query,
-        };
-        sized.topology.visit_mut(&mut |record: &mut Record| {
-            match record.kind {
-                LayerKind::Mha => {
-                    if record.raw(Key::QueryDim) == 0 {
-                        record.set_size(Key::QueryDim, usize::try_from(query).unwrap_or(0));
-                    }
-                    if !record.has(Key::RopeFreqBase) {
-                        record.set_float(Key::RopeFreqBase, dims.rope_freq_base);
-                    }
-                    // Positions come from the input, so that a cache can go on.
-                    record.remove(Key::SeqLength);
-                }
-                LayerKind::RmsNorm if dims.rms_norm_eps != 0.0 && !record.has(Key::Eps) => {
-                    record.set_float(Key::Eps, dims.rms_norm_eps);
-                }
-                _ => {}
-            }
-        });
-        sized
-    }
-
-    /// The blocks with their skips, and the final norm.
-    fn stack(&self, dims: Option<&Dims>, final_norm: Option<&WeightStore>) -> Result<Network> {
-        let layers = self.topology.layers();
-        let expected = BLOCK.iter().cycle().take(layers.len());
-        ensure(
-            layers.len().is_multiple_of(BLOCK.len()) && layers.iter().map(|layer| layer.kind()).eq(expected.copied()),
-            || {
-                Fault::Config
-                    .at("transformer", "its layers are not blocks of RMSNorm, MultiHeadAttention, RMSNorm, SwiGLU")
-            },
-        )?;
-        let plain = self.network()?;
-        let mut steps = Vec::new();
-        let mut table = WeightTable::new();
-        let residual = || ChildSpec::from(LayerSpec::Residual(ResidualSpec::default()));
-        let layers: Vec<_> = plain.layers().collect();
-        for (i, pair) in layers.chunks_exact(2).enumerate() {
-            let inner = SequentialSpec { steps: pair.iter().map(|layer| layer.spec().clone().into()).collect() };
-            let inner = ChildSpec::from(LayerSpec::Sequential(inner));
-            steps.push(LayerSpec::Sequential(SequentialSpec { steps: vec![inner, residual()] }));
-            for (j, layer) in pair.iter().enumerate() {
-                let path = format!("{}.sequential_layers.0.sequential_layers.{j}", LayerPath::top(i));
-                table.insert(path, layer.weights().clone());
-            }
+            Some(plain(&BlobId::FinalNorm, vec![hidden], bytes)?)
         }
-        if let Some(gain) = final_norm {
-            let eps = dims.map_or(0.0, |dims| dims.rms_norm_eps);
-            let eps = if eps == 0.0 { 1e-6 } else { eps };
-            table.insert(LayerPath::top(steps.len()).to_string(), Weights::from([(Role::Gamma, gain.clone())]));
-            steps.push(LayerSpec::RmsNorm(RmsNormSpec { dim: gain.len(), eps }));
+    };
+    let sized = with_sizes(checkpoint, dims);
+    // Other sizes need other blobs.
+    check::check_index(&sized)?;
+    let decoder = stack(&sized, dims, final_norm.as_ref())?;
+    Ok(Transformer { decoder, embeddings, head, final_norm })
+}
+
+/// As [`Checkpoint::global`].
+pub(super) fn global(checkpoint: &Checkpoint, id: &BlobId) -> Result<WeightStore> {
+    let of_layer = matches!(id, BlobId::Layer(..));
+    ensure(!of_layer, || Fault::Path.at(id, "belongs to a layer; ask for the stores of that layer"))?;
+    let bytes = checkpoint.bytes(id)?;
+    plain(id, vec![bytes.len() / 4], bytes)
+}
+
+/// The checkpoint with what the section says of its layers.
+fn with_sizes(checkpoint: &Checkpoint, dims: Option<&Dims>) -> Checkpoint {
+    let mut sized = checkpoint.clone();
+    let Some(dims) = dims else { return sized };
+    let query = match dims.query_dim {
+        0 => dims.num_heads.saturating_mul(dims.head_dim),
+        query => query,
+    };
+    sized.topology.visit_mut(&mut |record: &mut Record| {
+        match record.kind {
+            LayerKind::Mha => {
+                if record.raw(Key::QueryDim) == 0 {
+                    record.set_size(Key::QueryDim, usize::try_from(query).unwrap_or(0));
+                }
+                if !record.has(Key::RopeFreqBase) {
+                    record.set_float(Key::RopeFreqBase, dims.rope_freq_base);
+                }
+                // Positions come from the input, so that a cache can go on.
+                record.remove(Key::SeqLength);
+            }
+            LayerKind::RmsNorm if dims.rms_norm_eps != 0.0 && !record.has(Key::Eps) => {
+                record.set_float(Key::Eps, dims.rms_norm_eps);
+            }
+            _ => {}
         }
-        Network::build(NetworkSpec::stack(steps), &mut table)
+    });
+    sized
+}
+
+/// The blocks with their skips, and the final norm.
+fn stack(checkpoint: &Checkpoint, dims: Option<&Dims>, final_norm: Option<&WeightStore>) -> Result<Network> {
+    let layers = checkpoint.topology.layers();
+    let expected = BLOCK.iter().cycle().take(layers.len());
+    ensure(
+        layers.len().is_multiple_of(BLOCK.len()) && layers.iter().map(|layer| layer.kind()).eq(expected.copied()),
+        || Fault::Config.at("transformer", "its layers are not blocks of RMSNorm, MultiHeadAttention, RMSNorm, SwiGLU"),
+    )?;
+    let plain = checkpoint.network()?;
+    let mut steps = Vec::new();
+    let mut table = WeightTable::new();
+    let residual = || ChildSpec::from(LayerSpec::Residual(ResidualSpec::default()));
+    let layers: Vec<_> = plain.layers().collect();
+    for (i, pair) in layers.chunks_exact(2).enumerate() {
+        let inner = SequentialSpec { steps: pair.iter().map(|layer| layer.spec().clone().into()).collect() };
+        let inner = ChildSpec::from(LayerSpec::Sequential(inner));
+        steps.push(LayerSpec::Sequential(SequentialSpec { steps: vec![inner, residual()] }));
+        for (j, layer) in pair.iter().enumerate() {
+            let path = format!("{}.sequential_layers.0.sequential_layers.{j}", LayerPath::top(i));
+            table.insert(path, layer.weights().clone());
+        }
     }
+    if let Some(gain) = final_norm {
+        let eps = dims.map_or(0.0, |dims| dims.rms_norm_eps);
+        let eps = if eps == 0.0 { 1e-6 } else { eps };
+        table.insert(LayerPath::top(steps.len()).to_string(), Weights::from([(Role::Gamma, gain.clone())]));
+        steps.push(LayerSpec::RmsNorm(RmsNormSpec { dim: gain.len(), eps }));
+    }
+    Network::build(NetworkSpec::stack(steps), &mut table)
 }

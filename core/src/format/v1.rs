@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::blob::{Blob, BlobId, Coding, Encoding, Part, Q4_KEYS};
 use super::budget::Purse;
+use super::check;
 use super::checkpoint::Checkpoint;
 use super::fault::{Fault, ensure};
 use super::parse::{self, Entry, Reading};
@@ -81,7 +82,7 @@ pub(super) fn read(source: &Source, reading: Reading, purse: Purse) -> Result<Ch
         ensure(blobs.insert(id, blob).is_none(), || Fault::Duplicate.at(&entry.path, "two blobs have this path"))?;
     }
     let mut checkpoint = Checkpoint { topology, decoder: header.decoder, blobs };
-    checkpoint.check_index()?;
+    check::check_index(&checkpoint)?;
     if reading == Reading::Loom {
         checkpoint.name_dtypes();
     }

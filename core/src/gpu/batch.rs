@@ -225,7 +225,7 @@ impl<'a> Batch<'a> {
         let gpu = self.gpu;
         let mut pipelines = gpu.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let keys = self.dispatches.iter().map(|dispatch| (dispatch.kernel, dispatch.rule)).collect();
-        pipelines.prepare(&gpu.maker(), &keys).map_err(|what| gpu.fault(what))?;
+        pipelines.prepare(&gpu.maker(), &keys).map_err(|e| gpu.fault(e.to_string()))?;
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         for Dispatch { kernel, rule, segment, record, groups } in (0..times).flat_map(|_| &self.dispatches) {
             let Some(pipeline) = pipelines.get((*kernel, *rule)) else { continue };

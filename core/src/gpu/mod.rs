@@ -9,6 +9,7 @@
 mod adapter;
 mod batch;
 mod kernel;
+mod pipeline;
 mod probe;
 mod prune;
 mod repeat;
@@ -24,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use adapter::{Adapter, adapters};
 pub use batch::Ran;
 pub(crate) use kernel::{KERNELS, Kernel, kernels};
-use kernel::{Maker, Pipelines, pipeline_cache};
+use pipeline::{Maker, Pipelines, pipeline_cache};
 pub use probe::{Arithmetic, Probe};
 pub use repeat::{PlainProduct, Repeat};
 pub(crate) use tape::{CacheShape, GpuArray, NONE, Tape};

@@ -155,7 +155,7 @@ impl Gpu {
         self.queue.write_buffer(&words, 0, bytemuck::cast_slice(&arena));
         let readback = self.buffer(arena.len(), BufferUsages::MAP_READ | BufferUsages::COPY_DST);
         let group = self.bind(&codes, &words, &params, RECORD);
-        let pipeline = self.maker().make(kernel, DecodeRule::Plain).map_err(|what| self.fault(what))?;
+        let pipeline = self.maker().make(kernel, DecodeRule::Plain).map_err(|e| self.fault(e.to_string()))?;
         let mut encoder = self.encoder();
         {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());

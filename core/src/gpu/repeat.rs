@@ -45,7 +45,8 @@ impl Gpu {
         let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
         let (from, to) = (self.buffer(words, storage), self.buffer(words, storage));
         let group = self.bind(&from, &to, &self.buffer(RECORD, storage), RECORD);
-        let pipeline = self.maker().make(kernel::PLAIN_COPY, DecodeRule::Plain).map_err(|what| self.fault(what))?;
+        let pipeline =
+            self.maker().make(kernel::PLAIN_COPY, DecodeRule::Plain).map_err(|e| self.fault(e.to_string()))?;
         self.complaints()?;
         f(&|times| {
             let mut encoder = self.encoder();
@@ -89,7 +90,7 @@ impl Gpu {
             1 => (kernel::PLAIN_GEMV, outs),
             _ => (kernel::PLAIN_GEMM, rows.div_ceil(64) * outs.div_ceil(64)),
         };
-        let pipeline = self.maker().make(kernel, DecodeRule::Plain).map_err(|what| self.fault(what))?;
+        let pipeline = self.maker().make(kernel, DecodeRule::Plain).map_err(|e| self.fault(e.to_string()))?;
         let timed = f(&|times| {
             let mut encoder = self.encoder();
             {
@@ -113,7 +114,7 @@ impl Gpu {
         let of = |&kernel: &&'static Kernel| kernel.rules(&self.limits).into_iter().map(move |rule| (kernel, rule));
         let keys = kernels.iter().flat_map(of).collect();
         let mut pipelines = self.pipelines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        pipelines.prepare(&self.maker(), &keys).map_err(|what| self.fault(what))?;
+        pipelines.prepare(&self.maker(), &keys).map_err(|e| self.fault(e.to_string()))?;
         drop(pipelines);
         self.complaints()?;
         Ok(keys.len())

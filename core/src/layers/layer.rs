@@ -10,7 +10,7 @@ use super::{Child, ChildBody, LayerSpec, Links, RoleShape, State};
 use crate::backend::{Cpu, MatRef, Panels, Rows, Threads, matmul};
 use crate::coord::{Coord, Extents};
 use crate::dtype::{Magnitudes, Numerics};
-use crate::error::{Error, Problem, Result};
+use crate::error::{ConfigError, Error, Problem, Result};
 use crate::role::Role;
 use crate::store::{Storage, WeightStore, WeightTable, Weights};
 use crate::tensor::Tensor;
@@ -46,25 +46,23 @@ impl Layer {
         let panels = no_panels(&weights);
         let mut layer = Self { site: *sites, at, path, spec, weights, panels, absent, children: Vec::new() };
         *sites += 1;
-        layer.spec.check().map_err(|what| layer.error(Problem::Config(what)))?;
+        layer.spec.check().map_err(|what| layer.error(what.into()))?;
         layer.check_weights()?;
         for (name, child) in layer.spec.children() {
-            let body =
-                match (child.layer, child.link) {
-                    (Some(spec), None) => {
-                        let path = format!("{}.{name}", layer.path);
-                        ChildBody::Own(Box::new(Self::build(extents, spec, at, path, absent, sites, table)?))
-                    }
-                    (None, Some(target)) if extents.index(target).is_some() => ChildBody::Link(target),
-                    (None, Some(target)) => {
-                        return Err(layer
-                            .error(Problem::Config(format!("{name} links to {target}, which is outside the grid"))));
-                    }
-                    _ => {
-                        return Err(layer
-                            .error(Problem::Config(format!("{name} needs either `layer` or `link`, and not both"))));
-                    }
-                };
+            let body = match (child.layer, child.link) {
+                (Some(spec), None) => {
+                    let path = format!("{}.{name}", layer.path);
+                    ChildBody::Own(Box::new(Self::build(extents, spec, at, path, absent, sites, table)?))
+                }
+                (None, Some(target)) if extents.index(target).is_some() => ChildBody::Link(target),
+                (None, Some(target)) => {
+                    return Err(layer.error(ConfigError::Link { child: name, target }.into()));
+                }
+                (own, _) => {
+                    let both = own.is_some();
+                    return Err(layer.error(ConfigError::Child { child: name, both }.into()));
+                }
+            };
             layer.children.push(Child { disabled: child.disabled, body });
         }
         Ok(layer)
@@ -135,7 +133,7 @@ impl Layer {
             Numerics::Standard => None,
             Numerics::Loom => {
                 let flat = pack_weights(&self.spec, &self.weights);
-                let flat = flat.map_err(|what| self.error(Problem::Config(what)))?;
+                let flat = flat.map_err(|what| self.error(what.into()))?;
                 Some(storage.dtype.choose(storage.numerics, &Magnitudes::of(flat)))
             }
         };

@@ -19,7 +19,7 @@ use super::{
     elements,
 };
 use crate::coord::Coord;
-use crate::error::{Error, Problem, Result};
+use crate::error::{ConfigError, Error, Problem, Result, RuleError};
 #[cfg(feature = "gpu")]
 use crate::gpu::GpuArray;
 use crate::role::Role;
@@ -154,6 +154,16 @@ impl Rule {
 }
 
 impl Command {
+    /// The name used in messages.
+    fn name(self) -> &'static str {
+        match self {
+            Command::BecomeDense => "BecomeDense",
+            Command::BecomeSoftmax => "BecomeSoftmax",
+            Command::BecomeRmsNorm => "BecomeRmsNorm",
+            Command::ResetToIdentity => "ResetToIdentity",
+        }
+    }
+
     /// About how many elements of four bytes [`Command::replacement`] makes.
     fn makes(self, old: &Layer) -> usize {
         let weights = old.weights().values().map(WeightStore::len).fold(0, usize::saturating_add);
@@ -165,11 +175,12 @@ impl Command {
     }
 
     /// The layer that takes the place of `old`.
-    fn replacement(self, old: &Layer) -> std::result::Result<(LayerSpec, Weights), String> {
-        let unfit = || format!("{self:?} cannot be applied to a {} layer", old.spec.kind().name());
+    fn replacement(self, old: &Layer) -> std::result::Result<(LayerSpec, Weights), RuleError> {
+        let unfit = || RuleError::Unfit { command: self.name(), kind: old.spec.kind().name() };
+        let unstored = |error| RuleError::Store(Box::new(error));
         let dense = |spec: &DenseSpec, data| {
             let spec = DenseSpec { bias: false, ..spec.clone() };
-            let store = WeightStore::f32(vec![spec.output_dim, spec.input_dim], data).map_err(|e| e.to_string())?;
+            let store = WeightStore::f32(vec![spec.output_dim, spec.input_dim], data).map_err(unstored)?;
             Ok((LayerSpec::Dense(spec), Weights::from([(Role::Weight, store)])))
         };
         let identity = |outs: usize, ins: usize| {
@@ -194,7 +205,7 @@ impl Command {
                 dense(&spec, data)
             }
             (Command::BecomeRmsNorm, LayerSpec::Dense(DenseSpec { output_dim: dim, .. })) if flat.len() >= *dim => {
-                let gamma = WeightStore::f32(vec![*dim], flat[..*dim].to_vec()).map_err(|e| e.to_string())?;
+                let gamma = WeightStore::f32(vec![*dim], flat[..*dim].to_vec()).map_err(unstored)?;
                 let spec = RmsNormSpec { dim: *dim, eps: super::norm::rms_eps() };
                 Ok((LayerSpec::RmsNorm(spec), Weights::from([(Role::Gamma, gamma)])))
             }
@@ -209,9 +220,9 @@ impl Command {
 }
 
 impl Family for MetacognitionSpec {
-    fn check(&self) -> std::result::Result<(), String> {
-        match self.rules.iter().position(|rule| !rule.threshold.is_finite()) {
-            Some(i) => Err(format!("the threshold of rule {i} is not a finite number")),
+    fn check(&self) -> std::result::Result<(), ConfigError> {
+        match self.rules.iter().enumerate().find(|(_, rule)| !rule.threshold.is_finite()) {
+            Some((i, rule)) => Err(ConfigError::Threshold { rule: i, found: rule.threshold }),
             None => Ok(()),
         }
     }
@@ -244,9 +255,9 @@ impl Family for MetacognitionSpec {
                 continue;
             }
             *waited = 0;
-            let wrong = |what: String| -> Error { layer.error(Problem::Rule { rule: i, what }) };
+            let wrong = |what| -> Error { layer.error(Problem::Rule { rule: i, what }) };
             let target = rule.target(links, observed);
-            let target = target.ok_or_else(|| wrong("its target lies outside the grid".into()))?;
+            let target = target.ok_or_else(|| wrong(RuleError::Target { column: rule.target }))?;
             if target.absent {
                 return Err(target.error(Problem::NotLoaded));
             }

@@ -32,7 +32,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, KERNELS, Kernel};
 use crate::role::Role;
@@ -83,7 +83,7 @@ impl RoleShape {
 /// What every layer family provides.
 pub(crate) trait Family {
     /// Says what is wrong with the configuration, if anything is.
-    fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self) -> std::result::Result<(), ConfigError> {
         Ok(())
     }
 
@@ -267,8 +267,8 @@ impl LayerSpec {
     /// Says what is wrong with the configuration, if anything is.
     ///
     /// # Errors
-    /// A sentence that names the field and what it should be.
-    pub fn check(&self) -> std::result::Result<(), String> {
+    /// The field and what it should be.
+    pub fn check(&self) -> std::result::Result<(), ConfigError> {
         self.family().check()?;
         self.roles().iter().try_for_each(|role| holdable(role.role.name(), &role.shape))
     }
@@ -293,27 +293,27 @@ fn on() -> bool {
 /// layer may have: far beyond any real model, and small enough that sums of sizes fit.
 const LARGEST: usize = 1 << 30;
 
-/// `Err` with a sentence unless every named size is at least 1 and believable.
-fn positive(sizes: &[(&str, usize)]) -> std::result::Result<(), String> {
+/// `Err` unless every named size is at least 1 and believable.
+fn positive(sizes: &[(&'static str, usize)]) -> std::result::Result<(), ConfigError> {
     match sizes.iter().find(|(_, size)| *size == 0) {
-        Some((name, _)) => Err(format!("{name} is 0; it must be at least 1")),
+        Some(&(field, _)) => Err(ConfigError::Zero { field }),
         None => believable(sizes),
     }
 }
 
-/// `Err` with a sentence when a named size is beyond [`LARGEST`].
-fn believable(sizes: &[(&str, usize)]) -> std::result::Result<(), String> {
+/// `Err` when a named size is beyond [`LARGEST`].
+fn believable(sizes: &[(&'static str, usize)]) -> std::result::Result<(), ConfigError> {
     match sizes.iter().find(|(_, size)| *size > LARGEST) {
-        Some((name, size)) => Err(format!("{name} is {size}; it must be at most {LARGEST}")),
+        Some(&(field, found)) => Err(ConfigError::TooLarge { field, found, most: LARGEST }),
         None => Ok(()),
     }
 }
 
-/// `Err` with a sentence when the product of `extents` is beyond [`LARGEST`].
-fn holdable(name: &str, extents: &[usize]) -> std::result::Result<(), String> {
+/// `Err` when the product of `extents` is beyond [`LARGEST`].
+fn holdable(array: &'static str, extents: &[usize]) -> std::result::Result<(), ConfigError> {
     match element_count(extents).filter(|&n| n <= LARGEST) {
         Some(_) => Ok(()),
-        None => Err(format!("{name} would have {extents:?} elements; at most {LARGEST} are held")),
+        None => Err(ConfigError::Elements { array, extents: extents.to_vec(), most: LARGEST }),
     }
 }
 

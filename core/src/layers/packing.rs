@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::{LayerKind, LayerSpec, RoleShape};
 use crate::dtype::{Dtype, unpack as each_code};
+use crate::error::PackingError;
 use crate::role::Role;
 use crate::store::{WeightStore, Weights};
 use crate::tensor::element_count;
@@ -24,24 +25,24 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    fn of_spec(spec: &LayerSpec) -> Result<Self, String> {
+    fn of_spec(spec: &LayerSpec) -> Result<Self, PackingError> {
         let mut roles = spec.roles();
         roles.retain(|role| !role.role.is_outside_array());
         Self::new(roles, spec.kind())
     }
 
     /// The layout of an array with these roles.
-    pub(crate) fn new(roles: Vec<RoleShape>, kind: LayerKind) -> Result<Self, String> {
+    pub(crate) fn new(roles: Vec<RoleShape>, kind: LayerKind) -> Result<Self, PackingError> {
         Self { roles, blocks: blocks(kind) }.checked()
     }
 
-    fn checked(self) -> Result<Self, String> {
+    fn checked(self) -> Result<Self, PackingError> {
         let counts: Option<Vec<usize>> = self.roles.iter().map(|role| element_count(&role.shape)).collect();
         // A few bytes for each element must fit as well.
         let total = counts.and_then(|counts| counts.iter().try_fold(0usize, |sum, &n| sum.checked_add(n)));
         match total.and_then(|total| total.checked_mul(64)) {
             Some(_) => Ok(self),
-            None => Err("its size overflows".into()),
+            None => Err(PackingError::Overflow { parts: self.roles.into_iter().map(|role| role.shape).collect() }),
         }
     }
 
@@ -127,10 +128,14 @@ fn pack(bits: usize, codes: Vec<u64>) -> Vec<u8> {
 }
 
 /// The stores of a layer in the order of its layout.
-fn stored<'a>(layout: &Layout, weights: &'a Weights) -> Result<Vec<&'a WeightStore>, String> {
+fn stored<'a>(layout: &Layout, weights: &'a Weights) -> Result<Vec<&'a WeightStore>, PackingError> {
     let find = |RoleShape { role, shape }: &RoleShape| {
-        let store = weights.get(role).filter(|store| store.shape() == shape);
-        store.ok_or_else(|| format!("no {role} weights of shape {shape:?}"))
+        let store = weights.get(role);
+        store.filter(|store| store.shape() == shape).ok_or_else(|| PackingError::Missing {
+            role: *role,
+            expected: shape.clone(),
+            found: store.map(|store| store.shape().to_vec()),
+        })
     };
     layout.roles.iter().map(find).collect()
 }
@@ -138,8 +143,11 @@ fn stored<'a>(layout: &Layout, weights: &'a Weights) -> Result<Vec<&'a WeightSto
 /// The weights of a layer in packing order.
 ///
 /// # Errors
-/// A sentence when a role is missing or has another shape than the configuration says.
-pub fn pack_weights<'a>(spec: &LayerSpec, weights: &'a Weights) -> Result<impl Iterator<Item = f64> + 'a, String> {
+/// When a role is missing or has another shape than the configuration says.
+pub fn pack_weights<'a>(
+    spec: &LayerSpec,
+    weights: &'a Weights,
+) -> Result<impl Iterator<Item = f64> + 'a, PackingError> {
     let layout = Layout::of_spec(spec)?;
     let stores = stored(&layout, weights)?;
     let pieces = layout.pieces();
@@ -151,13 +159,13 @@ pub fn pack_weights<'a>(spec: &LayerSpec, weights: &'a Weights) -> Result<impl I
 ///
 /// # Errors
 /// As [`pack_weights`], or when the roles are not of one dtype.
-pub fn pack_codes(spec: &LayerSpec, weights: &Weights) -> Result<Vec<u8>, String> {
+pub fn pack_codes(spec: &LayerSpec, weights: &Weights) -> Result<Vec<u8>, PackingError> {
     let layout = Layout::of_spec(spec)?;
     let stores = stored(&layout, weights)?;
     let Some(first) = stores.first() else { return Ok(Vec::new()) };
     let dtype = first.dtype();
     if let Some(other) = stores.iter().find(|store| store.dtype() != dtype) {
-        return Err(format!("weights of {dtype} and of {}; one array holds one type", other.dtype()));
+        return Err(PackingError::Mixed { first: dtype, other: other.dtype() });
     }
     let bytes: Vec<Bytes> = stores.iter().map(|store| store.shared_bytes()).collect();
     Ok(layout.join(dtype.bits(), &bytes).to_vec())
@@ -166,20 +174,20 @@ pub fn pack_codes(spec: &LayerSpec, weights: &Weights) -> Result<Vec<u8>, String
 /// Splits a flat array into the roles of `spec`.
 ///
 /// # Errors
-/// A sentence with both lengths when the array is not as long as the roles need, or the
-/// position of an element that is not finite.
-pub fn unpack(spec: &LayerSpec, flat: &[f32]) -> Result<Weights, String> {
+/// Both lengths when the array is not as long as the roles need, or the position of an element that is not finite.
+pub fn unpack(spec: &LayerSpec, flat: &[f32]) -> Result<Weights, PackingError> {
     spec.check()?;
     let layout = Layout::of_spec(spec)?;
     let total = layout.count();
     if total != flat.len() {
-        return Err(format!("{} weights where {} needs {total}", flat.len(), spec.kind().name()));
+        return Err(PackingError::Length { kind: spec.kind().name(), expected: total, found: flat.len() });
     }
     let array: Bytes = flat.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>().into();
     let mut weights = Weights::new();
     for (role, bytes) in layout.roles.iter().zip(layout.split(32, &array)) {
         let store = WeightStore::plain(Dtype::Float32, role.shape.clone(), bytes);
-        weights.insert(role.role, store.map_err(|e| format!("{}: {e}", role.role))?);
+        let store = store.map_err(|error| PackingError::Store { role: role.role, error: Box::new(error) })?;
+        weights.insert(role.role, store);
     }
     Ok(weights)
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::Cpu;
 use crate::coord::{Coord, Extents};
-use crate::error::{Error, Problem, Result};
+use crate::error::{ConfigError, Error, Problem, Result};
 use crate::layers::{ChildBody, Layer, LayerSpec, Links, Run, State};
 use crate::role::Role;
 use crate::store::{Storage, WeightStore, WeightTable, Weights};
@@ -280,8 +280,7 @@ impl Network {
             cost = cost.saturating_add(inner);
         }
         if cost > MOST_RUNS {
-            let what = format!("its links unfold into more than {MOST_RUNS} layers");
-            return Err(layer.error(Problem::Config(what)));
+            return Err(layer.error(ConfigError::Unfolded { most: MOST_RUNS }.into()));
         }
         if top {
             costs.insert(at, Some(cost));

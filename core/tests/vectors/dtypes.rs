@@ -150,7 +150,7 @@ fn build(master: &mut Value, item: &Value) -> Result<Network, String> {
     let mut table = WeightTable::new();
     for (path, native) in &natives {
         let layer = find(&spec, path).ok_or_else(|| format!("no layer at {path}"))?;
-        table.insert(path.clone(), packing::unpack(&layer, &singles(&native.array))?);
+        table.insert(path.clone(), packing::unpack(&layer, &singles(&native.array)).map_err(|e| e.to_string())?);
     }
     let network = Network::build(spec, &mut table).map_err(|e| e.to_string())?;
     let mut morphed = BTreeMap::new();
@@ -188,7 +188,7 @@ fn codes(network: &Network, recorded: &BTreeMap<String, Native>) -> Result<(), S
             let (ours, theirs) = (affine.scale, native.scale);
             return Err(format!("{path} is {dtype} at scale {ours:e}, recorded {} at {theirs:e}", native.dtype));
         }
-        let ours = packing::pack_codes(&layer, &stores)?;
+        let ours = packing::pack_codes(&layer, &stores).map_err(|e| e.to_string())?;
         if ours != native.array {
             return Err(format!("{path}: codes {ours:02x?}, recorded {:02x?}", native.array));
         }
@@ -232,7 +232,7 @@ fn quantise(case: &Value) -> Result<usize, String> {
     }
     let affine = dtype.affine(Numerics::Loom, scale);
     let ours = dtype.quantise(Numerics::Loom, weights(), affine);
-    let codes = |bytes: &[u8]| dtype.codes(bytes, master.len());
+    let codes = |bytes: &[u8]| dtype.codes(bytes, master.len()).map_err(|e| e.to_string());
     let (ours, theirs) = (codes(&ours)?, codes(&blob)?);
     let active = list(&case["active"]);
     let mut overflows = 0;

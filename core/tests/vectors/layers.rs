@@ -43,7 +43,7 @@ fn forward(vector: &Value) -> Result<f64, String> {
             continue;
         }
         let layer = find(&spec, path).ok_or_else(|| format!("no layer at {path}"))?;
-        let mut stores = packing::unpack(&layer, &floats(&entry["values"]))?;
+        let mut stores = packing::unpack(&layer, &floats(&entry["values"])).map_err(|e| e.to_string())?;
         for (role, name) in [(Role::QNorm, "q_norm"), (Role::KNorm, "k_norm")] {
             if let Some(gain) = norm(path, name) {
                 stores.insert(role, WeightStore::f32(vec![gain.len()], gain).map_err(|e| e.to_string())?);

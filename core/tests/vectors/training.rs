@@ -151,7 +151,8 @@ pub(crate) fn train(vector: &Value) -> Result<(), String> {
         let near = match dtype {
             // The master itself: sums of other order move its last bits.
             Dtype::Float32 | Dtype::Float64 => {
-                let theirs = dtype.dequantise(Numerics::Loom, &saved, store.len(), layer.affine)?;
+                let theirs = dtype.dequantise(Numerics::Loom, &saved, store.len(), layer.affine);
+                let theirs = theirs.map_err(|e| e.to_string())?;
                 distance(&store.to_f32(), &theirs.iter().map(|w| *w as f32).collect::<Vec<_>>()) <= TOLERANCE
             }
             _ => store.bytes() == saved,

@@ -27,9 +27,9 @@ pub(crate) fn costs(
     measured: &(dyn Fn() + Sync),
 ) -> anyhow::Result<Vec<String>> {
     let bedrock = &manifest.bedrock;
-    let core: Core = yaml(&core_path(golden, bedrock)).map_err(anyhow::Error::msg)?;
+    let core: Core = yaml(&core_path(golden, bedrock))?;
     let path = cost_path(golden, bedrock);
-    let old: Costs = if path.exists() { yaml(&path).map_err(anyhow::Error::msg)? } else { Costs::default() };
+    let old: Costs = if path.exists() { yaml(&path)? } else { Costs::default() };
     let found: Vec<Result<Cost, Failure>> = cases
         .par_iter()
         .map(|case| {

@@ -249,7 +249,7 @@ impl Ready {
         }
         let (path, to) = (index_path(golden, &bedrock), golden.join(&bedrock));
         let mut index = match path.exists() {
-            true => read_index(golden, &bedrock).map_err(anyhow::Error::msg)?,
+            true => read_index(golden, &bedrock)?,
             false => Index::default(),
         };
         let ours = |file: &str| match planet.as_str() {
@@ -292,7 +292,7 @@ pub(crate) fn core(
 ) -> anyhow::Result<Vec<String>> {
     let bedrock = &manifest.bedrock;
     let path = core_path(golden, bedrock);
-    let old: Core = if path.exists() { yaml(&path).map_err(anyhow::Error::msg)? } else { Core::default() };
+    let old: Core = if path.exists() { yaml(&path)? } else { Core::default() };
     let mut new = old.clone();
     let known = |model: &str| manifest.models.iter().any(|known| known.id() == model);
     for model in old.digests.keys().filter(|model| !known(model)) {

@@ -67,7 +67,7 @@ pub(crate) fn run(args: &BlessArgs) -> anyhow::Result<End> {
 }
 
 fn bless_core(places: &Places, manifests: &Manifests, models: &glob::Pattern, why: &str) -> anyhow::Result<End> {
-    let cases = plan::all(manifests).map_err(Mistake)?;
+    let cases = plan::all(manifests).map_err(Mistake::of)?;
     // The digests are what is about to change, so only the arrays they come from are verified:
     // those of the first planet of each model, as the kernel check uses.
     let has = |case: &&Case| case.check() == Check::Kernel && models.matches(case.model().id());

@@ -35,7 +35,7 @@ pub(super) fn each(
 ) -> anyhow::Result<()> {
     let known = || PLANETS.iter().map(|p| p.id).chain(["fixture"]);
     if let Some(planet) = planets.iter().find(|planet| !known().any(|id| id == *planet)) {
-        bail!(Mistake(unknown("planet", planet, known())));
+        bail!(Mistake::of(unknown("planet", planet, known())));
     }
     for planet in planets {
         let has = |m: &&Manifest| !bless::files(m, planet, &python.model).is_empty();

@@ -27,9 +27,9 @@ enum GpuCommand {
 
 pub(crate) fn run(args: &GpuArgs) -> anyhow::Result<End> {
     match &args.what {
-        GpuCommand::List => print(&device::list(&device::chosen(&[]).map_err(Mistake)?))?,
+        GpuCommand::List => print(&device::list(&device::chosen(&[]).map_err(Mistake::of)?))?,
         GpuCommand::Probe { adapters } => {
-            let adapters = device::chosen(adapters).map_err(Mistake)?;
+            let adapters = device::chosen(adapters).map_err(Mistake::of)?;
             let probe = |adapter| device::probe(adapter, &GpuLane::open(adapter, device::options()));
             match adapters.is_empty() {
                 true => print(device::ABSENT)?,

@@ -36,11 +36,11 @@ pub(super) fn progress(reports: &Path, manifests: &Manifests) -> anyhow::Result<
     let missing = || Mistake(format!("{} is not there; run `bedrock` first", report::path(reports, CPU).display()));
     let cpu = report::read(reports, CPU)?.ok_or_else(missing)?;
     // Other machines' lanes may be older than the manifests: what they no longer ask for is left out.
-    let planned = plan::all(manifests).map_err(Mistake)?;
+    let planned = plan::all(manifests).map_err(Mistake::of)?;
     let current = |lane: LaneReport| -> anyhow::Result<Option<LaneReport>> {
         let Some(device) = &lane.device else { return Ok(None) };
         let device = std::sync::Arc::new(device.clone());
-        Ok(Some(lane.merged(None, &plan::on_device(manifests, &planned, &device).map_err(Mistake)?)))
+        Ok(Some(lane.merged(None, &plan::on_device(manifests, &planned, &device).map_err(Mistake::of)?)))
     };
     let devices = report::devices(reports)?.into_iter().filter_map(|lane| current(lane).transpose());
     let text = render::markdown::progress(&cpu, &devices.collect::<anyhow::Result<Vec<_>>>()?, &manifests.bedrocks);

@@ -18,7 +18,7 @@ pub(crate) struct SizesArgs {
 
 pub(crate) fn run(args: &SizesArgs) -> anyhow::Result<End> {
     let places = Places::find(&args.folders)?;
-    let lucy = Lucy::load(&places.manifests).map_err(Mistake)?;
+    let lucy = Lucy::load(&places.manifests).map_err(Mistake::of)?;
     let bar = terminal::bar(lucy.suites.len() * lucy.dtypes.len());
     let sizes = sizes::measure(&lucy, &|| bar.inc(1))?;
     bar.finish_and_clear();

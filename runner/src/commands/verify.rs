@@ -17,7 +17,7 @@ pub(crate) struct VerifyArgs {
 
 pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<End> {
     let places = Places::find(&args.folders)?;
-    let cases = plan::all(&places.load(&[])?).map_err(Mistake)?;
+    let cases = plan::all(&places.load(&[])?).map_err(Mistake::of)?;
     let needed = golden::needed(&cases);
     let mut problems = golden::load(&places.golden, &cases).err().unwrap_or_default();
     problems.extend(golden::strays(&places.golden, &BEDROCKS, &needed));

@@ -82,6 +82,14 @@ pub struct Cost {
     pub met: Vec<Wrong>,
 }
 
+/// A text that is no [`Cost`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is no cost; expected an NMSE, or an NMSE and `meets` with names of wrong networks")]
+pub struct CostError {
+    /// The text.
+    pub found: String,
+}
+
 impl Cost {
     /// The largest NMSE that passes; none where a wrong network would meet it.
     #[must_use]
@@ -113,19 +121,18 @@ impl From<Cost> for String {
 }
 
 impl TryFrom<String> for Cost {
-    type Error = String;
+    type Error = CostError;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, CostError> {
         text.parse()
     }
 }
 
 impl FromStr for Cost {
-    type Err = String;
+    type Err = CostError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bad =
-            || format!("{text:?} is no cost; expected an NMSE, or an NMSE and `meets` with names of wrong networks");
+    fn from_str(text: &str) -> Result<Self, CostError> {
+        let bad = || CostError { found: text.into() };
         let (seen, met) = text.split_once(" meets ").unwrap_or((text, ""));
         let seen: f64 = seen.parse().map_err(|_| bad())?;
         let named = |name: &str| Wrong::ALL.into_iter().find(|wrong| wrong.name() == name).ok_or_else(bad);

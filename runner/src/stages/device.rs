@@ -8,7 +8,7 @@ use loom_core::{Error, Network, Problem, State, Tensor};
 
 use super::compare::compare;
 use super::golden::Goldens;
-use super::manifest::unknown;
+use super::manifest::{Unknown, unknown};
 use super::observation::{Failure, Observation};
 use super::plan::{Case, Device, Kind, Tolerance};
 use super::planted::Faithful;
@@ -16,6 +16,17 @@ use super::run::{Config, Seen, bits, fan, fenced, inputs, network};
 
 /// What to do on a machine without an adapter.
 pub(crate) const ABSENT: &str = "no GPU adapter was found; on Debian and Ubuntu `apt-get install mesa-vulkan-drivers libvulkan1` brings one that runs on the processor";
+
+/// Why an adapter that is asked for is not there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AdapterError {
+    /// No adapter is.
+    #[error("{}", ABSENT)]
+    Absent,
+    /// None has that name or number.
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
+}
 
 /// An adapter that is open, and what its probe showed.
 #[derive(Debug)]
@@ -38,15 +49,15 @@ pub fn options() -> Options {
 /// The adapters that were asked for, by number or by part of a name; all when none is.
 ///
 /// # Errors
-/// The user's mistake: a name that no adapter has.
-pub fn chosen(wanted: &[String]) -> Result<Vec<Adapter>, String> {
+/// The user's mistake: a name that no adapter has. Also where there are none and one is asked for.
+pub fn chosen(wanted: &[String]) -> Result<Vec<Adapter>, AdapterError> {
     let all = adapters();
     let is = |adapter: &Adapter, text: &str| {
         text.parse() == Ok(adapter.index) || adapter.name.to_lowercase().contains(&text.to_lowercase())
     };
     if let Some(text) = wanted.iter().find(|text| !all.iter().any(|adapter| is(adapter, text))) {
         let known = all.iter().map(|adapter| adapter.slug.as_str());
-        return Err(if all.is_empty() { ABSENT.into() } else { unknown("adapter", text, known) });
+        return Err(if all.is_empty() { AdapterError::Absent } else { unknown("adapter", text, known).into() });
     }
     let named = |adapter: &Adapter| wanted.is_empty() || wanted.iter().any(|text| is(adapter, text));
     Ok(all.into_iter().filter(named).collect())

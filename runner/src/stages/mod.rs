@@ -3,7 +3,7 @@
 //! `manifest → plan → golden → run → compare → judge → report`, and then [`crate::render`].
 //!
 //! `plan`, `compare` and `judge` are pure. Only `run` fences panics, around one case. Nothing here writes a file
-//! or prints, and a stage uses only those before it in the list of `tests/tidy.rs`.
+//! or prints, and a stage uses only those before it in the list of `tests/tidy/main.rs`.
 
 pub mod bounds;
 pub mod compare;

@@ -1,5 +1,6 @@
 //! What running a case showed: numbers, no opinion.
 
+use loom_bedrocks::build;
 use loom_core::format::Format;
 
 use super::bounds::Cost;
@@ -64,6 +65,17 @@ pub enum Failure {
     /// The core refuses the network, its weights or its inputs.
     #[error(transparent)]
     Core(#[from] loom_core::Error),
+    /// The arrays of a golden are not the weights of its model.
+    #[error("{file}: {error}")]
+    Weights {
+        /// The golden.
+        file: String,
+        /// What is wrong.
+        error: Box<build::Error>,
+    },
+    /// An array of the fixture is not what the model is fed.
+    #[error(transparent)]
+    Input(#[from] build::InputError),
     /// The goldens lack what the case needs, or it is of another kind.
     #[error("{0}")]
     Golden(String),

@@ -291,10 +291,12 @@ fn arrays<'a>(case: &Case, goldens: &'a Goldens) -> Result<&'a Arrays, Failure> 
 }
 
 pub(crate) fn network(case: &Case, goldens: &Goldens, planted: &dyn Planted) -> Result<Network, Failure> {
-    let (bedrock, planet, model) = (&case.manifest.bedrock, case.planet.id, case.model().id());
-    let place = |what| Failure::Golden(format!("golden/{bedrock}/{planet}/{model}.npz: {what}"));
+    let wrong = |error| {
+        let (bedrock, planet, model) = (&case.manifest.bedrock, case.planet.id, case.model().id());
+        Failure::Weights { file: format!("golden/{bedrock}/{planet}/{model}.npz"), error: Box::new(error) }
+    };
     let mut spec = case.model().network();
-    let mut weights = build::weights(&spec, case.planet, arrays(case, goldens)?).map_err(place)?;
+    let mut weights = build::weights(&spec, case.planet, arrays(case, goldens)?).map_err(wrong)?;
     planted.spec(&mut spec);
     planted.weights(&mut weights);
     Ok(Network::build(spec, &mut weights)?)
@@ -302,7 +304,7 @@ pub(crate) fn network(case: &Case, goldens: &Goldens, planted: &dyn Planted) -> 
 
 pub(crate) fn inputs(case: &Case, goldens: &Goldens) -> Result<Vec<Tensor>, Failure> {
     let fixture = file(goldens, &FileId::fixture(&case.manifest.bedrock))?;
-    let input = |input| build::input(input, fixture).map_err(Failure::Golden);
+    let input = |input| Ok(build::input(input, fixture)?);
     case.model().inputs.iter().map(input).collect()
 }
 

@@ -11,13 +11,14 @@ fn values(n: usize, seed: u32) -> Vec<f32> {
 }
 
 /// Every path gives the bits of the scalar one.
-fn agrees(x: Rows<'_>, w: MatRef<'_>, what: &str) -> Result<(), String> {
+fn agrees(x: Rows<'_>, w: MatRef<'_>, what: &str) -> Result<(), TestCaseError> {
     let want = matmul(&Cpu::scalar(), x, w, |o, s| s + o as f64);
     for isa in Isa::available() {
         for threads in [Threads::Single, Threads::Multi] {
             let got = matmul(&Cpu { isa, threads }, x, w, |o, s| s + o as f64);
             if want.iter().zip(&got).any(|(a, b)| a.to_bits() != b.to_bits()) {
-                return Err(format!("{what} on {isa} {threads:?}: {got:?}, scalar {want:?}"));
+                let what = format!("{what} on {isa} {threads:?}: {got:?}, scalar {want:?}");
+                return Err(TestCaseError::fail(what));
             }
         }
     }
@@ -37,7 +38,7 @@ proptest! {
         let (x, w) = (values(rows * depth, seed), values(outs * depth, !seed));
         let x = Rows::strided(&x, rows, used, depth);
         for w in [MatRef::strided(&w, outs, depth, depth), MatRef::columns(&w, outs, depth, outs)] {
-            agrees(x, w, "f32").map_err(TestCaseError::fail)?;
+            agrees(x, w, "f32")?;
         }
     }
 
@@ -49,7 +50,7 @@ proptest! {
         for &dtype in Dtype::ALL {
             for numerics in Numerics::ALL {
                 let store = store(dtype, numerics, outs, depth, !seed);
-                agrees(x, MatRef::store(&store), &format!("{dtype} {numerics}")).map_err(TestCaseError::fail)?;
+                agrees(x, MatRef::store(&store), &format!("{dtype} {numerics}"))?;
             }
         }
     }
@@ -83,7 +84,7 @@ proptest! {
             for &dtype in Dtype::ALL {
                 for numerics in Numerics::ALL {
                     let store = store(dtype, numerics, 17, depth, seed);
-                    agrees(Rows::packed(&x, depth), MatRef::store(&store), &format!("{dtype} {numerics}")).map_err(TestCaseError::fail)?;
+                    agrees(Rows::packed(&x, depth), MatRef::store(&store), &format!("{dtype} {numerics}"))?;
                 }
             }
         }
@@ -108,7 +109,7 @@ proptest! {
                 let sound = |code: u64| dtype.has(code) && dtype.value(numerics, code, affine).is_finite();
                 let bytes = dtype.pack(codes.iter().map(|&code| if sound(code) { code } else { 0 }));
                 let store = WeightStore::packed(dtype, numerics, vec![outs, depth], Scales::Tensor(affine), bytes).expect("sound codes");
-                agrees(Rows::packed(&x, depth), MatRef::store(&store), &format!("{dtype} {numerics} {affine:?}")).map_err(TestCaseError::fail)?;
+                agrees(Rows::packed(&x, depth), MatRef::store(&store), &format!("{dtype} {numerics} {affine:?}"))?;
             }
         }
     }

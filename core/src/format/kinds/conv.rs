@@ -1,7 +1,7 @@
 //! Convolutions along one to three axes.
 
 use super::{Place, Recorded, role};
-use crate::error::Result;
+use crate::error::{PackingError, Result};
 use crate::format::path::LayerPath;
 use crate::format::record::{Key, Record};
 use crate::layers::{ConvSpec, RoleShape};
@@ -48,11 +48,11 @@ impl<const N: usize> Recorded for ConvSpec<N> {
         Ok(())
     }
 
-    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, String> {
+    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, PackingError> {
         Ok(vec![kernel::<N>(record)])
     }
 
-    fn shape_beside(record: &Record, _: Role, _: usize) -> std::result::Result<Vec<usize>, String> {
+    fn shape_beside(record: &Record, _: Role, _: usize) -> std::result::Result<Vec<usize>, PackingError> {
         Ok(vec![record.size(Key::Filters)])
     }
 }

@@ -2,7 +2,7 @@
 
 use super::conv::kernel;
 use super::{Place, Recorded};
-use crate::error::Result;
+use crate::error::{PackingError, Result};
 use crate::format::path::LayerPath;
 use crate::format::record::{Key, Record};
 use crate::layers::{ConvTransposedSpec, RoleShape};
@@ -44,11 +44,11 @@ impl<const N: usize> Recorded for ConvTransposedSpec<N> {
         Ok(())
     }
 
-    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, String> {
+    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, PackingError> {
         Ok(vec![kernel::<N>(record)])
     }
 
-    fn shape_beside(record: &Record, _: Role, _: usize) -> std::result::Result<Vec<usize>, String> {
+    fn shape_beside(record: &Record, _: Role, _: usize) -> std::result::Result<Vec<usize>, PackingError> {
         Ok(vec![record.size(Key::Filters)])
     }
 }

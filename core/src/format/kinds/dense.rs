@@ -1,7 +1,7 @@
 //! Fully connected layers. The original's bridge keeps their biases beside the array.
 
 use super::{Place, Recorded, role};
-use crate::error::Result;
+use crate::error::{PackingError, Result};
 use crate::format::path::LayerPath;
 use crate::format::record::{Key, Record};
 use crate::layers::{DenseSpec, RoleShape};
@@ -22,11 +22,11 @@ impl Recorded for DenseSpec {
         Ok(())
     }
 
-    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, String> {
+    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, PackingError> {
         Ok(vec![role(Role::Weight, &[record.size(Key::OutputHeight), record.size(Key::InputHeight)])])
     }
 
-    fn shape_beside(record: &Record, _: Role, _: usize) -> std::result::Result<Vec<usize>, String> {
+    fn shape_beside(record: &Record, _: Role, _: usize) -> std::result::Result<Vec<usize>, PackingError> {
         Ok(vec![record.size(Key::OutputHeight)])
     }
 }

@@ -1,7 +1,7 @@
 //! Table look-ups.
 
 use super::{Place, Recorded, role};
-use crate::error::Result;
+use crate::error::{PackingError, Result};
 use crate::format::path::LayerPath;
 use crate::format::record::{Key, Record};
 use crate::layers::{EmbeddingSpec, RoleShape};
@@ -24,7 +24,7 @@ impl Recorded for EmbeddingSpec {
         Ok(())
     }
 
-    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, String> {
+    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, PackingError> {
         Ok(vec![role(Role::Weight, &[record.size(Key::VocabSize), record.size(Key::EmbeddingDim)])])
     }
 }

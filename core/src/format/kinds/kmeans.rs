@@ -1,7 +1,7 @@
 //! Soft assignment to cluster centres.
 
 use super::{Place, Recorded, or, role};
-use crate::error::Result;
+use crate::error::{PackingError, Result};
 use crate::format::path::LayerPath;
 use crate::format::record::{Key, Record};
 use crate::layers::{KMeansOutput, KMeansSpec, RoleShape};
@@ -34,7 +34,7 @@ impl Recorded for KMeansSpec {
         Ok(())
     }
 
-    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, String> {
+    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, PackingError> {
         Ok(vec![role(Role::Centers, &[record.size(Key::NumClusters), record.size(Key::InputHeight)])])
     }
 }

@@ -1,7 +1,7 @@
 //! Multi-head attention. The norms of queries and keys stand beside the array.
 
 use super::{Place, Recorded, or, role};
-use crate::error::Result;
+use crate::error::{PackingError, Result};
 use crate::format::path::LayerPath;
 use crate::format::record::{Key, Record};
 use crate::layers::{Activation, MhaSpec, RoleShape};
@@ -17,9 +17,10 @@ impl Record {
     }
 
     /// Query and key/value widths of an attention layer.
-    pub(in crate::format) fn attention_widths(&self) -> std::result::Result<(usize, usize), String> {
+    pub(in crate::format) fn attention_widths(&self) -> std::result::Result<(usize, usize), PackingError> {
         let d = self.size(Key::DModel);
-        let kv = self.size(Key::NumKvHeads).checked_mul(self.size(Key::HeadDim)).ok_or("its size overflows")?;
+        let [heads, width] = [Key::NumKvHeads, Key::HeadDim].map(|key| self.size(key));
+        let kv = heads.checked_mul(width).ok_or_else(|| PackingError::Overflow { parts: vec![vec![heads, width]] })?;
         let or = |size: usize| if size == 0 { d } else { size };
         Ok((or(self.size(Key::QueryDim)), or(kv)))
     }
@@ -77,7 +78,7 @@ impl Recorded for MhaSpec {
         Ok(())
     }
 
-    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, String> {
+    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, PackingError> {
         let d = record.size(Key::DModel);
         let (q, kv) = record.attention_widths()?;
         Ok(vec![
@@ -92,13 +93,13 @@ impl Recorded for MhaSpec {
         ])
     }
 
-    fn shape_beside(record: &Record, role: Role, gains: usize) -> std::result::Result<Vec<usize>, String> {
+    fn shape_beside(record: &Record, role: Role, gains: usize) -> std::result::Result<Vec<usize>, PackingError> {
         let (q, kv) = record.attention_widths()?;
         let (width, whole) = (record.head_width(), if role == Role::QNorm { q } else { kv });
         match gains {
             n if n == width => Ok(vec![width]),
             n if n == whole => Ok(vec![whole]),
-            n => Err(format!("{n} gains where a head has {width} and all heads have {whole}")),
+            found => Err(PackingError::Gains { found, head: width, all: whole }),
         }
     }
 }

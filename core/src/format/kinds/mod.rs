@@ -20,11 +20,13 @@ mod sequential;
 mod softmax;
 mod swiglu;
 
+use std::fmt;
+
 use super::path::LayerPath;
 use super::path::Step;
 use super::record::{Key, Record, Value};
 use crate::coord::Coord;
-use crate::error::{Error, Result};
+use crate::error::{Error, PackingError, Result};
 use crate::layers::packing::Layout;
 use crate::layers::*;
 use crate::role::Role;
@@ -48,12 +50,12 @@ trait Recorded: Sized {
 
     /// The roles of the array that version 1 and JSON have: the original's weight count, biases always
     /// among them.
-    fn array_roles(_: &Record) -> std::result::Result<Vec<RoleShape>, String> {
+    fn array_roles(_: &Record) -> std::result::Result<Vec<RoleShape>, PackingError> {
         Ok(Vec::new())
     }
 
     /// The shape of a role of [`Recorded::BESIDE`], `gains` of which are there where it is a norm of queries or keys.
-    fn shape_beside(_: &Record, _: Role, _gains: usize) -> std::result::Result<Vec<usize>, String> {
+    fn shape_beside(_: &Record, _: Role, _gains: usize) -> std::result::Result<Vec<usize>, PackingError> {
         Ok(Vec::new())
     }
 }
@@ -81,8 +83,8 @@ impl Place<'_> {
         self.has().bias.unwrap_or(default)
     }
 
-    fn error(&self, what: String) -> Error {
-        Error::Document { path: self.path.to_string(), what }
+    fn error(&self, what: impl fmt::Display) -> Error {
+        Error::Document { path: self.path.to_string(), what: what.to_string() }
     }
 }
 
@@ -106,7 +108,7 @@ impl Record {
     }
 
     /// The array that version 1 and JSON have for the layer.
-    pub(super) fn layout(&self) -> std::result::Result<Layout, String> {
+    pub(super) fn layout(&self) -> std::result::Result<Layout, PackingError> {
         Layout::new(by_kind!(self.kind, Family => Family::array_roles(self))?, self.kind)
     }
 
@@ -124,7 +126,7 @@ impl Record {
         role: Role,
         layout: &Layout,
         gains: usize,
-    ) -> std::result::Result<Vec<usize>, String> {
+    ) -> std::result::Result<Vec<usize>, PackingError> {
         match layout.shape(role) {
             Some(shape) => Ok(shape.to_vec()),
             None => by_kind!(self.kind, Family => match Family::BESIDE.contains(&role) {

@@ -1,7 +1,7 @@
 //! Root-mean-square and layer normalisation.
 
 use super::{Place, Recorded, role};
-use crate::error::Result;
+use crate::error::{PackingError, Result};
 use crate::format::path::LayerPath;
 use crate::format::record::{Key, Record};
 use crate::layers::{LayerNormSpec, RmsNormSpec, RoleShape};
@@ -29,7 +29,7 @@ impl Recorded for RmsNormSpec {
         Ok(())
     }
 
-    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, String> {
+    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, PackingError> {
         Ok(vec![role(Role::Gamma, &[record.size(Key::InputHeight)])])
     }
 }
@@ -47,7 +47,7 @@ impl Recorded for LayerNormSpec {
         Ok(())
     }
 
-    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, String> {
+    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, PackingError> {
         let dim = record.size(Key::InputHeight);
         Ok(vec![role(Role::Gamma, &[dim]), role(Role::Beta, &[dim])])
     }

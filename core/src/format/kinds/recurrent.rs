@@ -1,15 +1,16 @@
 //! Elman layers and LSTMs.
 
 use super::{Place, Recorded, role};
-use crate::error::Result;
+use crate::error::{PackingError, Result};
 use crate::format::path::LayerPath;
 use crate::format::record::{Key, Record};
 use crate::layers::{Activation, LstmSpec, RnnSpec, RoleShape};
 use crate::role::Role;
 
-fn array_roles(record: &Record, gates: usize) -> std::result::Result<Vec<RoleShape>, String> {
+fn array_roles(record: &Record, gates: usize) -> std::result::Result<Vec<RoleShape>, PackingError> {
     let [input, output] = [Key::InputHeight, Key::OutputHeight].map(|key| record.size(key));
-    let rows = output.checked_mul(gates).ok_or("its size overflows")?;
+    let rows = output.checked_mul(gates);
+    let rows = rows.ok_or_else(|| PackingError::Overflow { parts: vec![vec![output, gates]] })?;
     Ok(vec![
         role(Role::InputWeight, &[rows, input]),
         role(Role::RecurrentWeight, &[rows, output]),
@@ -41,7 +42,7 @@ impl Recorded for RnnSpec {
         Ok(())
     }
 
-    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, String> {
+    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, PackingError> {
         array_roles(record, 1)
     }
 }
@@ -59,7 +60,7 @@ impl Recorded for LstmSpec {
         Ok(())
     }
 
-    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, String> {
+    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, PackingError> {
         array_roles(record, 4)
     }
 }

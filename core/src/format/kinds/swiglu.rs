@@ -1,7 +1,7 @@
 //! Gated feed-forward blocks.
 
 use super::{Place, Recorded, role};
-use crate::error::Result;
+use crate::error::{PackingError, Result};
 use crate::format::path::LayerPath;
 use crate::format::record::{Key, Record};
 use crate::layers::{Activation, RoleShape, SwiGluSpec};
@@ -21,7 +21,7 @@ impl Recorded for SwiGluSpec {
         Ok(())
     }
 
-    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, String> {
+    fn array_roles(record: &Record) -> std::result::Result<Vec<RoleShape>, PackingError> {
         let [input, output] = [Key::InputHeight, Key::OutputHeight].map(|key| record.size(key));
         Ok(vec![
             role(Role::GateWeight, &[output, input]),

@@ -14,6 +14,7 @@ use crate::format::blob::{BlobId, Coding, Encoding, Part};
 use crate::format::check::check_coding;
 use crate::format::checkpoint::Checkpoint;
 use crate::format::fault::{Fault, ensure};
+use crate::format::layer;
 use crate::format::layer::{coding_of_master, is_kept_by_bridge};
 use crate::format::loss::{Losses, Target};
 use crate::format::path::LayerPath;
@@ -84,7 +85,7 @@ pub(in crate::format) fn plan<'a>(checkpoint: &'a Checkpoint, losses: &mut Losse
                 continue;
             }
             let id = BlobId::Layer(path.clone(), *part);
-            let n = checkpoint.float32(&path, record, *role)?.len() / 4;
+            let n = layer::float32(checkpoint, &path, record, *role)?.len() / 4;
             match role {
                 _ if role.is_outside_array() => {
                     planned.push(put(Origin::Role(*role), Coding::F32, false, 4 * n, &format!(".{role}")));
@@ -140,7 +141,7 @@ fn array<'a>(
                 _ => blob.coding,
             }
         }
-        None => match checkpoint.array(path, record) {
+        None => match layer::array(checkpoint, path, record) {
             Ok((coding, _)) => coding,
             Err(error) => {
                 losses.refuse(error)?;
@@ -162,12 +163,12 @@ impl Planned<'_> {
     pub(in crate::format) fn bytes(&self, checkpoint: &Checkpoint) -> Result<Bytes> {
         match (&self.source, &self.record) {
             (Origin::Blob(id), _) => checkpoint.bytes(id),
-            (Origin::Array, Some((path, record))) => Ok(checkpoint.array(path, record)?.1),
-            (Origin::Role(role), Some((path, record))) => checkpoint.float32(path, record, *role),
+            (Origin::Array, Some((path, record))) => Ok(layer::array(checkpoint, path, record)?.1),
+            (Origin::Role(role), Some((path, record))) => layer::float32(checkpoint, path, record, *role),
             (Origin::Plain, Some((path, record))) => {
                 match checkpoint.blobs.get(&BlobId::Layer(path.clone(), Part::Master)) {
                     Some(_) => checkpoint.bytes(&BlobId::Layer(path.clone(), Part::Master)),
-                    None => checkpoint.float32(path, record, Role::Gamma),
+                    None => layer::float32(checkpoint, path, record, Role::Gamma),
                 }
             }
             _ => Ok(Bytes::new()),

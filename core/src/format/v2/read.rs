@@ -23,7 +23,7 @@ use crate::format::path::LayerPath;
 use crate::format::record::Record;
 use crate::format::source::{Section, Source};
 use crate::format::topology::Topology;
-use crate::format::{q4, zstd};
+use crate::format::{check, q4, zstd};
 use crate::layers::RoleShape;
 use crate::role::Role;
 
@@ -86,7 +86,7 @@ pub(in crate::format) fn read(source: &Source, purse: &mut Purse) -> Result<Chec
     let mut checkpoint = Checkpoint { topology, decoder, blobs: BTreeMap::new() };
     let blobs = place(source, &checkpoint.topology, &entries, meta, purse)?;
     checkpoint.blobs = blobs;
-    checkpoint.check_index()?;
+    check::check_index(&checkpoint)?;
     Ok(checkpoint)
 }
 

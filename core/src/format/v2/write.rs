@@ -24,7 +24,7 @@ use crate::format::path::LayerPath;
 use crate::format::record::Record;
 use crate::format::topology::{FREE_LAYERS, Topology};
 use crate::format::v1::MAGIC;
-use crate::format::zstd;
+use crate::format::{layer, zstd};
 use crate::role::Role;
 
 /// Bytes whose digest is made on another thread.
@@ -72,7 +72,7 @@ fn contents(checkpoint: &Checkpoint, path: &LayerPath, record: &Record) -> Resul
         };
         found.push(Content { part, count: 1, coding: blob.coding, per_head: false, blobs: vec![blob.read(id)?] });
     }
-    let stored = checkpoint.stored(path, record)?;
+    let stored = layer::stored(checkpoint, path, record)?;
     let mut last: Option<usize> = None;
     for (position, role) in record.role_order(&layout).into_iter().enumerate() {
         let Some(Stored { coding, bytes, shape, .. }) =

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Recorder;
 use super::{Activation, Family, LARGEST, Layer, RoleShape, Run, believable, elements, holdable, positive, shift};
 use crate::backend::{MatRef, Rows, matmul};
-use crate::error::Result;
+use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, NONE, Sums, kernels};
 use crate::role::Role;
@@ -59,9 +59,12 @@ pub(super) fn one() -> usize {
 }
 
 /// `Err` unless `extents` names one positive extent per axis.
-pub(super) fn check_axes<const N: usize>(name: &str, extents: &[usize]) -> std::result::Result<(), String> {
+pub(super) fn check_axes<const N: usize>(
+    field: &'static str,
+    extents: &[usize],
+) -> std::result::Result<(), ConfigError> {
     if extents.len() != N || extents.iter().any(|&n| n == 0 || n > LARGEST) {
-        return Err(format!("{name} is {extents:?}; expected {N} extents from 1 to {LARGEST}"));
+        return Err(ConfigError::Extents { field, found: extents.to_vec(), axes: N, most: LARGEST });
     }
     Ok(())
 }
@@ -153,7 +156,7 @@ fn triples([d, h, w]: [usize; 3]) -> impl Iterator<Item = (usize, usize, usize)>
 }
 
 impl<const N: usize> Family for ConvSpec<N> {
-    fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self) -> std::result::Result<(), ConfigError> {
         positive(&[
             ("in_channels", self.in_channels),
             ("filters", self.filters),
@@ -169,10 +172,7 @@ impl<const N: usize> Family for ConvSpec<N> {
             return check_axes::<N>("output", output);
         }
         match self.input.iter().find(|&&n| n + 2 * self.padding < self.kernel_size) {
-            Some(n) => Err(format!(
-                "kernel_size {} is wider than the padded input ({n} + 2 * {})",
-                self.kernel_size, self.padding
-            )),
+            Some(&input) => Err(ConfigError::Kernel { kernel: self.kernel_size, input, padding: self.padding }),
             None => Ok(()),
         }
     }

@@ -14,7 +14,7 @@ use super::Recorder;
 use super::conv::three;
 use super::conv::{check_axes, one, roles};
 use super::{Activation, Family, Layer, RoleShape, Run, believable, elements, holdable, positive, shift};
-use crate::error::Result;
+use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, NONE, Sums, kernels};
 use crate::role::Role;
@@ -83,7 +83,7 @@ impl<const N: usize> ConvTransposedSpec<N> {
 }
 
 impl<const N: usize> Family for ConvTransposedSpec<N> {
-    fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self) -> std::result::Result<(), ConfigError> {
         positive(&[
             ("in_channels", self.in_channels),
             ("filters", self.filters),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "gpu")]
 use super::Recorder;
 use super::{Activation, Family, Layer, RoleShape, Run, elements, leading, on, positive};
-use crate::error::Result;
+use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::GpuArray;
 use crate::role::Role;
@@ -31,7 +31,7 @@ pub struct DenseSpec {
 }
 
 impl Family for DenseSpec {
-    fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self) -> std::result::Result<(), ConfigError> {
         positive(&[("input_dim", self.input_dim), ("output_dim", self.output_dim)])
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "gpu")]
 use super::Recorder;
 use super::{Activation, Family, Layer, RoleShape, Run, elements, positive};
-use crate::error::Result;
+use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, Sums, kernels};
 use crate::role::Role;
@@ -34,7 +34,7 @@ pub struct EmbeddingSpec {
 }
 
 impl Family for EmbeddingSpec {
-    fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self) -> std::result::Result<(), ConfigError> {
         positive(&[("vocab_size", self.vocab_size), ("embedding_dim", self.embedding_dim)])
     }
 

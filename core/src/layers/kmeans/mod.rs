@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "gpu")]
 use super::Recorder;
 use super::{Activation, Family, Layer, RoleShape, Run, elements, leading, positive, softmax_in_place};
-use crate::error::Result;
+use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, Sums, kernels};
 use crate::role::Role;
@@ -58,13 +58,16 @@ pub(super) fn unit() -> f64 {
     1.0
 }
 
-/// `Err` with a sentence unless the temperature is a positive number.
-pub(super) fn check_temperature(t: f64) -> std::result::Result<(), String> {
-    if t.is_finite() && t > 0.0 { Ok(()) } else { Err(format!("temperature is {t}; it must be a positive number")) }
+/// `Err` unless the temperature is a positive number.
+pub(super) fn check_temperature(found: f64) -> std::result::Result<(), ConfigError> {
+    match found.is_finite() && found > 0.0 {
+        true => Ok(()),
+        false => Err(ConfigError::Number { field: "temperature", found, expected: "a positive number" }),
+    }
 }
 
 impl Family for KMeansSpec {
-    fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self) -> std::result::Result<(), ConfigError> {
         positive(&[("num_clusters", self.num_clusters), ("input_dim", self.input_dim)])?;
         check_temperature(self.temperature)
     }

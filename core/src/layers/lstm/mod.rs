@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Recorder;
 use super::rnn::{self, Scan, check_sizes, roles};
 use super::{Family, Layer, RoleShape, Run, on};
-use crate::error::Result;
+use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, kernels};
 use crate::math::{sigmoid, tanh};
@@ -38,7 +38,7 @@ pub struct LstmSpec {
 }
 
 impl Family for LstmSpec {
-    fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self) -> std::result::Result<(), ConfigError> {
         check_sizes(self.input_size, self.hidden_size, self.seq_length)
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "gpu")]
 use super::Recorder;
 use super::{Family, Layer, RoleShape, Run, on, positive, shift};
-use crate::error::Result;
+use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, kernels};
 use crate::role::Role;
@@ -61,9 +61,12 @@ fn layer_eps() -> f64 {
     1e-5
 }
 
-/// `Err` with a sentence unless `eps` is finite and not negative.
-pub(super) fn check_eps(eps: f64) -> std::result::Result<(), String> {
-    if eps.is_finite() && eps >= 0.0 { Ok(()) } else { Err(format!("eps is {eps}; it must be finite and at least 0")) }
+/// `Err` unless `eps` is finite and not negative.
+pub(super) fn check_eps(found: f64) -> std::result::Result<(), ConfigError> {
+    match found.is_finite() && found >= 0.0 {
+        true => Ok(()),
+        false => Err(ConfigError::Number { field: "eps", found, expected: "finite and at least 0" }),
+    }
 }
 
 /// The root mean square of a row.
@@ -91,7 +94,7 @@ fn record(
 }
 
 impl Family for RmsNormSpec {
-    fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self) -> std::result::Result<(), ConfigError> {
         positive(&[("dim", self.dim)])?;
         check_eps(self.eps)
     }
@@ -128,7 +131,7 @@ impl Family for RmsNormSpec {
 }
 
 impl Family for LayerNormSpec {
-    fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self) -> std::result::Result<(), ConfigError> {
         positive(&[("dim", self.dim)])?;
         check_eps(self.eps)
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "gpu")]
 use super::Recorder;
 use super::{ChildSpec, Family, Layer, Run, softmax_in_place};
-use crate::error::{Problem, Result};
+use crate::error::{ConfigError, Problem, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, NONE, kernels};
 use crate::layers::LayerSpec;
@@ -90,11 +90,11 @@ impl ParallelSpec {
 }
 
 impl Family for ParallelSpec {
-    fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self) -> std::result::Result<(), ConfigError> {
         match (self.combine, &self.gate) {
-            (Combine::Filter, None) => Err("combine: filter needs a gate layer".into()),
+            (Combine::Filter, None) => Err(ConfigError::NoGate { branches: self.branches.len() }),
             (Combine::Filter, Some(_)) | (_, None) => Ok(()),
-            (_, Some(_)) => Err("a gate is only used with combine: filter".into()),
+            (combine, Some(_)) => Err(ConfigError::StrayGate { combine: combine.name() }),
         }
     }
 

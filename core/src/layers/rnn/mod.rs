@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Recorder;
 use super::{Family, Layer, RoleShape, Run, elements, holdable, on, positive, shift};
 use crate::backend::{Rows, matmul};
-use crate::error::Result;
+use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, Sums, kernels};
 use crate::math;
@@ -40,8 +40,8 @@ pub struct RnnSpec {
     pub bias: bool,
 }
 
-/// `Err` with a sentence unless the sizes of a recurrent layer are believable.
-pub(super) fn check_sizes(input: usize, hidden: usize, steps: usize) -> std::result::Result<(), String> {
+/// `Err` unless the sizes of a recurrent layer are believable.
+pub(super) fn check_sizes(input: usize, hidden: usize, steps: usize) -> std::result::Result<(), ConfigError> {
     positive(&[("input_size", input), ("hidden_size", hidden), ("seq_length", steps)])?;
     // Four gates for each step at most.
     holdable("a sequence", &[steps, 4, input.max(hidden)])
@@ -133,7 +133,7 @@ impl Scan<'_> {
 }
 
 impl Family for RnnSpec {
-    fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self) -> std::result::Result<(), ConfigError> {
         check_sizes(self.input_size, self.hidden_size, self.seq_length)
     }
 

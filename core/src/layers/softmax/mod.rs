@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Recorder;
 use super::kmeans::{check_temperature, unit};
 use super::{Family, Layer, Run, elements, softmax_in_place};
-use crate::error::{Problem, Result};
+use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, NONE, kernels};
 use crate::math;
@@ -119,7 +119,7 @@ impl Default for SoftmaxSpec {
 
 impl SoftmaxSpec {
     /// The columns of a grid over `n` elements and how many rows it has, or what is wrong.
-    fn grid(&self, n: usize) -> std::result::Result<(usize, usize), String> {
+    fn grid(&self, n: usize) -> std::result::Result<(usize, usize), ConfigError> {
         let (rows, cols) = match (self.variant, self.levels.last()) {
             (SoftmaxVariant::Hierarchical, Some(&cols)) => (n.checked_div(cols).unwrap_or(0), cols),
             _ => (self.rows, self.cols),
@@ -128,7 +128,7 @@ impl SoftmaxSpec {
             return Ok((1, n.max(1)));
         }
         if (rows - 1).saturating_mul(cols) >= n {
-            return Err(format!("a grid of {rows} rows of {cols} needs more than the {n} elements given"));
+            return Err(ConfigError::Grid { rows, cols, elements: n });
         }
         Ok((rows, cols))
     }
@@ -138,7 +138,7 @@ impl SoftmaxSpec {
         SplitMix64(self.seed ^ call.wrapping_mul(0xd1b5_4a32_d192_ed03))
     }
 
-    fn apply(&self, x: &mut [f32], noise: &mut SplitMix64) -> std::result::Result<(), String> {
+    fn apply(&self, x: &mut [f32], noise: &mut SplitMix64) -> std::result::Result<(), ConfigError> {
         x.iter_mut().for_each(|v| *v = (f64::from(*v) / self.temperature) as f32);
         match self.variant {
             SoftmaxVariant::Standard
@@ -200,9 +200,12 @@ fn gumbel(noise: &mut SplitMix64) -> f64 {
 }
 
 impl Family for SoftmaxSpec {
-    fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self) -> std::result::Result<(), ConfigError> {
         check_temperature(self.temperature)?;
-        if self.alpha.is_finite() { Ok(()) } else { Err(format!("alpha is {}; it must be a number", self.alpha)) }
+        match self.alpha.is_finite() {
+            true => Ok(()),
+            false => Err(ConfigError::Number { field: "alpha", found: self.alpha, expected: "a number" }),
+        }
     }
 
     fn makes(&self, shape: &[usize]) -> usize {
@@ -219,7 +222,7 @@ impl Family for SoftmaxSpec {
         };
         let mut y = x.data().to_vec();
         for row in y.chunks_mut(width.max(1)) {
-            self.apply(row, &mut noise).map_err(|what| layer.error(Problem::Config(what)))?;
+            self.apply(row, &mut noise).map_err(|what| layer.error(what.into()))?;
         }
         Ok(Tensor::of(x.shape().to_vec(), y))
     }
@@ -240,7 +243,7 @@ impl Family for SoftmaxSpec {
             SoftmaxOver::Row => x.shape.last().copied().unwrap_or(1),
             SoftmaxOver::Tensor => n,
         };
-        let wrong = |what| layer.error(Problem::Config(what));
+        let wrong = |what: ConfigError| layer.error(what.into());
         let sorts = matches!(self.variant, SoftmaxVariant::Sparse | SoftmaxVariant::Entmax);
         recorder.within(layer, width.saturating_mul(if sorts { width + 6 } else { 6 }))?;
         let y = recorder.tape.array(x.shape.clone());

@@ -11,7 +11,7 @@ use super::Activation;
 #[cfg(feature = "gpu")]
 use super::Recorder;
 use super::{Family, Layer, RoleShape, Run, elements, leading, on, positive};
-use crate::error::Result;
+use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, kernels};
 use crate::math;
@@ -37,7 +37,7 @@ pub struct SwiGluSpec {
 }
 
 impl Family for SwiGluSpec {
-    fn check(&self) -> std::result::Result<(), String> {
+    fn check(&self) -> std::result::Result<(), ConfigError> {
         positive(&[("input_dim", self.input_dim), ("intermediate_dim", self.intermediate_dim)])
     }
 

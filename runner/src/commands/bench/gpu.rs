@@ -44,7 +44,7 @@ pub(crate) struct GpuArgs {
 
 pub(crate) fn run(args: &GpuArgs) -> anyhow::Result<()> {
     let wanted: Vec<String> = args.adapter.iter().cloned().collect();
-    let adapters = device::chosen(&wanted).map_err(Mistake)?;
+    let adapters = device::chosen(&wanted).map_err(Mistake::of)?;
     let adapter = adapters.first().ok_or_else(|| Mistake(device::ABSENT.into()))?;
     let [vector, square, pairs] = [args.vector, args.square, args.pairs].map(usize::from);
     if !vector.is_multiple_of(128) || !square.is_multiple_of(64) {
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &GpuArgs) -> anyhow::Result<()> {
     let places = Places::here()?;
     let text = if args.lane {
         let manifests = places.load(&[])?;
-        let planned = plan::all(&manifests).map_err(Mistake)?;
+        let planned = plan::all(&manifests).map_err(Mistake::of)?;
         let goldens = golden::load(&places.golden, &planned).map_err(|p| anyhow::anyhow!(first_of(&p)))?;
         let lane = GpuLane::open(adapter, device::options())?;
         bedrocks(&lane, &planned, &manifests, &goldens)?
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &GpuArgs) -> anyhow::Result<()> {
 /// What each bedrock costs in each dtype: milliseconds of the second of two runs, both profiles, every
 /// cell twice.
 fn bedrocks(lane: &GpuLane, planned: &[Case], manifests: &Manifests, goldens: &Goldens) -> anyhow::Result<String> {
-    let cases = plan::on_device(manifests, planned, &Arc::clone(&lane.device)).map_err(anyhow::Error::msg)?;
+    let cases = plan::on_device(manifests, planned, &Arc::clone(&lane.device))?;
     let mut headers = vec!["ms"];
     headers.extend(BEDROCKS);
     headers.push("all");

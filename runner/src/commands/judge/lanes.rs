@@ -2,12 +2,12 @@
 
 use super::{JudgeArgs, LaneArg};
 #[cfg(feature = "gpu")]
-use crate::stages::device::{self, GpuLane};
+use crate::stages::device::{self, AdapterError, GpuLane};
 use crate::stages::golden::Goldens;
 use crate::stages::judge::Verdict;
 use crate::stages::manifest::Manifests;
 use crate::stages::observation::Observation;
-use crate::stages::plan::{Case, Check, Device, Selection};
+use crate::stages::plan::{Case, Check, Device, PlanError, Selection};
 use crate::stages::planted::Faithful;
 use crate::stages::report::{CPU, LaneReport, Row};
 use crate::stages::run::{Config, Seen, run};
@@ -33,7 +33,7 @@ impl Lane {
     }
 
     /// What of the CPU's plan runs here.
-    pub(super) fn plan(&self, _manifests: &Manifests, planned: &[Case]) -> Result<Vec<Case>, String> {
+    pub(super) fn plan(&self, _manifests: &Manifests, planned: &[Case]) -> Result<Vec<Case>, PlanError> {
         match self {
             Lane::Cpu => Ok(planned.to_vec()),
             #[cfg(feature = "gpu")]
@@ -71,8 +71,8 @@ impl Lanes {
     fn open_gpus(&mut self, args: &JudgeArgs) -> anyhow::Result<()> {
         let adapters = match device::chosen(&args.adapter) {
             Ok(adapters) => adapters,
-            Err(what) if what != device::ABSENT => return Err(crate::places::Mistake(what).into()),
-            Err(_) => Vec::new(),
+            Err(AdapterError::Absent) => Vec::new(),
+            Err(error) => return Err(crate::places::Mistake::of(error).into()),
         };
         for adapter in &adapters {
             match GpuLane::open(adapter, device::options()) {

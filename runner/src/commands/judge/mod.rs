@@ -169,11 +169,16 @@ impl JudgeArgs {
     }
 }
 
-fn shard(text: &str) -> Result<(usize, usize), String> {
+/// A text that names no share.
+#[derive(Debug, thiserror::Error)]
+#[error("expected I/N with 1 ≤ I ≤ N, for example 1/4")]
+struct ShardError;
+
+fn shard(text: &str) -> Result<(usize, usize), ShardError> {
     let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
     match parts {
         Some((i, n)) if 1 <= i && i <= n => Ok((i, n)),
-        _ => Err("expected I/N with 1 ≤ I ≤ N, for example 1/4".into()),
+        _ => Err(ShardError),
     }
 }
 
@@ -190,7 +195,7 @@ pub(crate) fn run(args: &JudgeArgs) -> anyhow::Result<End> {
         bedrocks.extend(id.split('/').next().map(String::from));
     }
     let manifests = places.load(&bedrocks)?;
-    let mut planned = plan::all(&manifests).map_err(Mistake)?;
+    let mut planned = plan::all(&manifests).map_err(Mistake::of)?;
     if let Some(ulp) = args.ulp {
         exact_to(&mut planned, ulp);
     }
@@ -250,17 +255,17 @@ fn planned_runs<'a>(
     let mut runs = Vec::new();
     let mut known: Vec<String> = Vec::new();
     for lane in &lanes.lanes {
-        let mine = lane.plan(manifests, planned).map_err(Mistake)?;
+        let mine = lane.plan(manifests, planned).map_err(Mistake::of)?;
         let cases = match &args.explain {
             Some(id) => mine.iter().filter(|case| case.id == *id).cloned().collect(),
-            None => plan::select(&mine, &selection).map_err(Mistake)?,
+            None => plan::select(&mine, &selection).map_err(Mistake::of)?,
         };
         known.extend(mine.into_iter().map(|case| case.id).filter(|_| args.explain.is_some()));
         runs.push(LaneRun { lane, cases, judged: Vec::new(), rows: Vec::new(), failures: Vec::new() });
     }
     runs.retain(|run| !run.cases.is_empty());
     if let Some(id) = args.explain.as_ref().filter(|_| runs.is_empty()) {
-        return Err(Mistake(unknown("case", id, known.iter().map(String::as_str))).into());
+        return Err(Mistake::of(unknown("case", id, known.iter().map(String::as_str))).into());
     }
     Ok(runs)
 }

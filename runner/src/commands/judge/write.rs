@@ -32,14 +32,14 @@ pub(super) fn reports(
         return Ok(why_not.filter(|_| !args.no_report));
     }
     let manifests = places.load(&[])?;
-    let planned = plan::all(&manifests).map_err(Mistake)?;
+    let planned = plan::all(&manifests).map_err(Mistake::of)?;
     let _lock = Lock::take(&places.reports)?;
     if let Some(what) = report::stale(&places.reports)? {
         complain(&format!("{what}; this run renders it"));
     }
     for run in runs {
         let lane = run.lane.name();
-        let planned = run.lane.plan(&manifests, &planned).map_err(Mistake)?;
+        let planned = run.lane.plan(&manifests, &planned).map_err(Mistake::of)?;
         let earlier = if everything { None } else { report::read(&places.reports, &lane)? };
         let report = run.report().merged(earlier, &planned);
         write_atomically(&report::path(&places.reports, &lane), report.to_json().as_bytes())?;

@@ -80,6 +80,47 @@ pub struct Acceptance {
     pub models: BTreeSet<String>,
 }
 
+/// Why a YAML file of the golden folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// It is not there or not readable, or no text.
+    #[error("{path}: {error}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        error: std::io::Error,
+    },
+    /// The text is not what is expected, at a line and column that the cause has.
+    #[error("{path}: {error}")]
+    Yaml {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        error: Box<serde_yaml::Error>,
+    },
+    /// It lists a file that cannot be a golden.
+    #[error("{path}: {file:?} is no golden's path; expected fixture.npz or <planet>/<model>.npz")]
+    File {
+        /// The index.
+        path: PathBuf,
+        /// The file that it lists.
+        file: String,
+    },
+    /// It lists a file by a maker that it does not have.
+    #[error("{path}: {file} is made by {maker:?}, which is not among the makers: {}", known.join(", "))]
+    Maker {
+        /// The index.
+        path: PathBuf,
+        /// The file that it lists.
+        file: String,
+        /// The maker that it names.
+        maker: String,
+        /// The makers that it has.
+        known: Vec<String>,
+    },
+}
+
 impl Index {
     /// The id of a planet's maker of these values: a known one's, or the first that is free.
     /// Makers that no file names any more are removed first.
@@ -195,7 +236,7 @@ pub fn cost_path(golden: &Path, bedrock: &str) -> PathBuf {
 /// # Errors
 /// When it is missing or unreadable, or names a file that cannot be a golden or a maker that it
 /// does not have.
-pub fn read_index(folder: &Path, bedrock: &str) -> Result<Index, String> {
+pub fn read_index(folder: &Path, bedrock: &str) -> Result<Index, IndexError> {
     let path = index_path(folder, bedrock);
     let index: Index = yaml(&path)?;
     let plain = |file: &str| match file.split_once('/') {
@@ -205,19 +246,11 @@ pub fn read_index(folder: &Path, bedrock: &str) -> Result<Index, String> {
         }
     };
     if let Some(file) = index.files.keys().find(|file| !plain(file)) {
-        return Err(format!(
-            "{}: {file:?} is no golden's path; expected fixture.npz or <planet>/<model>.npz",
-            path.display()
-        ));
+        return Err(IndexError::File { file: file.clone(), path });
     }
     if let Some((file, entry)) = index.files.iter().find(|(_, entry)| !index.makers.contains_key(&entry.made)) {
-        let known: Vec<&str> = index.makers.keys().map(String::as_str).collect();
-        return Err(format!(
-            "{}: {file} is made by {:?}, which is not among the makers: {}",
-            path.display(),
-            entry.made,
-            known.join(", ")
-        ));
+        let (file, maker) = (file.clone(), entry.made.clone());
+        return Err(IndexError::Maker { path, file, maker, known: index.makers.into_keys().collect() });
     }
     Ok(index)
 }

@@ -18,8 +18,8 @@ use crate::stages::bounds::Cost;
 use crate::stages::plan::{Case, Check};
 
 pub use index::{
-    Acceptance, ArrayEntry, Core, Costs, FileEntry, Index, Maker, ModelCosts, core_path, cost_path, index_path,
-    read_index,
+    Acceptance, ArrayEntry, Core, Costs, FileEntry, Index, IndexError, Maker, ModelCosts, core_path, cost_path,
+    index_path, read_index,
 };
 
 /// A file of the golden folder that cases need.
@@ -177,7 +177,7 @@ pub fn load(folder: &Path, cases: &[Case]) -> Result<Goldens, Vec<String>> {
             Ok(index) => {
                 indexes.insert(bedrock, index);
             }
-            Err(what) => problems.push(what),
+            Err(error) => problems.push(error.to_string()),
         }
         goldens.read_own(folder, bedrock, cases, &mut problems);
     }
@@ -279,9 +279,11 @@ const YAML_CAP: u64 = 16 << 20;
 /// Reads a YAML file of the golden folder.
 ///
 /// # Errors
-/// A sentence with the path.
-pub fn yaml<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, String> {
-    let text = loom_core::file::read_text(path, YAML_CAP).map_err(|e| format!("{}: {e}", path.display()))?;
+/// The file, and why it cannot be read.
+pub fn yaml<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, IndexError> {
+    let text = loom_core::file::read_text(path, YAML_CAP);
+    let text = text.map_err(|error| IndexError::Read { path: path.into(), error })?;
     let options = serde_yaml::options! { budget: serde_yaml::budget! { max_nodes: 1_000_000, max_depth: 16 } };
-    serde_yaml::from_str_with_options(&text, options).map_err(|e| format!("{}: {e}", path.display()))
+    serde_yaml::from_str_with_options(&text, options)
+        .map_err(|error| IndexError::Yaml { path: path.into(), error: Box::new(error) })
 }

@@ -10,29 +10,35 @@ use loom_core::LayerKind;
 
 use super::{Band, Bands, Manifest, Model};
 
+/// A part of a band lets everything pass, or is no number.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("{part} is {found}; a band that means something has 0 to {most}")]
+pub(super) struct BandError {
+    part: &'static str,
+    found: f64,
+    most: f64,
+}
+
 impl Band {
     /// Says what is wrong with the numbers, if anything is.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), BandError> {
         let parts = [
             ("atol", Some(self.atol), 1.0),
             ("rtol", self.rtol, 0.1),
             ("ulps_per_term", self.ulps_per_term, 64.0),
             ("nmse", self.nmse, 0.1),
         ];
-        for (name, value, most) in parts {
-            if value.is_some_and(|value| !(0.0..=most).contains(&value)) {
-                return Err(format!(
-                    "{name} is {}; a band that means something has 0 to {most}",
-                    value.unwrap_or_default()
-                ));
-            }
+        let wrong =
+            |(_, value, most): &(_, Option<f64>, f64)| value.is_some_and(|value| !(0.0..=*most).contains(&value));
+        match parts.into_iter().find(wrong) {
+            Some((part, found, most)) => Err(BandError { part, found: found.unwrap_or_default(), most }),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
 impl Bands {
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), BandError> {
         [self.parity.original, self.parity.realistic].iter().flatten().try_for_each(Band::check)
     }
 }
@@ -89,7 +95,7 @@ impl Manifest {
     /// The planets of a model.
     fn lint_planets(&self, model: &Model, wrong: &mut dyn FnMut(String)) {
         for planet in model.planets.iter().flatten().filter(|id| !self.planets.contains(id)) {
-            wrong(unknown("planet", planet, self.planets.iter().map(String::as_str)));
+            wrong(unknown("planet", planet, self.planets.iter().map(String::as_str)).to_string());
         }
         if model.planets(self).is_empty() {
             wrong("no planet has it".into());
@@ -116,7 +122,7 @@ impl Manifest {
     /// Arrays, layers and inputs that a model names.
     fn lint_names(&self, model: &Model, wrong: &mut dyn FnMut(String)) {
         for input in model.inputs.iter().filter(|input| !self.fixture.contains_key(&input.array)) {
-            wrong(unknown("fixture array", &input.array, self.fixture.keys().map(String::as_str)));
+            wrong(unknown("fixture array", &input.array, self.fixture.keys().map(String::as_str)).to_string());
         }
         for (key, map) in [("reads", &model.reads), ("skips", &model.skips)] {
             for (layer, input) in map {

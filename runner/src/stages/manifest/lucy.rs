@@ -1,13 +1,13 @@
 //! `lucy.yaml`: the seven-layer stacks and what was published of them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use loom_core::{CellSpec, Dtype, Extents, LayerSpec, NetworkSpec};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::parse;
+use super::{ParseError, parse};
 
 /// Layers of a cell.
 pub(crate) const SEVEN: usize = 7;
@@ -77,16 +77,32 @@ pub struct Published {
     pub entity: f64,
 }
 
+/// Why the stacks cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum LucyError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// A row names no dtype.
+    #[error("{path}: unknown dtype {found:?}")]
+    Dtype {
+        /// The file.
+        path: PathBuf,
+        /// What the row names.
+        found: String,
+    },
+}
+
 impl Lucy {
     /// Reads `lucy.yaml` of a folder of manifests.
     ///
     /// # Errors
-    /// A sentence with file, line and what is wrong.
-    pub fn load(folder: &Path) -> Result<Self, String> {
+    /// The file, and where in it and what is wrong.
+    pub fn load(folder: &Path) -> Result<Self, LucyError> {
         let path = folder.join("lucy.yaml");
         let lucy: Lucy = parse(&path)?;
         match lucy.dtypes.iter().find(|row| Dtype::find(&row.dtype).is_none()) {
-            Some(row) => Err(format!("{}: unknown dtype {:?}", path.display(), row.dtype)),
+            Some(row) => Err(LucyError::Dtype { found: row.dtype.clone(), path }),
             None => Ok(lucy),
         }
     }

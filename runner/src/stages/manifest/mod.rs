@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::Spanned;
 
 pub(crate) use lint::is_plain;
-pub(crate) use loom_bedrocks::names::unknown;
+pub(crate) use loom_bedrocks::names::{Unknown, unknown};
 pub use schema::schema;
 
 /// The largest manifest that is read.
@@ -274,6 +274,33 @@ pub struct Manifests {
     pub bedrocks: Vec<Manifest>,
 }
 
+/// Why a YAML document cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ParseError {
+    /// The file is not there or not readable, or no text.
+    #[error("{path}: {error}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        error: std::io::Error,
+    },
+    /// The text is not what is expected, at a line and column that the cause has.
+    #[error("{path}: {}", in_file(error, path))]
+    Yaml {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        error: Box<serde_yaml::Error>,
+    },
+}
+
+/// The error of a document with the name of its file in the excerpt.
+fn in_file(error: &serde_yaml::Error, path: &Path) -> String {
+    let text = error.to_string().replace("<input>", &path.display().to_string());
+    text.trim_start_matches("error: ").into()
+}
+
 /// What is wrong with the manifests, one sentence for each place.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
@@ -307,17 +334,15 @@ impl Model {
 }
 
 /// Reads one YAML document strictly.
-pub(crate) fn parse<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, String> {
-    let name = path.display();
-    let text = loom_core::file::read_text(path, SIZE_CAP).map_err(|e| format!("{name}: {e}"))?;
+pub(crate) fn parse<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, ParseError> {
+    let text = loom_core::file::read_text(path, SIZE_CAP);
+    let text = text.map_err(|error| ParseError::Read { path: path.into(), error })?;
     let options = serde_yaml::options! {
         strict_booleans: true,
         budget: serde_yaml::budget! { max_nodes: 100_000, max_depth: 64 },
     };
-    serde_yaml::from_str_with_options(&text, options).map_err(|e| {
-        let text = e.to_string().replace("<input>", &name.to_string());
-        format!("{name}: {}", text.trim_start_matches("error: "))
-    })
+    serde_yaml::from_str_with_options(&text, options)
+        .map_err(|error| ParseError::Yaml { path: path.into(), error: Box::new(error) })
 }
 
 /// Reads `_defaults.yaml` and the manifests of `only`, or all 13 when it is empty.
@@ -326,7 +351,7 @@ pub(crate) fn parse<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, Stri
 /// Every problem found in every file.
 pub fn load(folder: &Path, only: &[String]) -> Result<Manifests, ManifestError> {
     let mut problems = Vec::new();
-    let mut keep = |result: Result<_, String>| result.map_err(|what| problems.push(what)).ok();
+    let mut keep = |result: Result<_, ParseError>| result.map_err(|error| problems.push(error.to_string())).ok();
     let defaults: Option<Defaults> = keep(parse(&folder.join("_defaults.yaml")));
     if let Some(Err(what)) = defaults.map(|defaults| defaults.bands.check()) {
         problems.push(format!("{}: bands: {what}", folder.join("_defaults.yaml").display()));
@@ -340,7 +365,7 @@ pub fn load(folder: &Path, only: &[String]) -> Result<Manifests, ManifestError> 
                 problems.extend(manifest.lint(&path));
                 bedrocks.push(manifest);
             }
-            Err(what) => problems.push(what),
+            Err(error) => problems.push(error.to_string()),
         }
     }
     match defaults {

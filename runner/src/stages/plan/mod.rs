@@ -7,21 +7,66 @@ mod tolerance;
 use std::fmt;
 use std::sync::Arc;
 
-use glob::Pattern;
+use glob::{Pattern, PatternError};
 use loom_bedrocks::planets::Planet;
 
-use crate::stages::manifest::{Manifest, Manifests, Match, Model, Origin, ParityBands};
+use crate::stages::manifest::{Manifest, Manifests, Match, Model, Origin, ParityBands, Unknown};
 
 pub use case::{Case, Check, Device, Kind, Stored};
 pub use select::{Selection, select};
 pub(crate) use tolerance::ulps;
 pub use tolerance::{BandSource, Tolerance};
 
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Nothing says how far a planet's output may be.
+    #[error("{bedrock}: no parity band for {origin:?} models in _defaults.yaml")]
+    NoBand {
+        /// The bedrock.
+        bedrock: String,
+        /// Where its models without a band come from.
+        origin: Origin,
+    },
+    /// Nothing says how far a device's output may be.
+    #[error("_defaults.yaml has no band for devices without exact f64")]
+    NoDeviceBand,
+    /// A rule pins the size of a difference that has none.
+    #[error("{bedrock}.yaml: expect rule {rule}: a digest or a file has no size to pin")]
+    Pin {
+        /// The bedrock.
+        bedrock: String,
+        /// The rule's position in the list.
+        rule: usize,
+    },
+    /// A rule speaks of no case.
+    #[error("{bedrock}.yaml: expect rule {rule} ({because}) matches no case; remove it")]
+    NoCase {
+        /// The bedrock.
+        bedrock: String,
+        /// The rule's position in the list.
+        rule: usize,
+        /// The reason that it gives.
+        because: String,
+    },
+    /// A glob is none.
+    #[error("bad glob {text:?}: {error}")]
+    Glob {
+        /// The text.
+        text: String,
+        /// What is wrong in it.
+        error: PatternError,
+    },
+    /// A name is not known.
+    #[error(transparent)]
+    Unknown(#[from] Unknown),
+}
+
 /// Everything that the manifests ask for, in a fixed order.
 ///
 /// # Errors
 /// A rule of `expect:` with a bad glob or that speaks of no case.
-pub fn all(manifests: &Manifests) -> Result<Vec<Case>, String> {
+pub fn all(manifests: &Manifests) -> Result<Vec<Case>, PlanError> {
     let mut cases = Vec::new();
     for manifest in &manifests.bedrocks {
         let manifest = Arc::new(manifest.clone());
@@ -39,7 +84,7 @@ fn of_model(
     manifest: &Arc<Manifest>,
     index: usize,
     cases: &mut Vec<Case>,
-) -> Result<(), String> {
+) -> Result<(), PlanError> {
     let model = &manifest.models[index];
     let declared = format!("{:?}", (&model.layers, &model.inputs, &model.reads, &model.skips));
     let model_digest: Arc<str> = loom_bedrocks::npz::sha256(declared.as_bytes()).into();
@@ -69,7 +114,7 @@ fn parity_band(
     manifest: &Manifest,
     model: &Model,
     planet: &Planet,
-) -> Result<Tolerance, String> {
+) -> Result<Tolerance, PlanError> {
     let terms = model.terms();
     let pick = |bands: ParityBands| match model.origin {
         Origin::Original => bands.original,
@@ -77,7 +122,7 @@ fn parity_band(
     };
     let near = pick(manifest.bands.parity).map(|band| Tolerance::resolve(band, terms, BandSource::Bedrock));
     let far = pick(manifests.defaults.bands.parity).map(|band| Tolerance::resolve(band, terms, BandSource::Defaults));
-    let missing = || format!("{}: no parity band for {:?} models in _defaults.yaml", manifest.bedrock, model.origin);
+    let missing = || PlanError::NoBand { bedrock: manifest.bedrock.clone(), origin: model.origin };
     let mut tolerance = near.or(far).ok_or_else(missing)?;
     for rule in &model.overrides {
         if rule.planet.as_deref().map(pattern).transpose()?.is_none_or(|glob| glob.matches(planet.id)) {
@@ -95,13 +140,13 @@ fn parity_band(
 ///
 /// # Errors
 /// When no band is given for devices whose results may differ, and for bad globs.
-pub fn on_device(manifests: &Manifests, cases: &[Case], device: &Arc<Device>) -> Result<Vec<Case>, String> {
+pub fn on_device(manifests: &Manifests, cases: &[Case], device: &Arc<Device>) -> Result<Vec<Case>, PlanError> {
     let mut found = Vec::new();
     for case in cases.iter().filter(|case| case.kind == Kind::Kernel) {
         let tolerance = match (device.exact, manifests.defaults.bands.device) {
             (true, _) => Tolerance::EXACT,
             (false, Some(band)) => Tolerance::resolve(band, case.model().terms(), BandSource::Defaults),
-            (false, None) => return Err("_defaults.yaml has no band for devices without exact f64".into()),
+            (false, None) => return Err(PlanError::NoDeviceBand),
         };
         let id = format!("{}/{}", case.id, device.slug);
         let mut case = Case { id, kind: Kind::Device(tolerance), device: Some(Arc::clone(device)), ..case.clone() };
@@ -128,7 +173,7 @@ struct Matcher {
 }
 
 impl Matcher {
-    fn new(rule: &Match) -> Result<Self, String> {
+    fn new(rule: &Match) -> Result<Self, PlanError> {
         let glob = |text: &Option<String>| text.as_deref().map(pattern).transpose();
         Ok(Self {
             check: glob(&rule.check)?,
@@ -152,7 +197,7 @@ impl Matcher {
     }
 }
 
-fn expect(manifest: &Manifest, cases: &mut [Case]) -> Result<(), String> {
+fn expect(manifest: &Manifest, cases: &mut [Case]) -> Result<(), PlanError> {
     // Rules of an adapter wait until it is known.
     for (i, rule) in manifest.expect.iter().enumerate().filter(|(_, rule)| rule.r#match.adapter.is_none()) {
         let matcher = Matcher::new(&rule.r#match)?;
@@ -160,25 +205,20 @@ fn expect(manifest: &Manifest, cases: &mut [Case]) -> Result<(), String> {
         for case in cases.iter_mut() {
             if matcher.hits(case) {
                 if rule.pin.is_some() && matches!(case.check(), Check::Snapshot | Check::Roundtrip) {
-                    return Err(format!(
-                        "{}.yaml: expect rule {i}: a digest or a file has no size to pin",
-                        manifest.bedrock
-                    ));
+                    return Err(PlanError::Pin { bedrock: manifest.bedrock.clone(), rule: i });
                 }
                 case.expect = Some(rule.clone());
                 hits += 1;
             }
         }
         if hits == 0 {
-            return Err(format!(
-                "{}.yaml: expect rule {i} ({}) matches no case; remove it",
-                manifest.bedrock, rule.because
-            ));
+            let (bedrock, because) = (manifest.bedrock.clone(), rule.because.clone());
+            return Err(PlanError::NoCase { bedrock, rule: i, because });
         }
     }
     Ok(())
 }
 
-fn pattern(text: &str) -> Result<Pattern, String> {
-    Pattern::new(text).map_err(|e| format!("bad glob {text:?}: {e}"))
+fn pattern(text: &str) -> Result<Pattern, PlanError> {
+    Pattern::new(text).map_err(|error| PlanError::Glob { text: text.into(), error })
 }

@@ -5,7 +5,7 @@ use loom_bedrocks::planets::PLANETS;
 use loom_core::{Dtype, Numerics};
 
 use super::case::{Case, Check};
-use super::pattern;
+use super::{PlanError, pattern};
 use crate::stages::manifest::unknown;
 
 /// What the user asked for. Empty lists mean everything.
@@ -42,7 +42,7 @@ impl Selection {
             && self.shard.is_none()
     }
 
-    fn globs(texts: &[String]) -> Result<Vec<Pattern>, String> {
+    fn globs(texts: &[String]) -> Result<Vec<Pattern>, PlanError> {
         texts.iter().map(|text| pattern(text)).collect()
     }
 }
@@ -51,16 +51,16 @@ impl Selection {
 ///
 /// # Errors
 /// The user's mistake: an unknown name or a bad glob.
-pub fn select(cases: &[Case], selection: &Selection) -> Result<Vec<Case>, String> {
+pub fn select(cases: &[Case], selection: &Selection) -> Result<Vec<Case>, PlanError> {
     for planet in &selection.planets {
         if !PLANETS.iter().any(|known| known.id == planet) {
-            return Err(unknown("planet", planet, PLANETS.iter().map(|p| p.id)));
+            return Err(unknown("planet", planet, PLANETS.iter().map(|p| p.id)).into());
         }
     }
     let models = Selection::globs(&selection.models)?;
     for (glob, text) in models.iter().zip(&selection.models) {
         if !cases.iter().any(|case| glob.matches(case.model().id())) {
-            return Err(unknown("model", text, cases.iter().map(|case| case.model().id())));
+            return Err(unknown("model", text, cases.iter().map(|case| case.model().id())).into());
         }
     }
     let filter = selection.filter.as_deref().map(pattern).transpose()?;

@@ -1,63 +1,18 @@
-//! The repository's rules as tests.
+//! The golden folder: what is in it, and that it was dumped by the sources that are here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use loom_bedrocks::BEDROCKS;
-use loom_bedrocks::planets::PLANETS;
-use loom_core::{LayerKind, LayerSpec};
+use loom_core::LayerSpec;
 use loom_runner::stages::golden::{Core, core_path, cost_path, index_path, read_index, yaml};
 use loom_runner::stages::manifest::{self, Manifests};
-use loom_runner::stages::plan;
+
+use super::{files, root};
 
 /// The most that the goldens may take.
 const GOLDEN_CAP: u64 = 48 << 20;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
-    }
-    found
-}
-
-#[test]
-fn the_schema_is_what_the_types_say() {
-    let path = root().join("manifests/schema.json");
-    let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(committed, manifest::schema(), "run: cargo run -- schema > manifests/schema.json");
-}
-
-#[test]
-fn every_bedrock_has_a_manifest_and_every_manifest_a_bedrock() {
-    let others = ["_defaults.yaml", "lucy.yaml", "schema.json"].map(String::from);
-    let expected: BTreeSet<String> = BEDROCKS.iter().map(|id| format!("{id}.yaml")).chain(others).collect();
-    let found: BTreeSet<String> = files(&root().join("manifests"))
-        .iter()
-        .filter_map(|path| path.file_name()?.to_str().map(String::from))
-        .collect();
-    assert_eq!(found, expected);
-}
-
-#[test]
-fn every_planet_has_a_handler_and_pinned_packages() {
-    for planet in PLANETS {
-        for file in
-            [format!("planetbridging/planets/{}/__init__.py", planet.id), format!("requirements/{}.txt", planet.id)]
-        {
-            assert!(root().join("python").join(&file).is_file(), "python/{file} is missing");
-        }
-        let pins =
-            fs::read_to_string(root().join("python/requirements").join(format!("{}.txt", planet.id))).expect("pins");
-        assert!(pins.lines().all(|line| line.contains("==")), "requirements of {} are not pinned", planet.id);
-    }
-}
 
 #[test]
 fn goldens_are_exactly_what_the_indexes_list() {
@@ -246,112 +201,5 @@ fn a_handler_covers_what_its_file_is_made_of() {
     // A new kind leaves all files as they are.
     for file in ["weights/mamba.py", "planets/jax/kinds/mamba.py", "planets/naming/jax/mamba.py"] {
         assert_eq!(after(file), BTreeSet::new(), "{file}");
-    }
-}
-
-#[test]
-fn min_cases_are_what_the_manifests_plan() {
-    let manifests = manifest::load(&root().join("manifests"), &[]).expect("manifests");
-    let cases = plan::all(&manifests).expect("a plan");
-    let ids: BTreeSet<&str> = cases.iter().map(|case| case.id.as_str()).collect();
-    assert_eq!(ids.len(), cases.len(), "case ids are unique");
-    for manifest in &manifests.bedrocks {
-        let count = |check: plan::Check| {
-            cases.iter().filter(|case| case.manifest.bedrock == manifest.bedrock && case.check() == check).count()
-        };
-        let planned = [
-            count(plan::Check::Parity),
-            count(plan::Check::Fidelity),
-            count(plan::Check::Kernel),
-            count(plan::Check::Snapshot),
-            count(plan::Check::Roundtrip),
-            count(plan::Check::Kernel),
-        ];
-        let least = manifest.min_cases;
-        assert_eq!(
-            [least.parity, least.fidelity, least.kernel, least.snapshot, least.roundtrip, least.gpu],
-            planned,
-            "min_cases of {}",
-            manifest.bedrock
-        );
-        let reasons: Vec<&str> = manifest.expect.iter().map(|rule| rule.because.as_str()).collect();
-        assert!(reasons.is_sorted(), "expect rules of {} are sorted by `because`", manifest.bedrock);
-    }
-}
-
-#[test]
-fn every_layer_kind_has_a_name_of_its_own() {
-    let names: BTreeSet<&str> = LayerKind::ALL.iter().map(|kind| kind.name()).collect();
-    assert_eq!(names.len(), LayerKind::ALL.len());
-}
-
-/// `eprintln!` and the like panic where nobody reads, which changes the exit status.
-#[test]
-fn the_runner_prints_in_one_place() {
-    for path in files(&root().join("runner/src")).into_iter().chain(files(&root().join("bench/src"))) {
-        let text = fs::read_to_string(&path).expect("a file");
-        let macros = [concat!("print", "!("), concat!("println", "!("), concat!("dbg", "!(")];
-        let used = macros.iter().find(|name| text.contains(*name));
-        assert!(used.is_none(), "{} uses {used:?}: see print and complain in places.rs", path.display());
-    }
-}
-
-/// The stages of the judge in their order: each may use those before it, and nothing else of the runner.
-#[test]
-fn data_moves_right_only() {
-    let stages =
-        "manifest bounds plan compare observation planted golden oracle roundtrip run judge device report controls";
-    let stages: Vec<&str> = stages.split(' ').collect();
-    let folder = root().join("runner/src/stages");
-    for path in files(&folder) {
-        let name = path.strip_prefix(&folder).expect("within").with_extension("").display().to_string();
-        let name = name.split(['/', '\\']).next().expect("a name");
-        let Some(own) = stages.iter().position(|stage| *stage == name) else {
-            assert_eq!(name, "mod", "{} has no place in the order", path.display());
-            continue;
-        };
-        let text = fs::read_to_string(&path).expect("a file");
-        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
-            let of =
-                |before: &str| line.split(before).nth(1).map(|rest| rest.split(|c: char| !c.is_alphanumeric()).next());
-            let other = of("crate::").flatten().filter(|room| *room != "stages");
-            let later = [of("crate::stages::"), of("super::")].into_iter().flatten().flatten();
-            let later = later.filter_map(|stage| stages.iter().position(|known| *known == stage)).any(|at| at > own);
-            assert!(other.is_none() && !later, "{}: {}", path.display(), line.trim());
-        }
-    }
-}
-
-#[test]
-fn progress_is_rendered_from_the_reports_that_are_here() {
-    assert_eq!(
-        loom_runner::stages::report::stale(&root().join("reports")).expect("readable"),
-        None,
-        "run bedrock render"
-    );
-}
-
-/// What can be called in-process leaves the process to its caller.
-#[test]
-fn the_bridge_touches_no_process() {
-    for path in files(&root().join("bridge/src")) {
-        let text = fs::read_to_string(&path).expect("a file");
-        let names = ["std::env", "std::process", "io::std", "catch_unwind", "set_hook", "println!", "print!("];
-        let used = names.iter().find(|name| text.contains(*name));
-        assert!(used.is_none(), "{} uses {used:?}, which is its caller's", path.display());
-    }
-}
-
-#[test]
-fn no_test_is_ignored_and_no_file_has_outgrown_itself() {
-    for (folder, most) in
-        [("core", 510), ("bedrocks", 400), ("bench", 400), ("bridge", 400), ("runner/src", 400), ("runner/tests", 460)]
-    {
-        for path in files(&root().join(folder)).iter().filter(|path| path.extension().is_some_and(|e| e == "rs")) {
-            let text = fs::read_to_string(path).expect("a file");
-            assert!(!text.contains(concat!("#[", "ignore")), "{} ignores a test", path.display());
-            let lines = text.lines().count();
-            assert!(lines <= most, "{} has {lines} lines: ask what two things it holds", path.display());
-        }
     }
 }
