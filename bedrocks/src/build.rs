@@ -161,6 +161,7 @@ pub fn input(spec: &InputSpec, fixture: &Arrays) -> Result<Tensor, InputError> {
         match data {
             Data::F32(data) => values.extend_from_slice(&data[start..start + run]),
             Data::F64(data) => values.extend(data[start..start + run].iter().map(|&value| value as f32)),
+            Data::U8(data) => values.extend(data[start..start + run].iter().map(|&byte| f32::from(byte))),
         }
         let read = &values[values.len() - run..];
         if let Some(i) = read.iter().position(|value| !value.is_finite()) {

@@ -1,10 +1,11 @@
-//! Reads `.npz` archives of little-endian float arrays in C order. Everything else is
+//! Reads and writes `.npz` archives of little-endian float arrays in C order. Everything else is
 //! refused with the file, the member, what was found and what to do.
 //!
 //! The content is not trusted: the size that a member may unpack to is capped, and a header
 //! is believed only when shape, item size and the bytes that are there agree.
 
 mod error;
+mod write;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,6 +16,7 @@ use npyz::{DType, NpyHeader, Order};
 use sha2::{Digest, Sha256};
 
 pub use error::{ArchiveError, ArrayError, Error};
+pub use write::write;
 
 /// The most that one member may unpack to where nothing is known of it: 512 MiB.
 const MEMBER_CAP: u64 = 1 << 29;
@@ -34,6 +36,44 @@ pub enum Data {
     F32(Vec<f32>),
     /// 64-bit floats.
     F64(Vec<f64>),
+    /// Bytes. [`read_packed`] alone reads them.
+    U8(Vec<u8>),
+}
+
+impl Data {
+    /// The elements at these places, in this order.
+    ///
+    /// # Panics
+    /// When a place is beyond the last element.
+    #[must_use]
+    pub fn pick(&self, places: impl IntoIterator<Item = usize>) -> Self {
+        let places = places.into_iter();
+        match self {
+            Data::F32(data) => Data::F32(places.map(|place| data[place]).collect()),
+            Data::F64(data) => Data::F64(places.map(|place| data[place]).collect()),
+            Data::U8(data) => Data::U8(places.map(|place| data[place]).collect()),
+        }
+    }
+
+    /// The elements as little-endian bytes.
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Data::F32(data) => data.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Data::F64(data) => data.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Data::U8(data) => data.clone(),
+        }
+    }
+
+    /// Whether both hold the same bits.
+    #[must_use]
+    pub fn same_bits(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Data::F32(a), Data::F32(b)) => a.iter().map(|v| v.to_bits()).eq(b.iter().map(|v| v.to_bits())),
+            (Data::F64(a), Data::F64(b)) => a.iter().map(|v| v.to_bits()).eq(b.iter().map(|v| v.to_bits())),
+            (Data::U8(a), Data::U8(b)) => a == b,
+            _ => false,
+        }
+    }
 }
 
 /// An array with the digest of its content.
@@ -49,12 +89,30 @@ pub struct Array {
 }
 
 impl Array {
-    /// The name of the element type: `float32` or `float64`.
+    /// An array with its digest.
+    ///
+    /// # Panics
+    /// When there are more or fewer elements than the shape has, in debug builds.
+    #[must_use]
+    pub fn of(shape: Vec<usize>, data: Data) -> Self {
+        let array = Self { sha256: sha256(&data.bytes()), shape, data };
+        debug_assert_eq!(array.shape.iter().product::<usize>(), array.len(), "shape {:?}", array.shape);
+        array
+    }
+
+    /// The same array, its digest computed.
+    #[must_use]
+    pub fn with_digest(&self) -> Self {
+        Self::of(self.shape.clone(), self.data.clone())
+    }
+
+    /// The name of the element type: `float32`, `float64` or `uint8`.
     #[must_use]
     pub fn dtype(&self) -> &'static str {
         match self.data {
             Data::F32(_) => "float32",
             Data::F64(_) => "float64",
+            Data::U8(_) => "uint8",
         }
     }
 
@@ -64,6 +122,7 @@ impl Array {
         match &self.data {
             Data::F32(data) => data.len(),
             Data::F64(data) => data.len(),
+            Data::U8(data) => data.len(),
         }
     }
 
@@ -92,6 +151,18 @@ pub fn read(path: &Path) -> Result<Arrays, Error> {
 /// [`Error`], when the file is missing, truncated, not a zip archive, or holds anything but
 /// little-endian float32 or float64 arrays in C order.
 pub fn read_known(path: &Path, size: impl Fn(&str) -> Option<u64>) -> Result<Arrays, Error> {
+    read_all(path, size, Wanted { digest: true, bytes: false })
+}
+
+/// As [`read_known`], and arrays of bytes too.
+///
+/// # Errors
+/// As [`read_known`].
+pub fn read_packed(path: &Path, size: impl Fn(&str) -> Option<u64>) -> Result<Arrays, Error> {
+    read_all(path, size, Wanted { digest: false, bytes: true })
+}
+
+fn read_all(path: &Path, size: impl Fn(&str) -> Option<u64>, wanted: Wanted) -> Result<Arrays, Error> {
     let file = loom_core::file::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
     let broken = |error: ArchiveError| Error::Archive { path: path.into(), error };
     let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file)).map_err(|e| broken(e.into()))?;
@@ -108,7 +179,7 @@ pub fn read_known(path: &Path, size: impl Fn(&str) -> Option<u64>) -> Result<Arr
             return Err(wrong(ArrayError::Name));
         };
         let known = size(stem).ok_or_else(|| wrong(ArrayError::Unlisted))?;
-        let array = member(path, &name, entry, known, &mut room, true)?;
+        let array = member(path, &name, entry, known, &mut room, wanted)?;
         if arrays.insert(stem.to_string(), array).is_some() {
             return Err(wrong(ArrayError::Twice));
         }
@@ -130,7 +201,7 @@ pub fn read_some(path: &Path, names: &[&str]) -> Result<Arrays, Error> {
         let name = format!("{stem}.npy");
         match archive.by_name(&name) {
             Ok(entry) => {
-                arrays.insert(stem.to_string(), member(path, &name, entry, MEMBER_CAP, &mut room, false)?);
+                arrays.insert(stem.to_string(), member(path, &name, entry, MEMBER_CAP, &mut room, Wanted::default())?);
             }
             Err(zip::result::ZipError::FileNotFound) => {}
             Err(e) => return Err(broken(e.into())),
@@ -139,11 +210,27 @@ pub fn read_some(path: &Path, names: &[&str]) -> Result<Arrays, Error> {
     Ok(arrays)
 }
 
+/// What is read beside arrays of floats.
+#[derive(Clone, Copy, Default)]
+struct Wanted {
+    /// The digests of elements.
+    digest: bool,
+    /// Arrays of bytes.
+    bytes: bool,
+}
+
 /// Reads one member of at most `known` bytes of elements, and takes what it unpacks to from `room`.
-fn member(path: &Path, name: &str, entry: impl Read, known: u64, room: &mut u64, digest: bool) -> Result<Array, Error> {
+fn member(
+    path: &Path,
+    name: &str,
+    entry: impl Read,
+    known: u64,
+    room: &mut u64,
+    wanted: Wanted,
+) -> Result<Array, Error> {
     let wrong = |error| Error::Member { path: path.into(), member: name.into(), error };
     let cap = known.saturating_add(HEADER_CAP as u64).min(MEMBER_CAP).min(*room);
-    let (array, read) = parse(entry, cap, digest).map_err(wrong)?;
+    let (array, read) = parse(entry, cap, wanted).map_err(wrong)?;
     *room -= read;
     Ok(array)
 }
@@ -155,22 +242,22 @@ fn member(path: &Path, name: &str, entry: impl Read, known: u64, room: &mut u64,
 /// float32 or float64 array in C order.
 pub fn read_npy(path: &Path) -> Result<Array, Error> {
     let file = loom_core::file::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
-    let parsed = parse(file, MEMBER_CAP, true).map(|(array, _)| array);
+    let parsed = parse(file, MEMBER_CAP, Wanted { digest: true, bytes: false }).map(|(array, _)| array);
     parsed.map_err(|error| Error::Array { path: path.into(), error })
 }
 
 /// Reads one `.npy` document of at most `cap` bytes, with the digest of its elements if that is
 /// asked for. Also says how long it is.
-fn parse(source: impl Read, cap: u64, digest: bool) -> Result<(Array, u64), ArrayError> {
+fn parse(source: impl Read, cap: u64, wanted: Wanted) -> Result<(Array, u64), ArrayError> {
     let mut source = source.take(cap + 1);
-    let array = array(&mut source, digest);
+    let array = array(&mut source, wanted);
     if source.limit() == 0 {
         return Err(ArrayError::TooLong { most: cap });
     }
     Ok((array?, cap + 1 - source.limit()))
 }
 
-fn array(source: &mut impl Read, digest: bool) -> Result<Array, ArrayError> {
+fn array(source: &mut impl Read, wanted: Wanted) -> Result<Array, ArrayError> {
     let mut text = Vec::with_capacity(128);
     source.take(12).read_to_end(&mut text).map_err(ArrayError::Read)?;
     let declared = match *text {
@@ -190,13 +277,17 @@ fn array(source: &mut impl Read, digest: bool) -> Result<Array, ArrayError> {
     if text.len() != declared || declared > HEADER_CAP || count(b'[') > 0 || count(b'{') != 1 || count(b'(') != 1 {
         return Err(ArrayError::HeaderStrange { bytes: declared });
     }
-    let (item, shape) = plain(&text[10..]).map_or_else(|| described(&text), Ok)?;
+    let (item, shape) =
+        plain(&text[10..]).filter(|(item, _)| *item > 1 || wanted.bytes).map_or_else(|| described(&text), Ok)?;
     let needed = shape.iter().try_fold(item, |n: usize, &d| n.checked_mul(d));
-    let mut hash = digest.then(Sha256::new);
+    let mut hash = wanted.digest.then(Sha256::new);
     let wanted = needed.unwrap_or(0);
     let (data, held) = if item == 4 {
         let (data, held) = elements(source, wanted, f32::from_le_bytes, &mut hash).map_err(ArrayError::Read)?;
         (Data::F32(data), held)
+    } else if item == 1 {
+        let (data, held) = elements(source, wanted, |[byte]| byte, &mut hash).map_err(ArrayError::Read)?;
+        (Data::U8(data), held)
     } else {
         let (data, held) = elements(source, wanted, f64::from_le_bytes, &mut hash).map_err(ArrayError::Read)?;
         (Data::F64(data), held)
@@ -211,7 +302,8 @@ fn array(source: &mut impl Read, digest: bool) -> Result<Array, ArrayError> {
 /// [`described`], whose parser takes longer than most arrays.
 fn plain(header: &[u8]) -> Option<(usize, Vec<usize>)> {
     let text = std::str::from_utf8(header).ok()?;
-    let item = [(4, "{'descr': '<f4"), (8, "{'descr': '<f8")].into_iter().find(|(_, start)| text.starts_with(start))?;
+    let starts = [(4, "{'descr': '<f4"), (8, "{'descr': '<f8"), (1, "{'descr': '|u1")];
+    let item = starts.into_iter().find(|(_, start)| text.starts_with(start))?;
     let rest = text[item.1.len()..].strip_prefix("', 'fortran_order': False, 'shape': (")?;
     let extents = rest.trim_end_matches(['\n', ' ']).strip_suffix("), }")?;
     if !extents.is_empty() && !extents.contains(',') {
@@ -273,7 +365,7 @@ fn elements<T, const N: usize>(
 }
 
 /// Moves a position of an array of `shape` to the next in C order; the last wraps to the first.
-pub(crate) fn advance(at: &mut [usize], shape: &[usize]) {
+pub fn advance(at: &mut [usize], shape: &[usize]) {
     for (i, n) in at.iter_mut().zip(shape).rev() {
         *i += 1;
         if *i < *n {

@@ -101,7 +101,7 @@ impl Nd {
         let Array { shape, data, .. } = array;
         match data {
             Data::F32(data) => Ok(Self { shape, data }),
-            Data::F64(_) => Err(Error::Float64 { array: name.into() }),
+            Data::F64(_) | Data::U8(_) => Err(Error::Float64 { array: name.into() }),
         }
     }
 

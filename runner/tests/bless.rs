@@ -9,19 +9,25 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use common::Project;
-use loom_bedrocks::npz::sha256;
-use loom_runner::stages::golden::{Core, Index, core_path, read_index, yaml};
+use loom_bedrocks::npz::{self, Arrays, sha256};
+use loom_runner::stages::golden::{self, Core, FileId, Index, core_path, read_index, yaml};
 
 const ONE: &str = "sklearn/linear_16_4.npz";
 const RUN: &[&str] = &["--bedrock", "dense", "--model", "linear_16_4", "--no-report"];
 const OTHER: &str = "sklearn/linear_32_4.npz";
 
 impl Project {
-    /// A dump of files as they are committed, made by `handler` with one package.
+    /// The arrays of a golden file of dense, whole.
+    fn arrays(&self, file: &str) -> Arrays {
+        let id = FileId { bedrock: "dense".into(), path: file.into() };
+        golden::read(&self.path("golden"), &id, &self.index()).expect("a golden")
+    }
+
+    /// A dump of files of the numbers that are committed, made by `handler` with one package.
     fn dump(&self, files: &[&str], handler: &str) -> PathBuf {
         let folder = self.path(&format!("dump-{handler}"));
         for file in files {
-            let bytes = fs::read(self.path("golden/dense").join(file)).expect("a golden");
+            let bytes = npz::write(&self.arrays(file)).expect("an archive");
             let to = folder.join("dense").join(file);
             fs::create_dir_all(to.parent().expect("a parent")).expect("a folder");
             fs::write(&to, &bytes).expect("written");
@@ -178,6 +184,50 @@ fn half_a_dump_is_not_accepted() {
     }
     fs::write(&json, meta).expect("written");
     project.passes(&bless);
+}
+
+/// Files of one model are made of each other; blessing one leaves what the others say.
+#[test]
+fn a_file_that_others_are_made_of_is_blessed_alone() {
+    let project = Project::new();
+    let shared = "pytorch/mlp_64_96_32_gelu.npz";
+    let made = |file: &str, array: &str| project.index().files[file].arrays[array].kept.clone();
+    let other = "jax/mlp_64_96_32_gelu.npz";
+    let kept = made(other, "layers.0.weight").expect("made of another");
+    assert_eq!((kept.of.as_str(), kept.axes.as_deref(), kept.differs), ("pytorch", Some(&[1, 0][..]), false));
+    assert!(made(other, "output_f64").is_some_and(|kept| kept.of == "pytorch" && kept.differs));
+    assert!(made(other, "output").is_some_and(|kept| kept.of == "jax" && kept.differs));
+    let (ours, theirs) = (project.arrays(shared), project.arrays(other));
+    // Another number of PyTorch's alone: the others keep theirs, and what they are made of moves to the next.
+    let from = project.dump(&[shared], "abc");
+    let mut changed = ours.clone();
+    let npz::Data::F32(mut values) = changed["layers.0.weight"].data.clone() else { unreachable!("float32") };
+    values[7] = 3.5;
+    let shape = changed["layers.0.weight"].shape.clone();
+    changed.insert("layers.0.weight".into(), npz::Array::of(shape, npz::Data::F32(values)));
+    let file = from.join("dense").join(shared);
+    let bytes = npz::write(&changed).expect("an archive");
+    let meta = fs::read_to_string(file.with_extension("json")).expect("a file");
+    let was = sha256(&fs::read(&file).expect("a file"));
+    fs::write(file.with_extension("json"), meta.replace(&was, &sha256(&bytes))).expect("written");
+    fs::write(&file, &bytes).expect("written");
+    let from = from.display().to_string();
+    let bless = ["bless", "dense", "--planet", "pytorch", "--model", "mlp_64_96_32_gelu", "--accept", "why", "--from"];
+    let said = project.passes(&[&bless[..], &[&from]].concat());
+    assert!(said.contains("layers.0.weight: max") && said.lines().count() == 1, "{said}");
+    assert_eq!(project.arrays(shared), changed);
+    assert_eq!(project.arrays(other), theirs);
+    assert!(made(other, "layers.0.weight").is_none_or(|kept| kept.of == "tensorflow"));
+    let all = ["pytorch", "tensorflow", "jax"].map(|planet| format!("{planet}/mlp_64_96_32_gelu.npz"));
+    let whole = project.dump(&all.each_ref().map(String::as_str), "def").display().to_string();
+    // Broken, it can only be blessed with those that are made of it.
+    fs::write(project.path("golden/dense").join(shared), b"PK").expect("written");
+    let said = project.fails(&[&bless[..], &[&from]].concat(), 1);
+    assert!(said.contains(other) && said.contains("bless this one too"), "{said}");
+    project.passes(
+        &[&bless[..3], &["pytorch", "--planet", "tensorflow", "--planet", "jax"], &bless[4..], &[&whole]].concat(),
+    );
+    project.passes(&["verify"]);
 }
 
 /// Sources that were moved and compute the same need no processor of the kind that made the goldens.

@@ -87,6 +87,10 @@ impl Dump<'_> {
             (Some(FAILED), _) if said.starts_with(&own) => said.into(),
             (Some(MISTAKE), _) if !said.is_empty() => format!("the dump of {planet} refuses: {said}"),
             (Some(PACKAGES), _) if !said.is_empty() => said.into(),
+            (Some(FAILED), _) if said.starts_with("ImportError: the extension module") => {
+                let pip = format!("{} -m pip install -e ./python", self.python.display());
+                format!("the dump of {planet} cannot start: the extension module of planetbridging is not built; {pip}")
+            }
             // Python ends so where what the package itself imports is missing.
             (Some(FAILED), Some(name)) if !name.starts_with("planetbridging") => {
                 format!("the dump of {planet} cannot start: {name} is not installed; {pip}")

@@ -5,6 +5,7 @@
 //! atomically, the index last. What a file says of its origin is the file's own: blessing
 //! one model leaves the entries of all others as they are.
 
+mod accept;
 mod cost;
 mod dump;
 
@@ -16,9 +17,8 @@ use glob::Pattern;
 use loom_bedrocks::npz::{self, Arrays, Data};
 use rayon::prelude::*;
 
-use crate::stages::golden::{
-    ArrayEntry, Core, FileEntry, Goldens, Index, Maker, core_path, index_path, read_index, yaml,
-};
+use crate::places::first_of;
+use crate::stages::golden::{self, Core, FileId, Goldens, Index, Maker, core_path, read_index, yaml};
 use crate::stages::manifest::Manifest;
 use crate::stages::observation::Failure;
 use crate::stages::plan::{Case, Check};
@@ -104,12 +104,19 @@ pub(crate) fn drift(
     dumped: &Path,
 ) -> anyhow::Result<Vec<String>> {
     let mut lines = Vec::new();
+    let index = read_index(golden, &manifest.bedrock).unwrap_or_default();
     for file in files(manifest, planet, models) {
         let new = npz::read(&dumped.join(&manifest.bedrock).join(&file))?;
-        let old = npz::read(&golden.join(&manifest.bedrock).join(&file)).ok();
+        let old = golden_arrays(golden, &manifest.bedrock, &file, &index).ok();
         lines.extend(changes(&format!("{}/{file}", manifest.bedrock), old.as_ref(), &new));
     }
     Ok(lines)
+}
+
+/// The arrays of a golden file, verified.
+fn golden_arrays(golden: &Path, bedrock: &str, file: &str, index: &Index) -> anyhow::Result<Arrays> {
+    let id = FileId { bedrock: bedrock.into(), path: file.into() };
+    golden::read(golden, &id, index).map_err(|problems| anyhow::anyhow!(first_of(&problems)))
 }
 
 /// Refuses what no golden may hold.
@@ -118,6 +125,7 @@ fn check_dump(arrays: &Arrays) -> anyhow::Result<()> {
         let bad = match &array.data {
             Data::F32(data) => data.iter().position(|v| !v.is_finite()),
             Data::F64(data) => data.iter().position(|v| !v.is_finite()),
+            Data::U8(_) => None,
         };
         if let Some(index) = bad {
             bail!("array {name} is not finite at flat index {index}; nothing was accepted");
@@ -131,19 +139,17 @@ fn check_dump(arrays: &Arrays) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A dump of one planet and bedrock, read and checked, that may become goldens.
+/// Dumps of one bedrock, read and checked, that may become goldens.
 pub(crate) struct Ready {
     bedrock: String,
-    planet: String,
-    /// All that the manifest asks of the planet, dumped this time or not.
-    asked: Vec<String>,
-    files: Vec<(String, Vec<u8>, Maker, FileEntry)>,
+    /// All that the manifest asks of each planet, dumped this time or not.
+    asked: BTreeMap<String, Vec<String>>,
+    files: Vec<Accepted>,
 }
 
 /// A dumped file that is whole.
 struct Dumped {
     meta: Meta,
-    bytes: Vec<u8>,
     arrays: Arrays,
 }
 
@@ -158,12 +164,19 @@ impl Dumped {
         }
         let arrays = npz::read(path)?;
         check_dump(&arrays).with_context(|| format!("{}", path.display()))?;
-        Ok(Self { meta, bytes, arrays })
+        Ok(Self { meta, arrays })
     }
+}
 
-    fn entries(&self) -> BTreeMap<String, ArrayEntry> {
-        self.arrays.iter().map(|(name, array)| (name.clone(), ArrayEntry::of(array))).collect()
-    }
+/// A file that is accepted: its arrays, what made them, and what the index says of them.
+struct Accepted {
+    /// A planet, or `fixture`.
+    planet: String,
+    path: String,
+    arrays: Arrays,
+    maker: Maker,
+    handler: String,
+    seed: Option<u64>,
 }
 
 /// Reads and checks what a dump holds of the files that the manifest asks for; writes nothing.
@@ -180,11 +193,10 @@ pub(crate) fn ready(
     let from = dumped.join(&manifest.bedrock);
     let mut read = Vec::new();
     for file in files(manifest, planet, models) {
-        let dumped = Dumped::read(&from.join(&file))?;
-        let arrays = dumped.entries();
-        let Meta { packages, flags, handler, seed, .. } = dumped.meta;
+        let Dumped { meta, arrays } = Dumped::read(&from.join(&file))?;
+        let Meta { packages, flags, handler, seed, .. } = meta;
         let maker = Maker { accepted: why.into(), packages, flags };
-        read.push((file, dumped.bytes, maker, FileEntry { made: String::new(), handler, seed, arrays }));
+        read.push(Accepted { planet: planet.into(), path: file, arrays, maker, handler, seed });
     }
     Ready::of(manifest, planet, read)
 }
@@ -224,57 +236,11 @@ pub(crate) fn unmoved(
             bail!("{line} beside {}; the sources compute other numbers, which --same-as cannot accept", old.display());
         }
         let maker = Maker { accepted: why.into(), ..index.makers[&entry.made].clone() };
-        let bytes = std::fs::read(golden.join(bedrock).join(&file)).with_context(|| format!("{bedrock}/{file}"))?;
+        let arrays = golden_arrays(golden, bedrock, &file, &index)?;
         let Meta { handler, seed, .. } = is.meta;
-        read.push((file, bytes, maker, FileEntry { made: String::new(), handler, seed, arrays: entry.arrays.clone() }));
+        read.push(Accepted { planet: planet.into(), path: file, arrays, maker, handler, seed });
     }
     Ready::of(manifest, planet, read)
-}
-
-impl Ready {
-    fn of(manifest: &Manifest, planet: &str, files: Vec<(String, Vec<u8>, Maker, FileEntry)>) -> anyhow::Result<Self> {
-        let asked = self::files(manifest, planet, &Pattern::new("*")?);
-        Ok(Self { bedrock: manifest.bedrock.clone(), planet: planet.into(), asked, files })
-    }
-
-    /// Moves the files into the goldens and rewrites their entries in the index, and no others.
-    /// Files of models that the manifest no longer has are removed.
-    ///
-    /// # Errors
-    /// When the index cannot be read or a file cannot be written.
-    pub(crate) fn accept(self, golden: &Path) -> anyhow::Result<()> {
-        let Ready { bedrock, planet, asked, files } = self;
-        if files.is_empty() {
-            return Ok(());
-        }
-        let (path, to) = (index_path(golden, &bedrock), golden.join(&bedrock));
-        let mut index = match path.exists() {
-            true => read_index(golden, &bedrock)?,
-            false => Index::default(),
-        };
-        let ours = |file: &str| match planet.as_str() {
-            "fixture" => file == "fixture.npz",
-            planet => file.split_once('/').is_some_and(|(of, _)| of == planet),
-        };
-        let gone = |file: &String| ours(file) && !asked.contains(file);
-        for file in index.files.keys().filter(|file| gone(file)) {
-            match std::fs::remove_file(to.join(file)) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(e).with_context(|| format!("{}", to.join(file).display()));
-                }
-                _ => {}
-            }
-        }
-        // Entries that are replaced name no maker when the new makers get their ids.
-        index.files.retain(|file, _| !gone(file) && !files.iter().any(|(new, ..)| new == file));
-        for (file, bytes, maker, mut entry) in files {
-            write_atomically(&to.join(&file), &bytes)?;
-            entry.made = index.maker(&planet, maker);
-            index.files.insert(file, entry);
-        }
-        let text = serde_yaml::to_string(&index)?;
-        write_atomically(&path, format!("# Written by `bedrock bless`; do not edit.\n{text}").as_bytes())
-    }
 }
 
 /// Blesses the digests of our own outputs of some models of one bedrock; returns a line for each

@@ -62,7 +62,7 @@ pub(crate) fn run(args: &BlessArgs) -> anyhow::Result<End> {
         Ok(())
     })?;
     let _lock = Lock::take(&places.golden)?;
-    ready.into_iter().try_for_each(|ready| ready.accept(&places.golden))?;
+    bless::Ready::joined(ready).into_iter().try_for_each(|ready| ready.accept(&places.golden))?;
     Ok(End::Green)
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 
 use loom_bedrocks::npz;
-use loom_runner::stages::golden::{ArrayEntry, Index, yaml};
+use loom_runner::stages::golden::{ArrayEntry, Index, Kept, yaml};
 use loom_runner::write_atomically;
 
 use super::RUN;
@@ -32,13 +32,14 @@ impl Project {
         fs::write(&path, new.finish().expect("an archive").into_inner()).expect("written");
     }
 
-    /// Makes the index agree with what the archive holds now.
+    /// Makes the index agree with what the archive holds whole now.
     fn reindex(&self, file: &str) {
         let path = self.path("golden/dense/index.yaml");
         let mut index: Index = yaml(&path).expect("an index");
-        let arrays = npz::read(&self.path("golden/dense").join(file)).expect("arrays");
+        let arrays = npz::read_packed(&self.path("golden/dense").join(file), |_| Some(1 << 20)).expect("arrays");
         let entry = index.files.get_mut(file).expect("an entry");
-        entry.arrays = arrays.iter().map(|(name, array)| (name.clone(), ArrayEntry::of(array))).collect();
+        let whole = arrays.iter().filter(|(_, array)| !matches!(array.data, npz::Data::U8(_)));
+        entry.arrays.extend(whole.map(|(name, array)| (name.clone(), ArrayEntry::of(&array.with_digest()))));
         write_atomically(&path, serde_yaml::to_string(&index).expect("yaml").as_bytes()).expect("written");
     }
 }
@@ -152,14 +153,62 @@ fn goldens_that_are_not_finite() {
         let project = Project::new();
         let nan =
             if item == 4 { floats(400, f32::NAN) } else { (0..400).flat_map(|_| f64::NAN.to_le_bytes()).collect() };
+        project.member(MODEL, "output", &npy("<f4", false, "(100, 4)", &floats(400, 0.0)));
         project.member(MODEL, array, &npy(&format!("<f{item}"), false, "(100, 4)", &nan));
         project.reindex("sklearn/linear_16_4.npz");
         project.refuses(RUN, 1, &["ERROR dense/linear_16_4/parity/sklearn", "flat index 0", "dump a finite model"]);
     }
     let zeros: Vec<u8> = vec![0; 3200];
+    project.member(MODEL, "output", &npy("<f4", false, "(100, 4)", &floats(400, 0.0)));
     project.member(MODEL, "output_f64", &npy("<f8", false, "(400,)", &zeros));
     project.reindex("sklearn/linear_16_4.npz");
     project.refuses(RUN, 1, &["ERROR dense/linear_16_4/parity/sklearn", "output_f64 has shape [400]"]);
+}
+
+/// What an index says an array is made of is checked before anything is made of it.
+#[test]
+fn arrays_made_of_what_is_not_there() {
+    const FILE: &str = "jax/mlp_64_96_32_gelu.npz";
+    let run = ["--bedrock", "dense", "--model", "mlp_64_96_32_gelu", "--no-report"];
+    let project = Project::new();
+    let path = project.path("golden/dense/index.yaml");
+    let good = fs::read_to_string(&path).expect("an index");
+    let with = |change: &dyn Fn(&mut Kept), array: &str| {
+        let mut index: Index = serde_yaml::from_str(&good).expect("an index");
+        let entry = index.files.get_mut(FILE).and_then(|file| file.arrays.get_mut(array)).expect("an array");
+        change(entry.kept.as_mut().expect("made of another"));
+        fs::write(&path, serde_yaml::to_string(&index).expect("yaml")).expect("written");
+    };
+    let cases: [(&dyn Fn(&mut Kept), &str); 8] = [
+        (&|kept| kept.of = "sklearn".into(), "an earlier planet's file holds whole"),
+        (&|kept| kept.of = "jax".into(), "an earlier planet's file holds whole"),
+        (&|kept| kept.of = "mars".into(), "an earlier planet's file holds whole"),
+        (&|kept| kept.array = "layers.9.weight".into(), "an earlier planet's file holds whole"),
+        (&|kept| kept.axes = Some(vec![0, 0]), "is made of axes Some([0, 0])"),
+        (&|kept| kept.axes = Some(vec![1, 0, 2]), "is made of axes Some([1, 0, 2])"),
+        (&|kept| kept.rows = Some([5, usize::MAX]), "which has not all of these"),
+        (&|kept| kept.differs = true, "differences of shape []"),
+    ];
+    for (change, says) in cases {
+        with(change, "layers.0.weight");
+        project.refuses(&run, 1, &["golden/dense", FILE, "layers.0.weight", says, "git checkout"]);
+    }
+    // In a circle within one file.
+    with(&|kept| (kept.of, kept.array) = ("jax".into(), "output".into()), "output_f64");
+    project.refuses(&run, 1, &[FILE, "an earlier planet's file holds whole, or of one of its own"]);
+    fs::write(&path, &good).expect("written");
+    let file = format!("golden/dense/{FILE}");
+    for (shape, bytes) in [("(9, 1024)", 9216), ("(1, 7)", 7), ("(1024,)", 1024), ("(0, 1024)", 0)] {
+        project.member(&file, "output", &npy("|u1", false, shape, &vec![0; bytes]));
+        project.refuses(&run, 1, &[FILE, "array output differences of shape", "git checkout"]);
+    }
+    project.member(&file, "output", &npy("|u1", false, "(1, 1024)", &[1; 1024]));
+    project.refuses(&run, 1, &[FILE, "output has digest", "or that of jax which it is made of"]);
+    project.member(&file, "output", &npy("<f4", false, "(32, 32)", &floats(1024, 0.0)));
+    project.refuses(&run, 1, &[FILE, "array output differences of shape [32, 32]"]);
+    let shared = "golden/dense/pytorch/mlp_64_96_32_gelu.npz";
+    fs::remove_file(project.path(shared)).expect("removed");
+    project.refuses(&run, 1, &[shared, "No such file", "layers.0.weight of pytorch, which is not there"]);
 }
 
 #[test]

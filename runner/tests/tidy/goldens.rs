@@ -12,7 +12,7 @@ use loom_runner::stages::manifest::{self, Manifests};
 use super::{files, root};
 
 /// The most that the goldens may take.
-const GOLDEN_CAP: u64 = 48 << 20;
+const GOLDEN_CAP: u64 = 30_000_000;
 
 #[test]
 fn goldens_are_exactly_what_the_indexes_list() {

@@ -48,6 +48,7 @@ pub(super) fn read(argument: &str) -> anyhow::Result<Tensor> {
     let data = match data {
         Data::F32(data) => data,
         Data::F64(data) => data.into_iter().map(|v| v as f32).collect(),
+        Data::U8(data) => data.into_iter().map(f32::from).collect(),
     };
     Ok(Tensor::new(shape, data)?)
 }

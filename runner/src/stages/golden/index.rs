@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use loom_bedrocks::npz;
-use loom_bedrocks::planets;
+use loom_bedrocks::planets::{self, PLANETS};
 use serde::{Deserialize, Serialize};
 
+use super::packing::Kept;
 use super::yaml;
 use crate::stages::bounds::Cost;
 use crate::stages::plan::Case;
@@ -21,6 +22,9 @@ pub struct ArrayEntry {
     pub shape: Vec<usize>,
     /// SHA-256 of the elements as little-endian bytes in C order.
     pub sha256: String,
+    /// What it is made of, where its file does not hold it whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
 }
 
 /// What files that were accepted together have in common.
@@ -107,6 +111,18 @@ pub enum IndexError {
         /// The file that it lists.
         file: String,
     },
+    /// It has an array made of another that is none, or is not whole itself.
+    #[error(
+        "{path}: {array} of {file} must be made of an array that an earlier planet's file holds whole, or of one of its own; `git checkout` the index"
+    )]
+    Kept {
+        /// The index.
+        path: PathBuf,
+        /// The file of the array.
+        file: String,
+        /// The array.
+        array: String,
+    },
     /// It lists a file by a maker that it does not have.
     #[error("{path}: {file} is made by {maker:?}, which is not among the makers: {}", known.join(", "))]
     Maker {
@@ -122,6 +138,34 @@ pub enum IndexError {
 }
 
 impl Index {
+    /// The other files that the arrays of a file are made of.
+    pub(super) fn made_of(&self, file: &str) -> BTreeSet<String> {
+        let model = file.split_once('/').map_or("", |(_, model)| model);
+        let kept = self
+            .files
+            .get(file)
+            .into_iter()
+            .flat_map(|entry| entry.arrays.values())
+            .filter_map(|array| array.kept.as_ref());
+        kept.map(|kept| format!("{}/{model}", kept.of)).filter(|of| of != file).collect()
+    }
+
+    /// Whether what an array is made of is there, and is made of nothing that is made of this.
+    fn can_make(&self, file: &str, name: &str, entry: &ArrayEntry) -> bool {
+        let Some(kept) = &entry.kept else { return true };
+        let place = |id: &str| PLANETS.iter().position(|planet| planet.id == id);
+        let Some((planet, model)) = file.split_once('/') else { return false };
+        let whole = self.files.get(&format!("{}/{model}", kept.of)).and_then(|of| of.arrays.get(&kept.array));
+        match (place(&kept.of), place(planet)) {
+            (Some(of), Some(own)) if of < own => whole.is_some_and(|whole| whole.kept.is_none()),
+            (Some(of), Some(own)) => {
+                let elsewhere = |whole: &ArrayEntry| whole.kept.as_ref().is_none_or(|kept| kept.of != planet);
+                of == own && kept.array != name && whole.is_some_and(elsewhere)
+            }
+            _ => false,
+        }
+    }
+
     /// The id of a planet's maker of these values: a known one's, or the first that is free.
     /// Makers that no file names any more are removed first.
     pub fn maker(&mut self, planet: &str, maker: Maker) -> String {
@@ -188,12 +232,27 @@ impl ArrayEntry {
     /// The entry of an array that was read.
     #[must_use]
     pub fn of(array: &npz::Array) -> Self {
-        Self { dtype: array.dtype().into(), shape: array.shape.clone(), sha256: array.sha256.clone() }
+        Self { dtype: array.dtype().into(), shape: array.shape.clone(), sha256: array.sha256.clone(), kept: None }
     }
 
-    /// Bytes of the elements, unless the shape overflows.
-    pub(super) fn bytes(&self) -> Option<u64> {
-        let item: u64 = if self.dtype == "float64" { 8 } else { 4 };
+    /// Whether it is made of an array of this planet.
+    pub(super) fn is_made_of(&self, planet: &str) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.of == planet)
+    }
+
+    /// Whether the elements have 64 bits.
+    pub(super) fn is_float64(&self) -> bool {
+        self.dtype == "float64"
+    }
+
+    /// The most bytes of elements that the file holds of it; `None` where it holds none, or the shape overflows.
+    pub(super) fn held_bytes(&self) -> Option<u64> {
+        let item: u64 = match &self.kept {
+            Some(kept) if !kept.differs => return None,
+            Some(_) => 8,
+            None if self.is_float64() => 8,
+            None => 4,
+        };
         self.shape.iter().try_fold(item, |n, &extent| n.checked_mul(extent as u64))
     }
 }
@@ -247,6 +306,11 @@ pub fn read_index(folder: &Path, bedrock: &str) -> Result<Index, IndexError> {
     };
     if let Some(file) = index.files.keys().find(|file| !plain(file)) {
         return Err(IndexError::File { file: file.clone(), path });
+    }
+    for (file, entry) in &index.files {
+        if let Some((array, _)) = entry.arrays.iter().find(|(name, array)| !index.can_make(file, name, array)) {
+            return Err(IndexError::Kept { path, file: file.clone(), array: array.clone() });
+        }
     }
     if let Some((file, entry)) = index.files.iter().find(|(_, entry)| !index.makers.contains_key(&entry.made)) {
         let (file, maker) = (file.clone(), entry.made.clone());
