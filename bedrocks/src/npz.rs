@@ -4,17 +4,20 @@
 //! The content is not trusted: the size that a member may unpack to is capped, and a header
 //! is believed only when shape, item size and the bytes that are there agree.
 
+mod array;
 mod error;
 mod write;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::Read;
 use std::path::Path;
 
 use npyz::{DType, NpyHeader, Order};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
+use array::hexadecimal;
+
+pub use array::{Array, Data, sha256, sha256_f32};
 pub use error::{ArchiveError, ArrayError, Error};
 pub use write::write;
 
@@ -28,110 +31,6 @@ const HEADER_CAP: usize = 4096;
 const MEMBERS_CAP: usize = 4096;
 /// Bytes of elements that are decoded at a time.
 const PIECE: usize = 1 << 13;
-
-/// The elements of an [`Array`].
-#[derive(Clone, Debug, PartialEq)]
-pub enum Data {
-    /// 32-bit floats.
-    F32(Vec<f32>),
-    /// 64-bit floats.
-    F64(Vec<f64>),
-    /// Bytes. [`read_packed`] alone reads them.
-    U8(Vec<u8>),
-}
-
-impl Data {
-    /// The elements at these places, in this order.
-    ///
-    /// # Panics
-    /// When a place is beyond the last element.
-    #[must_use]
-    pub fn pick(&self, places: impl IntoIterator<Item = usize>) -> Self {
-        let places = places.into_iter();
-        match self {
-            Data::F32(data) => Data::F32(places.map(|place| data[place]).collect()),
-            Data::F64(data) => Data::F64(places.map(|place| data[place]).collect()),
-            Data::U8(data) => Data::U8(places.map(|place| data[place]).collect()),
-        }
-    }
-
-    /// The elements as little-endian bytes.
-    fn bytes(&self) -> Vec<u8> {
-        match self {
-            Data::F32(data) => data.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            Data::F64(data) => data.iter().flat_map(|value| value.to_le_bytes()).collect(),
-            Data::U8(data) => data.clone(),
-        }
-    }
-
-    /// Whether both hold the same bits.
-    #[must_use]
-    pub fn same_bits(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Data::F32(a), Data::F32(b)) => a.iter().map(|v| v.to_bits()).eq(b.iter().map(|v| v.to_bits())),
-            (Data::F64(a), Data::F64(b)) => a.iter().map(|v| v.to_bits()).eq(b.iter().map(|v| v.to_bits())),
-            (Data::U8(a), Data::U8(b)) => a == b,
-            _ => false,
-        }
-    }
-}
-
-/// An array with the digest of its content.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Array {
-    /// Extents, slowest axis first.
-    pub shape: Vec<usize>,
-    /// Elements in C order.
-    pub data: Data,
-    /// SHA-256 of the elements as little-endian bytes in C order, in hexadecimal; empty where
-    /// [`read_some`] has read them.
-    pub sha256: String,
-}
-
-impl Array {
-    /// An array with its digest.
-    ///
-    /// # Panics
-    /// When there are more or fewer elements than the shape has, in debug builds.
-    #[must_use]
-    pub fn of(shape: Vec<usize>, data: Data) -> Self {
-        let array = Self { sha256: sha256(&data.bytes()), shape, data };
-        debug_assert_eq!(array.shape.iter().product::<usize>(), array.len(), "shape {:?}", array.shape);
-        array
-    }
-
-    /// The same array, its digest computed.
-    #[must_use]
-    pub fn with_digest(&self) -> Self {
-        Self::of(self.shape.clone(), self.data.clone())
-    }
-
-    /// The name of the element type: `float32`, `float64` or `uint8`.
-    #[must_use]
-    pub fn dtype(&self) -> &'static str {
-        match self.data {
-            Data::F32(_) => "float32",
-            Data::F64(_) => "float64",
-            Data::U8(_) => "uint8",
-        }
-    }
-
-    /// The number of elements.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        match &self.data {
-            Data::F32(data) => data.len(),
-            Data::F64(data) => data.len(),
-            Data::U8(data) => data.len(),
-        }
-    }
-
-    /// Whether there are no elements.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
 
 /// The arrays of one archive, by name.
 pub type Arrays = BTreeMap<String, Array>;
@@ -373,26 +272,6 @@ pub fn advance(at: &mut [usize], shape: &[usize]) {
         }
         *i = 0;
     }
-}
-
-/// The SHA-256 of `bytes` in hexadecimal.
-#[must_use]
-pub fn sha256(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
-}
-
-fn hexadecimal(digest: &[u8]) -> String {
-    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// The SHA-256 of `values` as little-endian bytes, in hexadecimal.
-#[must_use]
-pub fn sha256_f32(values: &[f32]) -> String {
-    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    sha256(&bytes)
 }
 
 #[cfg(test)]

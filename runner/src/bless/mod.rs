@@ -116,7 +116,8 @@ pub(crate) fn drift(
 /// The arrays of a golden file, verified.
 fn golden_arrays(golden: &Path, bedrock: &str, file: &str, index: &Index) -> anyhow::Result<Arrays> {
     let id = FileId { bedrock: bedrock.into(), path: file.into() };
-    golden::read(golden, &id, index).map_err(|problems| anyhow::anyhow!(first_of(&problems)))
+    golden::read(golden, &id, index)
+        .map_err(|problems| anyhow::anyhow!(first_of(&problems.iter().map(ToString::to_string).collect::<Vec<_>>())))
 }
 
 /// Refuses what no golden may hold.

@@ -8,7 +8,7 @@ use loom_bedrocks::planets::{self, PLANETS};
 use serde::{Deserialize, Serialize};
 
 use super::packing::Kept;
-use super::yaml;
+use super::{FileId, yaml};
 use crate::stages::bounds::Cost;
 use crate::stages::plan::Case;
 
@@ -139,15 +139,13 @@ pub enum IndexError {
 
 impl Index {
     /// The other files that the arrays of a file are made of.
-    pub(super) fn made_of(&self, file: &str) -> BTreeSet<String> {
-        let model = file.split_once('/').map_or("", |(_, model)| model);
-        let kept = self
-            .files
-            .get(file)
-            .into_iter()
-            .flat_map(|entry| entry.arrays.values())
-            .filter_map(|array| array.kept.as_ref());
-        kept.map(|kept| format!("{}/{model}", kept.of)).filter(|of| of != file).collect()
+    pub(super) fn made_of(&self, id: &FileId) -> Vec<FileId> {
+        let model = id.path.split_once('/').map_or("", |(_, model)| model);
+        let arrays = self.files.get(&id.path).into_iter().flat_map(|entry| entry.arrays.values());
+        let kept = arrays.filter_map(|array| array.kept.as_ref());
+        let files: BTreeSet<String> =
+            kept.map(|kept| format!("{}/{model}", kept.of)).filter(|of| *of != id.path).collect();
+        files.into_iter().map(|path| FileId { path, ..id.clone() }).collect()
     }
 
     /// Whether what an array is made of is there, and is made of nothing that is made of this.

@@ -4,6 +4,7 @@
 //! checked against its recorded dtype, shape and SHA-256 before any case runs. A missing
 //! golden is an error; a run never creates one.
 
+mod file;
 mod index;
 mod packing;
 
@@ -11,13 +12,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use loom_bedrocks::npz::{self, Array, Arrays};
+use loom_bedrocks::npz::Arrays;
 use rayon::prelude::*;
 use serde::Deserialize;
 
 use crate::stages::bounds::Cost;
 use crate::stages::plan::{Case, Check};
 
+use file::{Held, held, verified};
+
+pub use file::{FileError, read};
 pub use index::{
     Acceptance, ArrayEntry, Core, Costs, FileEntry, Index, IndexError, Maker, ModelCosts, core_path, cost_path,
     index_path, read_index,
@@ -183,110 +187,20 @@ pub fn load(folder: &Path, cases: &[Case]) -> Result<Goldens, Vec<String>> {
         }
         goldens.read_own(folder, bedrock, cases, &mut problems);
     }
-    let mut wanted = files.clone();
-    let of = |id: &FileId| indexes.get(id.bedrock.as_str()).map_or_else(BTreeSet::new, |index| index.made_of(&id.path));
-    wanted.extend(wanted.clone().iter().flat_map(|id| of(id).into_iter().map(|path| FileId { path, ..id.clone() })));
-    wanted.sort();
-    wanted.dedup();
     let index_of = |id: &FileId| indexes.get(id.bedrock.as_str());
-    let held: BTreeMap<&FileId, Result<Arrays, String>> =
-        wanted.par_iter().filter_map(|id| Some((id, held(folder, id, index_of(id)?)))).collect();
-    let read: Vec<Result<(FileId, Arrays), Vec<String>>> = wanted
-        .par_iter()
-        .filter_map(|id| Some(verified(folder, id, index_of(id)?, &held).map(|arrays| (id.clone(), arrays))))
-        .collect();
-    for result in read {
-        match result {
-            Ok((id, arrays)) => {
-                goldens.files.insert(id, Arc::new(arrays));
-            }
-            Err(found) => problems.extend(found),
+    let of = |id: &FileId| index_of(id).map_or_else(Vec::new, |index| index.made_of(id));
+    let wanted: BTreeSet<FileId> = files.iter().flat_map(of).chain(files.iter().cloned()).collect();
+    let held: Held = wanted.par_iter().filter_map(|id| Some((id.clone(), held(folder, id, index_of(id)?)))).collect();
+    let whole: Vec<(&FileId, Result<Arrays, Vec<FileError>>)> =
+        wanted.par_iter().filter_map(|id| Some((id, verified(folder, id, index_of(id)?, &held)))).collect();
+    for (id, whole) in whole {
+        match (whole, &held[id]) {
+            (_, Err(error)) => problems.push(error.to_string()),
+            (Ok(arrays), _) => drop(goldens.files.insert(id.clone(), Arc::new(arrays))),
+            (Err(found), _) => problems.extend(found.iter().map(FileError::to_string)),
         }
     }
     if problems.is_empty() { Ok(goldens) } else { Err(problems) }
-}
-
-/// Reads and verifies one file of the golden folder, and those that it is made of.
-///
-/// # Errors
-/// Every problem found, as [`load`].
-pub fn read(folder: &Path, id: &FileId, index: &Index) -> Result<Arrays, Vec<String>> {
-    let of = index.made_of(&id.path).into_iter().map(|path| FileId { path, ..id.clone() });
-    let files: Vec<FileId> = of.chain([id.clone()]).collect();
-    let held = files.iter().map(|id| (id, held(folder, id, index))).collect();
-    verified(folder, id, index, &held)
-}
-
-/// What one file holds.
-fn held(folder: &Path, id: &FileId, index: &Index) -> Result<Arrays, String> {
-    let path = folder.join(&id.bedrock).join(&id.path);
-    let name = path.display();
-    let Some(FileEntry { arrays: entries, .. }) = index.files.get(&id.path) else {
-        let what = if path.exists() { "the index does not list it" } else { "not dumped yet" };
-        return Err(format!("{name}: {what}; {}", id.cure()));
-    };
-    let size = |array: &str| entries.get(array).and_then(ArrayEntry::held_bytes);
-    npz::read_packed(&path, size).map_err(|e| format!("{e}; {}", id.cure()))
-}
-
-/// Makes the arrays of one file whole, and holds them against the index.
-fn verified(
-    folder: &Path,
-    id: &FileId,
-    index: &Index,
-    held: &BTreeMap<&FileId, Result<Arrays, String>>,
-) -> Result<Arrays, Vec<String>> {
-    let path = folder.join(&id.bedrock).join(&id.path);
-    let name = path.display();
-    let own = held[id].as_ref().map_err(|what| vec![what.clone()])?;
-    let (planet, model) = id.path.split_once('/').unwrap_or(("", ""));
-    let (mut arrays, mut problems) = (Arrays::new(), Vec::new());
-    // What is made of an array of its own file comes after that.
-    let (last, first): (Vec<_>, Vec<_>) =
-        index.files[&id.path].arrays.iter().partition(|(_, entry)| entry.is_made_of(planet));
-    for (array, entry) in first.into_iter().chain(last) {
-        let made = match &entry.kept {
-            None => own.get(array).map(Array::with_digest).ok_or_else(|| "is missing".to_string()),
-            Some(kept) => {
-                let of = FileId { path: format!("{}/{model}", kept.of), ..id.clone() };
-                let theirs = held.get(&of).and_then(|held| held.as_ref().ok());
-                let whole =
-                    if kept.of == planet { arrays.get(&kept.array) } else { theirs.and_then(|of| of.get(&kept.array)) };
-                packing::unpack(kept, whole, own.get(array), entry.is_float64()).map_err(|e| e.to_string())
-            }
-        };
-        match made {
-            Err(what) => problems.push(format!("{name}: array {array} {what}; {}", id.cure())),
-            Ok(found) if found.dtype() != entry.dtype || found.shape != entry.shape => problems.push(format!(
-                "{name}: array {array} is {} {:?}; the index says {} {:?}; {}",
-                found.dtype(),
-                found.shape,
-                entry.dtype,
-                entry.shape,
-                id.cure()
-            )),
-            Ok(found) if found.sha256 != entry.sha256 => {
-                let of = entry
-                    .kept
-                    .as_ref()
-                    .map_or_else(String::new, |kept| format!(", or that of {} which it is made of", kept.of));
-                problems.push(format!(
-                    "{name}: array {array} has digest {}, the index says {}: its content was changed{of}; {}",
-                    short(&found.sha256),
-                    short(&entry.sha256),
-                    id.cure()
-                ));
-            }
-            Ok(found) => {
-                arrays.insert(array.clone(), found);
-            }
-        }
-    }
-    if problems.is_empty() { Ok(arrays) } else { Err(problems) }
-}
-
-fn short(digest: &str) -> &str {
-    digest.get(..12).unwrap_or(digest)
 }
 
 /// Everything below the golden folder of `bedrocks` that no index lists, and everything that
