@@ -190,20 +190,20 @@ impl PyNetwork {
             let network = &*work.network;
             let fed = match (reads, skips) {
                 (None, None) => None,
-                _ if mixer => return Err("mixer=True says what layers read; leave reads and skips out".into()),
+                _ if mixer => return Err(given::Error::FedMixer),
                 (reads, skips) => {
                     let (reads, skips) = (reads.unwrap_or_default(), skips.unwrap_or_default());
                     check_fed(network, &reads, &skips)?;
-                    Some(build::fed(network, &reads, &skips).map_err(|e| e.to_string())?)
+                    Some(build::fed(network, &reads, &skips)?)
                 }
             };
             if mixer {
                 check_mixer(network, inputs.len())?;
-                return loom_bridge::mix(network, &inputs, &mut forward).map_err(|e| e.to_string());
+                return Ok(loom_bridge::mix(network, &inputs, &mut forward)?);
             }
             let network = fed.as_ref().unwrap_or(network);
             check_inputs(network.spec(), inputs.len())?;
-            forward(network, &inputs).map_err(|e| e.to_string())
+            Ok(forward(network, &inputs)?)
         })?;
         arrays::array(py, y.map_err(wrong)?)
     }
