@@ -62,7 +62,7 @@ pub fn read_packed(path: &Path, size: impl Fn(&str) -> Option<u64>) -> Result<Ar
 }
 
 fn read_all(path: &Path, size: impl Fn(&str) -> Option<u64>, wanted: Wanted) -> Result<Arrays, Error> {
-    let file = loom_core::file::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
+    let file = loom_core::file::open(path).map_err(|error| Error::Open { path: path.into(), error })?;
     let broken = |error: ArchiveError| Error::Archive { path: path.into(), error };
     let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file)).map_err(|e| broken(e.into()))?;
     if archive.len() > MEMBERS_CAP {
@@ -92,7 +92,7 @@ fn read_all(path: &Path, size: impl Fn(&str) -> Option<u64>, wanted: Wanted) -> 
 /// # Errors
 /// As [`read_known`], for what is read.
 pub fn read_some(path: &Path, names: &[&str]) -> Result<Arrays, Error> {
-    let file = loom_core::file::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
+    let file = loom_core::file::open(path).map_err(|error| Error::Open { path: path.into(), error })?;
     let broken = |error: ArchiveError| Error::Archive { path: path.into(), error };
     let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file)).map_err(|e| broken(e.into()))?;
     let (mut arrays, mut room) = (Arrays::new(), ARCHIVE_CAP);
@@ -140,7 +140,7 @@ fn member(
 /// [`Error`], when the file is missing or truncated, or holds anything but a little-endian
 /// float32 or float64 array in C order.
 pub fn read_npy(path: &Path) -> Result<Array, Error> {
-    let file = loom_core::file::open(path).map_err(|source| Error::Open { path: path.into(), source })?;
+    let file = loom_core::file::open(path).map_err(|error| Error::Open { path: path.into(), error })?;
     let parsed = parse(file, MEMBER_CAP, Wanted { digest: true, bytes: false }).map(|(array, _)| array);
     parsed.map_err(|error| Error::Array { path: path.into(), error })
 }

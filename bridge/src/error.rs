@@ -187,7 +187,7 @@ pub enum FixtureError {
 impl From<npz::Error> for FixtureError {
     fn from(error: npz::Error) -> Self {
         match error {
-            npz::Error::Open { path, source } => FixtureError::Open { path, error: source },
+            npz::Error::Open { path, error } => FixtureError::Open { path, error },
             other => FixtureError::Npz(other),
         }
     }

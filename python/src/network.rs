@@ -1,20 +1,22 @@
 //! The class `Network`.
 
+mod given;
+mod live;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use loom_bedrocks::build;
 use loom_core::format::{Checkpoint, Format, OnLoss, Open, Reading};
-use loom_core::{Cpu, Dtype, LayerKind, Network, NetworkSpec, Numerics, State, Storage, Tensor, Vectors};
+use loom_core::{Cpu, Dtype, Network, Numerics, State, Storage, Tensor, Vectors};
 use numpy::{PyArrayDyn, PyArrayMethods as _};
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyBytes, PyTuple};
 
+use self::given::{check_fed, check_inputs, check_mixer};
+use self::live::{Kept, Live};
 use crate::{arrays, work};
 
 fn wrong(error: impl std::fmt::Display) -> PyErr {
@@ -38,49 +40,9 @@ pub(crate) struct PyNetwork {
     live: Mutex<Live>,
 }
 
-/// What runs, in the process that it was made in.
-struct Live {
-    owner: u32,
-    network: Arc<Network>,
-    /// The pieces of work on the network.
-    busy: Arc<AtomicUsize>,
-    kept: Kept,
-    /// Counts the calls that took `kept` out.
-    calls: u64,
-}
-
-/// What survives from one call of `decode` to the next.
-enum Kept {
-    Here(Box<State>),
-    /// With the call of this number.
-    Out(u64),
-    /// Gone, and why.
-    Lost(&'static str),
-}
-
-impl Kept {
-    fn fresh() -> Self {
-        Kept::Here(Box::default())
-    }
-}
-
-/// A network to work on, for as long as this lives.
-struct Work {
-    network: Arc<Network>,
-    busy: Arc<AtomicUsize>,
-}
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        self.busy.fetch_sub(1, Ordering::Release);
-    }
-}
-
 impl PyNetwork {
     fn of(checkpoint: Checkpoint, network: Network, format: Option<Format>) -> Self {
-        let (network, busy) = (Arc::new(network), Arc::default());
-        let live = Live { owner: process::id(), network, busy, kept: Kept::fresh(), calls: 0 };
-        Self { checkpoint: Arc::new(checkpoint), format, live: Mutex::new(live) }
+        Self { checkpoint: Arc::new(checkpoint), format, live: Mutex::new(Live::of(network)) }
     }
 
     fn read(
@@ -95,133 +57,6 @@ impl PyNetwork {
             Ok(Self::of(checkpoint, network, format))
         })
     }
-
-    fn live(&self, _held: Python<'_>) -> MutexGuard<'_, Live> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The network, made anew in a forked child where the parent was at work on it: what a thread was
-    /// about to fill in would never be filled in.
-    fn work(&self, py: Python<'_>) -> PyResult<Work> {
-        let forked = {
-            let mut live = self.live(py);
-            if live.busy.load(Ordering::Acquire) == 0 {
-                live.owner = process::id();
-            }
-            live.owner != process::id()
-        };
-        if forked {
-            let checkpoint = Arc::clone(&self.checkpoint);
-            let network = work::run(py, move || checkpoint.network())?.map_err(wrong)?;
-            let mut live = self.live(py);
-            if live.owner != process::id() {
-                let used = |state: &State| state.widest() > 0;
-                let kept = match &live.kept {
-                    Kept::Here(state) if !used(state) => Kept::fresh(),
-                    _ => Kept::Lost("the process was forked while the network was at work"),
-                };
-                *live = Live { owner: process::id(), network: Arc::new(network), busy: Arc::default(), kept, calls: 0 };
-            }
-        }
-        let live = self.live(py);
-        live.busy.fetch_add(1, Ordering::AcqRel);
-        Ok(Work { network: Arc::clone(&live.network), busy: Arc::clone(&live.busy) })
-    }
-
-    /// Takes out what `decode` keeps; waits while another thread has it.
-    fn take(&self, py: Python<'_>) -> PyResult<(Box<State>, u64)> {
-        loop {
-            {
-                let mut live = self.live(py);
-                let call = live.calls + 1;
-                match std::mem::replace(&mut live.kept, Kept::Out(call)) {
-                    Kept::Here(state) => {
-                        live.calls = call;
-                        return Ok((state, call));
-                    }
-                    Kept::Lost(why) => {
-                        live.kept = Kept::Lost(why);
-                        return Err(PyRuntimeError::new_err(format!(
-                            "what decode had kept is lost: {why}; call reset() and give the sequence from its start"
-                        )));
-                    }
-                    other => live.kept = other,
-                }
-            }
-            py.detach(|| std::thread::sleep(Duration::from_millis(1)));
-            py.check_signals()?;
-        }
-    }
-
-    /// Puts back what a call took out, unless it was reset meanwhile.
-    fn put(&self, py: Python<'_>, call: u64, kept: Kept) {
-        let mut live = self.live(py);
-        if matches!(live.kept, Kept::Out(current) if current == call) {
-            live.kept = kept;
-        }
-    }
-
-    fn copy(&self, py: Python<'_>) -> PyResult<Self> {
-        let work = self.work(py)?;
-        let live = self.live(py);
-        let kept = match &live.kept {
-            Kept::Here(state) => Kept::Here(state.clone()),
-            Kept::Out(_) => Kept::Lost("the network was copied while another thread was decoding"),
-            Kept::Lost(why) => Kept::Lost(why),
-        };
-        let live = Live {
-            owner: live.owner,
-            network: Arc::clone(&work.network),
-            busy: Arc::clone(&live.busy),
-            kept,
-            calls: 0,
-        };
-        Ok(Self { checkpoint: Arc::clone(&self.checkpoint), format: self.format, live: Mutex::new(live) })
-    }
-}
-
-/// `Err` with a sentence unless every input is read.
-fn check_inputs(spec: &NetworkSpec, given: usize) -> Result<(), String> {
-    let mut cells: Vec<_> = spec.cells.iter().filter(|cell| !cell.disabled).collect();
-    cells.sort_by_key(|cell| spec.index(cell.at));
-    let first = cells.first().map(|cell| cell.input.unwrap_or(0));
-    let named = cells.iter().flat_map(|cell| [cell.input, cell.skip]).flatten();
-    let read = named.chain(first).max().map_or(1, |last| last.saturating_add(1));
-    if given <= read { Ok(()) } else { Err(format!("{given} inputs were given, and the network reads {read}")) }
-}
-
-/// `Err` with a sentence unless `reads` and `skips` name layers that run and can.
-fn check_fed(network: &Network, reads: &BTreeMap<usize, usize>, skips: &BTreeMap<usize, usize>) -> Result<(), String> {
-    let spec = network.spec();
-    let count = spec.cells.len();
-    for (what, index) in reads.keys().map(|i| ("reads", *i)).chain(skips.keys().map(|i| ("skips", *i))) {
-        let cell = spec.cells.iter().find(|cell| spec.index(cell.at) == Some(index));
-        let cell = cell.ok_or_else(|| format!("{what} names layer {index}; the layers are 0 to {}", count - 1))?;
-        if cell.disabled {
-            return Err(format!("{what} names layer {index}, which is disabled"));
-        }
-        let kind = cell.layer.kind();
-        if what == "skips" && kind != LayerKind::Residual {
-            return Err(format!(
-                "skips names layer {index}, which is {}; only a residual layer adds an input",
-                kind.name()
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// `Err` with a sentence unless a flat mixer's run of the network differs from a plain one.
-fn check_mixer(network: &Network, given: usize) -> Result<(), String> {
-    let has = |kind| network.layers().any(|layer| layer.spec().kind() == kind);
-    let embeds = has(LayerKind::Embedding);
-    if !embeds && !has(LayerKind::Residual) {
-        return Err("mixer=True is for networks with an embedding or a residual layer of their own; this one has \
-                    neither and runs as it is: leave mixer out"
-            .into());
-    }
-    let read = if embeds { 2 } else { 1 };
-    if given <= read { Ok(()) } else { Err(format!("{given} inputs were given, and the mixer reads {read}")) }
 }
 
 fn forward(network: &Network, inputs: &[Tensor]) -> loom_core::Result<Tensor> {
@@ -355,20 +190,20 @@ impl PyNetwork {
             let network = &*work.network;
             let fed = match (reads, skips) {
                 (None, None) => None,
-                _ if mixer => return Err("mixer=True says what layers read; leave reads and skips out".into()),
+                _ if mixer => return Err(given::Error::FedMixer),
                 (reads, skips) => {
                     let (reads, skips) = (reads.unwrap_or_default(), skips.unwrap_or_default());
                     check_fed(network, &reads, &skips)?;
-                    Some(build::fed(network, &reads, &skips).map_err(|e| e.to_string())?)
+                    Some(build::fed(network, &reads, &skips)?)
                 }
             };
             if mixer {
                 check_mixer(network, inputs.len())?;
-                return loom_bridge::mix(network, &inputs, &mut forward).map_err(|e| e.to_string());
+                return Ok(loom_bridge::mix(network, &inputs, &mut forward)?);
             }
             let network = fed.as_ref().unwrap_or(network);
             check_inputs(network.spec(), inputs.len())?;
-            forward(network, &inputs).map_err(|e| e.to_string())
+            Ok(forward(network, &inputs)?)
         })?;
         arrays::array(py, y.map_err(wrong)?)
     }

@@ -119,6 +119,19 @@ fn run_reads_and_writes_arrays() {
     folder.refuses(&["run", text(&file), "--input", "x.json", "--output", "y.txt"], &["an output is"]);
 }
 
+/// A message that ends with its cause once is not followed by the cause again.
+#[test]
+fn the_cause_is_told_once_where_an_array_is_not_there() {
+    let (folder, file) = (Folder::new(), recorded("layers/dense/int4.entity"));
+    std::fs::create_dir(folder.path("folder.npy")).expect("made");
+    for (input, cause) in [("none.npy", "os error 2"), ("none.npz", "os error 2"), ("folder.npy", "is a folder")] {
+        let output = folder.run(&["run", text(&file), "--input", input]);
+        let message = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(message.starts_with(&format!("error: {input}: ")), "{message}");
+        assert_eq!(message.matches(cause).count(), 1, "{message}");
+    }
+}
+
 #[test]
 fn inspect_shows_every_layer() {
     let folder = Folder::new();

@@ -8,12 +8,12 @@ use zip::result::ZipError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file is not there or not readable.
-    #[error("{path}: {source}")]
+    #[error("{path}: {error}")]
     Open {
         /// The file.
         path: PathBuf,
         /// The cause.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The archive itself is broken.
     #[error("{path}: not a readable .npz archive ({error}); restore it from version control or dump it again")]
