@@ -165,6 +165,8 @@ fn goldens_that_are_not_finite() {
     project.refuses(RUN, 1, &["ERROR dense/linear_16_4/parity/sklearn", "output_f64 has shape [400]"]);
 }
 
+type Change<'a> = &'a dyn Fn(&mut Kept);
+
 /// What an index says an array is made of is checked before anything is made of it.
 #[test]
 fn arrays_made_of_what_is_not_there() {
@@ -173,13 +175,13 @@ fn arrays_made_of_what_is_not_there() {
     let project = Project::new();
     let path = project.path("golden/dense/index.yaml");
     let good = fs::read_to_string(&path).expect("an index");
-    let with = |change: &dyn Fn(&mut Kept), array: &str| {
+    let with = |change: Change<'_>, array: &str| {
         let mut index: Index = serde_yaml::from_str(&good).expect("an index");
         let entry = index.files.get_mut(FILE).and_then(|file| file.arrays.get_mut(array)).expect("an array");
         change(entry.kept.as_mut().expect("made of another"));
         fs::write(&path, serde_yaml::to_string(&index).expect("yaml")).expect("written");
     };
-    let cases: [(&dyn Fn(&mut Kept), &str); 8] = [
+    let cases: [(Change<'_>, &str); 8] = [
         (&|kept| kept.of = "sklearn".into(), "an earlier planet's file holds whole"),
         (&|kept| kept.of = "jax".into(), "an earlier planet's file holds whole"),
         (&|kept| kept.of = "mars".into(), "an earlier planet's file holds whole"),

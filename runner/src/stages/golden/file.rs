@@ -93,7 +93,10 @@ fn short(digest: &str) -> &str {
 }
 
 /// What files hold, or why they cannot be read.
-pub(super) type Held = BTreeMap<FileId, Result<Arrays, FileError>>;
+pub(super) type Held = BTreeMap<FileId, Result<Arrays, Box<FileError>>>;
+
+/// The arrays of a file, or everything that is wrong with it.
+pub(super) type Verified = Result<Arrays, Vec<FileError>>;
 
 /// Reads and verifies one file, and those that it is made of.
 ///
@@ -103,7 +106,7 @@ pub fn read(folder: &Path, id: &FileId, index: &Index) -> Result<Arrays, Vec<Fil
     let files = index.made_of(id).into_iter().chain([id.clone()]);
     let mut held: Held = files.map(|id| (id.clone(), held(folder, &id, index))).collect();
     match held.remove(id) {
-        Some(Err(error)) => Err(vec![error]),
+        Some(Err(error)) => Err(vec![*error]),
         Some(own) => {
             held.insert(id.clone(), own);
             verified(folder, id, index, &held)
@@ -113,17 +116,17 @@ pub fn read(folder: &Path, id: &FileId, index: &Index) -> Result<Arrays, Vec<Fil
 }
 
 /// What one file holds.
-pub(super) fn held(folder: &Path, id: &FileId, index: &Index) -> Result<Arrays, FileError> {
+pub(super) fn held(folder: &Path, id: &FileId, index: &Index) -> Result<Arrays, Box<FileError>> {
     let path = folder.join(&id.bedrock).join(&id.path);
     let Some(FileEntry { arrays: entries, .. }) = index.files.get(&id.path) else {
-        return Err(FileError::Unlisted { there: path.exists(), path, cure: id.cure() });
+        return Err(FileError::Unlisted { there: path.exists(), path, cure: id.cure() }.into());
     };
     let size = |array: &str| entries.get(array).and_then(ArrayEntry::held_bytes);
-    npz::read_packed(&path, size).map_err(|error| FileError::Read { error, cure: id.cure() })
+    npz::read_packed(&path, size).map_err(|error| FileError::Read { error, cure: id.cure() }.into())
 }
 
 /// Makes the arrays of one file whole, and holds them against the index.
-pub(super) fn verified(folder: &Path, id: &FileId, index: &Index, held: &Held) -> Result<Arrays, Vec<FileError>> {
+pub(super) fn verified(folder: &Path, id: &FileId, index: &Index, held: &Held) -> Verified {
     let path = || folder.join(&id.bedrock).join(&id.path);
     let Some(Ok(own)) = held.get(id) else { return Err(Vec::new()) };
     let (planet, model) = id.path.split_once('/').unwrap_or(("", ""));
@@ -134,9 +137,7 @@ pub(super) fn verified(folder: &Path, id: &FileId, index: &Index, held: &Held) -
     for (name, entry) in first.into_iter().chain(last) {
         let (array, cure) = (name.clone(), id.cure());
         let made = match &entry.kept {
-            None => {
-                own.get(name).map(Array::with_digest).ok_or_else(|| FileError::Missing { path: path(), array, cure })
-            }
+            None => own.get(name).map(Array::with_digest).ok_or(FileError::Missing { path: path(), array, cure }),
             Some(kept) => {
                 let of = FileId { path: format!("{}/{model}", kept.of), ..id.clone() };
                 let theirs = if of == *id { Some(&arrays) } else { held.get(&of).and_then(|held| held.as_ref().ok()) };
@@ -149,9 +150,9 @@ pub(super) fn verified(folder: &Path, id: &FileId, index: &Index, held: &Held) -
                 })
             }
         };
-        match made.and_then(|made| agrees(made, name, entry, &path, id)) {
+        match made.map_err(Box::new).and_then(|made| agrees(made, name, entry, &path, id)) {
             Ok(made) => drop(arrays.insert(name.clone(), made)),
-            Err(error) => problems.push(error),
+            Err(error) => problems.push(*error),
         }
     }
     if problems.is_empty() { Ok(arrays) } else { Err(problems) }
@@ -164,16 +165,16 @@ fn agrees(
     entry: &ArrayEntry,
     path: &dyn Fn() -> PathBuf,
     id: &FileId,
-) -> Result<Array, FileError> {
+) -> Result<Array, Box<FileError>> {
     let (array, cure) = (name.to_string(), id.cure());
     if made.dtype() != entry.dtype || made.shape != entry.shape {
         let (found, wanted) = ((made.dtype(), made.shape), (entry.dtype.clone(), entry.shape.clone()));
-        return Err(FileError::Form { path: path(), array, found, wanted, cure });
+        return Err(FileError::Form { path: path(), array, found, wanted, cure }.into());
     }
     if made.sha256 != entry.sha256 {
         let (found, wanted) = (made.sha256, entry.sha256.clone());
         let of = entry.kept.as_ref().map(|kept| kept.of.clone());
-        return Err(FileError::Content { path: path(), array, found, wanted, of, cure });
+        return Err(FileError::Content { path: path(), array, found, wanted, of, cure }.into());
     }
     Ok(made)
 }

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use crate::stages::bounds::Cost;
 use crate::stages::plan::{Case, Check};
 
-use file::{Held, held, verified};
+use file::{Held, Verified, held, verified};
 
 pub use file::{FileError, read};
 pub use index::{
@@ -191,7 +191,7 @@ pub fn load(folder: &Path, cases: &[Case]) -> Result<Goldens, Vec<String>> {
     let of = |id: &FileId| index_of(id).map_or_else(Vec::new, |index| index.made_of(id));
     let wanted: BTreeSet<FileId> = files.iter().flat_map(of).chain(files.iter().cloned()).collect();
     let held: Held = wanted.par_iter().filter_map(|id| Some((id.clone(), held(folder, id, index_of(id)?)))).collect();
-    let whole: Vec<(&FileId, Result<Arrays, Vec<FileError>>)> =
+    let whole: Vec<(&FileId, Verified)> =
         wanted.par_iter().filter_map(|id| Some((id, verified(folder, id, index_of(id)?, &held)))).collect();
     for (id, whole) in whole {
         match (whole, &held[id]) {
