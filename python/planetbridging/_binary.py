@@ -16,6 +16,8 @@ from typing import Any, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from ._extension import extension
+
 PACKAGE = Path(__file__).resolve().parent
 TIMEOUT_SECONDS = 120.0
 StrPath = str | os.PathLike[str]
@@ -80,15 +82,6 @@ def _message(out: str) -> str:
         return str(json.loads(out)["message"])
     except (ValueError, KeyError, TypeError):
         return out
-
-
-def extension() -> Any:
-    """The extension module, `planetbridging._loom`."""
-    try:
-        from . import _loom
-    except ImportError as error:
-        raise ImportError("the extension module is missing; `pip install ./python` builds it") from error
-    return _loom
 
 
 def named_program(explicit: StrPath | None = None) -> Path | None:

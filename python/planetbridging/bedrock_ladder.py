@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import bedrocks, engines
+from . import bedrocks
 from ._binary import StrPath
 from .bedrock_smoke import smoke
 from .compare import label
 from .reload import infer_bedrock_entity
+from .progress import progress
 from .results import LadderResult
 
 
@@ -49,4 +50,4 @@ def run_all_bedrock_ladders(**options: Any) -> list[LadderResult]:
             return run_bedrock_ladder(bedrock, **options)
         except Exception as error:  # the others go on
             return LadderResult.failed(bedrock, str(options.get("planet", "numpy")), error)
-    return [one(bedrock) for bedrock in engines.progress(list(bedrocks.BEDROCK_IDS), "ladder")]
+    return [one(bedrock) for bedrock in progress(list(bedrocks.BEDROCK_IDS), "ladder")]

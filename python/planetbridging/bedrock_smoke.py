@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import bedrocks, engines, fixture_cache, reference
+from . import bedrocks, fixture_cache, reference
 from ._binary import StrPath, repo_root
 from .compare import rows
 from .manifest import Model
 from .payload import payload
+from .progress import progress
 from .results import SmokeResult, StreamResult
 from .stream import stream_bedrock
 
@@ -26,7 +27,7 @@ def smoke(
     out_dir: StrPath | None = None,
 ) -> tuple[Model, list[NDArray[Any]], StreamResult]:
     """The model, what it is fed, and the result of its stream."""
-    info, wanted = bedrocks.info(bedrock), engines.model(bedrock, model_id)
+    info, wanted = bedrocks.info(bedrock), bedrocks.model(bedrock, model_id)
     table = reference.weights(wanted)
     folder = Path(out_dir) if out_dir else repo_root(root) / ".planetbridging" / "smoke" / info.id
     document = payload(wanted, table, "numpy")
@@ -60,4 +61,4 @@ def run_all_bedrock_smokes(**options: Any) -> list[SmokeResult]:
             return run_bedrock_smoke(bedrock, **options)
         except Exception as error:  # the others go on
             return SmokeResult(bedrock, bedrocks.info(bedrock).stream_model_id, 0, "ERROR", None, str(error))
-    return [one(bedrock) for bedrock in engines.progress(list(bedrocks.BEDROCK_IDS), "smoke")]
+    return [one(bedrock) for bedrock in progress(list(bedrocks.BEDROCK_IDS), "smoke")]

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from . import PLANETS, fixtures, manifest, planets, sources, weights
-from .manifest import Mistake
+from .mistake import Mistake
 
 FAILED, MISTAKE, PACKAGES = 1, 2, 3
 """The exit statuses, beside 0."""

@@ -11,7 +11,6 @@ too many digits."""
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import json
 from dataclasses import dataclass
@@ -22,9 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import bedrocks, fixtures, manifest, reload, weights
-from ._binary import PACKAGE, StrPath, repo_root, run_arrays
-from .bedrocks import BEDROCK_IDS, BEDROCK_PLANETS
+from ._binary import StrPath, repo_root, run_arrays
+from .bedrock_ladder import run_bedrock_ladder
+from .bedrocks import BEDROCK_IDS, BEDROCK_PLANETS, fixture, model, models
 from .compare import label, rows
+from .progress import progress
 from .results import EngineStreamResult, LadderResult
 
 _PLANET_MODULES = {"pytorch": "torch", "tensorflow": "tensorflow", "jax": "jax", "sklearn": "sklearn"}
@@ -39,40 +40,6 @@ def installed_planets(bedrock: str | None = None) -> tuple[str, ...]:
     """Those that can be imported here."""
     known = available_planets(bedrock) if bedrock else tuple(_PLANET_MODULES)
     return tuple(planet for planet in known if importlib.util.find_spec(_PLANET_MODULES[planet]) is not None)
-
-
-def manifest_path(bedrock: str) -> Path:
-    """The bedrock's manifest: the package's own, or that of the checkout."""
-    name = f"{bedrocks.info(bedrock).id}.yaml"
-    places = (PACKAGE / "_manifests" / name, PACKAGE.parents[1] / "manifests" / name)
-    found = next((path for path in places if path.is_file()), None)
-    if found is None:
-        raise FileNotFoundError(f"{name}: neither in {places[0].parent} nor in {places[1].parent}")
-    return found
-
-
-@functools.cache
-def _manifest(path: Path) -> manifest.Bedrock:
-    return manifest.load(path)
-
-
-def models(bedrock: str) -> dict[str, manifest.Model]:
-    """The bedrock's models by id."""
-    return {model.id: model for model in _manifest(manifest_path(bedrock)).models}
-
-
-def model(bedrock: str, model_id: str | None = None) -> manifest.Model:
-    """A model of a bedrock; the one that examples use where none is named."""
-    known, wanted = models(bedrock), model_id or bedrocks.info(bedrock).stream_model_id
-    if wanted not in known:
-        raise ValueError(f"unknown model {wanted!r} of {bedrock}; expected one of {', '.join(known)}")
-    return known[wanted]
-
-
-def fixture(wanted: manifest.Model) -> dict[str, NDArray[Any]]:
-    """The arrays that a model is fed, rounded to float32."""
-    recipes = _manifest(manifest_path(wanted.bedrock)).fixture
-    return {i.array: fixtures.array(recipes[i.array]).astype(np.float32) for i in wanted.inputs}
 
 
 @dataclass(frozen=True)
@@ -123,8 +90,7 @@ def build(bedrock: str, planet: str, *, model_id: str | None = None, root: StrPa
         y = handler.forward(exact, inputs, precision)
     else:
         y = handler.forward(live, inputs, precision)
-    kind, _ = manifest.kind_of(wanted.layers[-1])
-    if kind.startswith("cnn") and getattr(getattr(live, "ops", None), "channels_last", False):
+    if wanted.chain[-1].kind.startswith("cnn") and getattr(getattr(live, "ops", None), "channels_last", False):
         y = np.moveaxis(y, -1, 1)
     return Live(wanted, live.arrays(), arrays, rows(y), f"native in {precision}: {why}" if why else None)
 
@@ -138,7 +104,7 @@ def _train(handler: Any, live: Any, wanted: manifest.Model, inputs: list[NDArray
             live.restore(dict(arrays))
         return
     first = wanted.inputs[0]
-    source = _manifest(manifest_path(wanted.bedrock)).fixture[first.array]
+    source = bedrocks.recipes(wanted.bedrock)[first.array]
     width = int(np.prod(handler.forward(live, inputs, "float32").shape[1:]))
     x, y = fixtures.training(source, first.take, width)
     handler.train(live, x, y, recipe["epochs"], recipe["batch_size"], recipe["learning_rate"])
@@ -197,8 +163,6 @@ def reloaded(live: Live, entity: str, loom: NDArray[np.float64], samples: int) -
 def ladder(bedrock: str, planet: str = "numpy", **options: Any) -> LadderResult:
     """Three rungs: native, loom-stream, reloaded entity. `numpy`: the NumPy reference as native."""
     if planet == "numpy":
-        from .bedrock_ladder import run_bedrock_ladder
-
         return run_bedrock_ladder(bedrock, **options)
     options.setdefault("try_welvet", True)
     return LadderResult(**stream(bedrock, planet, **options).__dict__)
@@ -226,15 +190,6 @@ def stream_all_planets(
     """One bedrock on every planet that is installed. What fails becomes a row with the label ERROR."""
     return [_row(bedrock, planet, model_id=model_id, root=root, binary=binary, try_welvet=try_welvet)
             for planet in progress(list(installed_planets(bedrock)), bedrock)]
-
-
-def progress(items: list[str], what: str) -> Any:
-    """`items` with a bar on a terminal where tqdm is installed; quiet in a pipe."""
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        return items
-    return tqdm(items, desc=what, disable=None, leave=False)
 
 
 def _row(bedrock: str, planet: str, **options: Any) -> EngineStreamResult:

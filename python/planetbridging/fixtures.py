@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from .manifest import Mistake
+from .mistake import Mistake
 
 SEED, TEST = 42, 100
 

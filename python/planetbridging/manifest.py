@@ -6,12 +6,18 @@ The Rust runner is the strict reader; it refuses anything unknown before Python 
 from __future__ import annotations
 
 import fnmatch
+import functools
+import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from ._extension import extension
+from .mistake import Mistake
 
 
 class _Loader(yaml.SafeLoader):
@@ -20,10 +26,6 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"), list("-+.0123456789"))
-
-
-class Mistake(ValueError):
-    """What a manifest asks for cannot be: said without a traceback."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,19 @@ class Model:
     inputs: tuple[Input, ...]
     weights: dict[str, Any]
     layers: tuple[dict[str, Any], ...]
+    """As the manifest has them: `{kind: config}`."""
     reads: dict[int, int] = field(default_factory=dict)
     skips: dict[int, int] = field(default_factory=dict)
     overrides: tuple[dict[str, Any], ...] = ()
+
+    @functools.cached_property
+    def chain(self) -> tuple[Layer, ...]:
+        """The layers as the core reads them."""
+        return tuple(layer(f"layers.{i}", json.dumps(spec)) for i, spec in enumerate(self.layers))
+
+    def walk(self) -> Iterator[Layer]:
+        """Every layer, containers before what they hold."""
+        return (found for layer in self.chain for found in layer.walk())
 
     def reference(self, planet: str) -> tuple[str, str | None]:
         """The precision of the planet's forward that outputs are held against, and why it is not float32."""
@@ -102,16 +114,32 @@ def _bedrock(document: Any) -> Bedrock:
     return Bedrock(document["bedrock"], document["fixture"], tuple(models))
 
 
-def kind_of(layer: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """`{kind: config}` as a pair."""
-    [(kind, config)] = layer.items()
-    return kind, config or {}
+@dataclass(frozen=True)
+class Layer:
+    """A layer as the Loom core reads it."""
+
+    path: str
+    """Its place in the model: `layers.3.sequential_layers.1`."""
+    kind: str
+    config: dict[str, Any]
+    """Its configuration, every default said."""
+    roles: dict[str, tuple[int, ...]]
+    """The shapes of its weights in Loom's layout, in the order in which they are packed."""
+    children: tuple[Layer, ...]
+    """The layers inside."""
+
+    def walk(self) -> Iterator[Layer]:
+        """This layer, then what it holds."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
 
 
-def children(kind: str, config: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The layers inside a container, with the last part of their paths."""
-    if kind == "sequential":
-        return [(f"sequential_layers.{i}", c["layer"]) for i, c in enumerate(config["steps"])]
-    if kind == "parallel":
-        return [(f"parallel_branches.{i}", c["layer"]) for i, c in enumerate(config["branches"])]
-    return []
+def layer(path: str, spec: str) -> Layer:
+    """The layer at a path from `{kind: config}` in JSON."""
+    try:
+        whole, roles, inside = extension().layer(spec)
+    except ValueError as error:
+        raise Mistake(f"{path}: {error}") from error
+    [(kind, config)] = json.loads(whole).items()
+    return Layer(path, kind, config, roles, tuple(layer(f"{path}.{name}", child) for name, child in inside))

@@ -6,30 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from .manifest import Model, children, kind_of
-from .weights import Weights
-
-Roles = dict[str, np.ndarray]
+from .manifest import Model
+from .weights import Roles, Weights
 
 _AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
 
 def payload(model: Model, table: Weights, planet: str) -> dict[str, Any]:
     """The document of `stream.md` section 3. Containers are opened: the stream has plain chains."""
-    layers = [
-        _layer(index, model.inputs[0].take, *flat) for index, flat in enumerate(
-            found for i, spec in enumerate(model.layers) for found in _flat(f"layers.{i}", spec, table))
-    ]
+    flat = [layer for layer in model.walk() if not layer.children]
+    layers = [_layer(index, model.inputs[0].take, layer.kind, layer.config, table.get(layer.path, {}))
+              for index, layer in enumerate(flat)]
     document: dict[str, Any] = {"bedrock": model.bedrock, "planet": planet, "model_id": model.id, "layers": layers}
     return document | _sizes(model, layers[0])
-
-
-def _flat(path: str, spec: dict[str, Any], table: Weights) -> list[tuple[str, dict[str, Any], Roles]]:
-    kind, c = kind_of(spec)
-    inside = children(kind, c)
-    if inside:
-        return [found for name, inner in inside for found in _flat(f"{path}.{name}", inner, table)]
-    return [(kind, c, table.get(path, {}))]
 
 
 def _numbers(*arrays: np.ndarray) -> list[float]:
@@ -40,18 +29,18 @@ def _layer(index: int, take: tuple[int, ...], kind: str, c: dict[str, Any], w: R
     found: dict[str, Any] = {"kind": kind, "index": index}
     if kind == "dense":
         found |= {"input_dim": c["input_dim"], "output_dim": c["output_dim"],
-                  "activation": c.get("activation", "linear"), "weights": _numbers(w["weight"])}
+                  "activation": c["activation"], "weights": _numbers(w["weight"])}
         return found | ({"bias": _numbers(w["bias"])} if "bias" in w else {})
     if kind.startswith("cnn"):
         sizes = {f"input_{axis}": n for axis, n in zip(_AXES[len(c["input"])], c["input"])}
         found |= {name: c[name] for name in ("in_channels", "filters", "kernel_size")} | sizes
-        found |= {"stride": c.get("stride", 1), "padding": c.get("padding", 0),
-                  "activation": c.get("activation", "linear"), "weights": _numbers(w["weight"])}
+        found |= {"stride": c["stride"], "padding": c["padding"],
+                  "activation": c["activation"], "weights": _numbers(w["weight"])}
         return found | ({"bias": _numbers(w["bias"])} if "bias" in w else {})
     if kind == "mha":
         found |= {"d_model": c["d_model"], "num_heads": c["num_heads"],
-                  "num_kv_heads": c.get("num_kv_heads", c["num_heads"]),
-                  "head_dim": c.get("head_dim", c["d_model"] // c["num_heads"]), "seq_len": c.get("seq_length") or take[0]}
+                  "num_kv_heads": c["num_kv_heads"],
+                  "head_dim": c["head_dim"], "seq_len": c.get("seq_length") or take[0]}
         for r in "qkvo":
             found[f"{r}_weights"] = _numbers(w[f"{r}_weight"])
             if f"{r}_bias" in w:

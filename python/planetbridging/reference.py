@@ -10,7 +10,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .manifest import Model, children, kind_of
+from .manifest import Layer, Model
 from .weights import Weights, draw
 
 Array = NDArray[np.float64]
@@ -34,24 +34,24 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 def dense(x: Array, c: dict[str, Any], w: Roles) -> Array:
     y = x.reshape(-1, c["input_dim"]) @ w["weight"].T + w.get("bias", 0.0)
-    return ACTIVATIONS[c.get("activation", "linear")](y)
+    return ACTIVATIONS[c["activation"]](y)
 
 
 def conv(x: Array, c: dict[str, Any], w: Roles) -> Array:
     """Cross-correlation over `input`: `[batch, channels, …]` to `[batch, filters, …]`."""
     axes, k = len(c["input"]), c["kernel_size"]
     x = x.reshape(-1, c["in_channels"], *c["input"])
-    pad = c.get("padding", 0)
+    pad = c["padding"]
     x = np.pad(x, [(0, 0), (0, 0), *[(pad, pad)] * axes])
     windows = np.lib.stride_tricks.sliding_window_view(x, (k,) * axes, axis=tuple(range(2, axes + 2)))
-    windows = windows[(slice(None), slice(None), *[slice(None, None, c.get("stride", 1))] * axes)]
+    windows = windows[(slice(None), slice(None), *[slice(None, None, c["stride"])] * axes)]
     kernel = w["weight"].reshape(c["filters"], c["in_channels"], *(k,) * axes)
     inner = range(2 + axes, 2 + 2 * axes)
     y = np.tensordot(windows, kernel, axes=([1, *inner], [1, *range(2, 2 + axes)]))
     y = np.moveaxis(y, -1, 1)
     if "bias" in w:
         y = y + w["bias"].reshape(-1, *(1,) * axes)
-    return np.asarray(ACTIVATIONS[c.get("activation", "linear")](y))
+    return np.asarray(ACTIVATIONS[c["activation"]](y))
 
 
 def _rms(x: Array, eps: float) -> Array:
@@ -69,19 +69,19 @@ def _rotate(x: Array, base: float) -> Array:
 
 def mha(x: Array, c: dict[str, Any], w: Roles) -> Array:
     d, heads = c["d_model"], c["num_heads"]
-    e, kv = c.get("head_dim", d // heads), c.get("num_kv_heads", heads)
+    e, kv = c["head_dim"], c["num_kv_heads"]
     x = x.reshape(len(x), -1, d)
     q, k, v = (
         (x @ w[f"{r}_weight"].T + w.get(f"{r}_bias", 0.0)).reshape(*x.shape[:2], n, e)
         for r, n in (("q", heads), ("k", kv), ("v", kv)))
     if "q_norm" in w:
-        q, k = (_rms(t, c.get("eps", 1e-6)) * w[f"{r}_norm"] for t, r in ((q, "q"), (k, "k")))
-    if c.get("rope", True):
-        q, k = (_rotate(t, c.get("rope_base", 10000.0)) for t in (q, k))
+        q, k = (_rms(t, c["eps"]) * w[f"{r}_norm"] for t, r in ((q, "q"), (k, "k")))
+    if c["rope"]:
+        q, k = (_rotate(t, c["rope_base"]) for t in (q, k))
     k, v = (np.repeat(t, heads // kv, axis=2) for t in (k, v))
     scores = np.einsum("bshe,bthe->bhst", q, k) / np.sqrt(e)
     past = np.arange(x.shape[1])[:, None] - np.arange(x.shape[1])[None, :]
-    hidden = (past < 0) if c.get("causal", True) else np.zeros_like(past, bool)
+    hidden = (past < 0) if c["causal"] else np.zeros_like(past, bool)
     if "window" in c:
         hidden = hidden | (past >= c["window"])
     scores = np.where(hidden, -np.inf, scores)
@@ -110,9 +110,9 @@ def recurrent(x: Array, c: dict[str, Any], w: Roles, kind: str) -> Array:
 def norm(x: Array, c: dict[str, Any], w: Roles, kind: str) -> Array:
     x = x.reshape(-1, c["dim"]) if x.shape[-1] != c["dim"] else x
     if kind == "rmsnorm":
-        return np.asarray(_rms(x, c.get("eps", 1e-6)) * w["gamma"])
+        return np.asarray(_rms(x, c["eps"]) * w["gamma"])
     centred = x - x.mean(axis=-1, keepdims=True)
-    y = centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + c.get("eps", 1e-5))
+    y = centred / np.sqrt(np.mean(centred**2, axis=-1, keepdims=True) + c["eps"])
     return np.asarray(y * w["gamma"] + w.get("beta", 0.0))
 
 
@@ -131,14 +131,14 @@ def swiglu(x: Array, c: dict[str, Any], w: Roles) -> Array:
     return np.asarray((gate * sigmoid(gate) * up) @ w["down_weight"].T + w.get("down_bias", 0.0))
 
 
-def layer(path: str, spec: dict[str, Any], x: Array, skip: Array | None, table: Weights) -> Array:
+def run(layer: Layer, x: Array, skip: Array | None, table: Weights) -> Array:
     """One layer on `x`; a residual layer adds `skip`."""
-    kind, c = kind_of(spec)
-    w = {role: value.astype(np.float64) for role, value in table.get(path, {}).items()}
+    kind, c = layer.kind, layer.config
+    w = {role: value.astype(np.float64) for role, value in table.get(layer.path, {}).items()}
     if kind == "sequential":
         before: Array | None = None
-        for name, inner in children(kind, c):
-            x, before = layer(f"{path}.{name}", inner, x, before, table), x
+        for inner in layer.children:
+            x, before = run(inner, x, before, table), x
         return x
     if kind == "residual":
         return x if skip is None else x + skip.reshape(x.shape)
@@ -150,7 +150,7 @@ def layer(path: str, spec: dict[str, Any], x: Array, skip: Array | None, table: 
         return norm(x, c, w, kind)
     simple = {"dense": dense, "mha": mha, "embedding": embedding, "swiglu": swiglu}.get(kind)
     if simple is None:
-        raise ValueError(f"{path}: no reference for {kind}")
+        raise ValueError(f"{layer.path}: no reference for {kind}")
     if kind == "mha" and "seq_length" in c:
         x = x.reshape(-1, c["seq_length"], c["d_model"])
     return simple(x, c, w)
@@ -160,10 +160,10 @@ def forward(model: Model, table: Weights, inputs: Sequence[NDArray[Any]]) -> Arr
     """The model's output for inputs that are rounded to float32 first, as Loom's are."""
     fed = [np.asarray(x, np.float32).astype(np.float64) for x in inputs]
     x = fed[0]
-    for i, spec in enumerate(model.layers):
+    for i, layer in enumerate(model.chain):
         if i in model.reads:
             x = fed[model.reads[i]]
-        x = layer(f"layers.{i}", spec, x, fed[model.skips[i]] if i in model.skips else None, table)
+        x = run(layer, x, fed[model.skips[i]] if i in model.skips else None, table)
     return x
 
 

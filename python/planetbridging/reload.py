@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import bedrocks
-from ._binary import StrPath, extension
+from ._binary import StrPath
+from ._extension import extension
 from .arrays import float32
 from .compare import judge, rows
 

@@ -1,7 +1,7 @@
 """The sources that a golden file is computed by, and their digest.
 
 Those are the fixtures; for a planet's file also the planet's package and, for each kind of layer in
-the model, its weights and its constructor; and whatever these import from this package. So a file's
+the model, its draws and its constructor; and whatever these import from this package. So a file's
 digest moves when code that the file depends on moves, and no other file's does. The runner's tests
 compute it likewise, from the text of the imports: these stand on one line each, and are relative.
 """
@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .manifest import Model
-from .weights import walk
 
 PACKAGE = Path(__file__).parent
 _IMPORT = re.compile(r"^\s*from (\.+)([\w.]*) import (.+)$")
@@ -28,7 +27,7 @@ def of_fixture() -> list[str]:
 
 def of_model(planet: str, model: Model) -> list[str]:
     """Where the sources of a planet's file start."""
-    kinds = sorted({kind for _, kind, _ in walk(model.layers)})
+    kinds = sorted({layer.kind for layer in model.walk()})
     own = [f"{folder}/{kind}.py" for kind in kinds for folder in ("weights", f"planets/{planet}/kinds")]
     return [*of_fixture(), f"planets/{planet}/__init__.py", *(file for file in own if (PACKAGE / file).is_file())]
 

@@ -5,23 +5,20 @@
 
 mod arrays;
 mod bridge;
+mod catalogue;
 mod network;
 mod work;
 
-use loom_core::Dtype;
 use pyo3::prelude::*;
-
-/// The names of the 21 dtypes.
-#[pyfunction]
-fn dtypes() -> Vec<&'static str> {
-    Dtype::ALL.iter().map(|dtype| dtype.name()).collect()
-}
 
 /// The Loom runtime.
 #[pymodule]
 fn _loom(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<network::PyNetwork>()?;
-    module.add_function(wrap_pyfunction!(dtypes, module)?)?;
+    module.add_function(wrap_pyfunction!(catalogue::bedrocks, module)?)?;
+    module.add_function(wrap_pyfunction!(catalogue::planets, module)?)?;
+    module.add_function(wrap_pyfunction!(catalogue::dtypes, module)?)?;
+    module.add_function(wrap_pyfunction!(catalogue::layer, module)?)?;
     module.add_function(wrap_pyfunction!(network::unpickle, module)?)?;
     module.add_function(wrap_pyfunction!(bridge::stream, module)?)?;
     module.add_function(wrap_pyfunction!(bridge::stream_arrays, module)?)?;

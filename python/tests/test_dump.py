@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from planetbridging import dump, engines, manifest, planets, sources
+from planetbridging import bedrocks, dump, manifest, planets, sources
 
 pytest.importorskip("sklearn")
 
-MANIFESTS = engines.manifest_path("dense").parent
+MANIFESTS = bedrocks.manifest_path("dense").parent
 ONE = ["--planet", "sklearn", "--bedrock", "dense", "--model", "linear_16_4"]
 
 

@@ -92,6 +92,14 @@ pub(crate) trait Family {
         Vec::new()
     }
 
+    /// The same configuration with values that follow from others where it leaves them out.
+    fn with_defaults(&self) -> Self
+    where
+        Self: Sized + Clone,
+    {
+        self.clone()
+    }
+
     /// The layers inside, with the last part of their paths.
     fn children(&self) -> Vec<(String, ChildSpec)> {
         Vec::new()
@@ -238,6 +246,12 @@ impl LayerSpec {
     #[must_use]
     pub fn roles(&self) -> Vec<RoleShape> {
         self.family().roles()
+    }
+
+    /// The same layer with every default said, layers inside aside: serialised, it leaves out only what has no value.
+    #[must_use]
+    pub fn with_defaults(&self) -> Self {
+        by_family!(self, family => LayerSpec::from(family.with_defaults()))
     }
 
     /// The layers inside, with the last part of their paths.

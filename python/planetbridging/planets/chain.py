@@ -14,10 +14,9 @@ from typing import Any, Callable, Protocol
 
 import numpy as np
 
-from ..manifest import Mistake, Model, kind_of
-from ..weights import Weights
-
-Roles = dict[str, np.ndarray]
+from ..manifest import Layer, Model
+from ..mistake import Mistake
+from ..weights import Roles, Weights
 
 @dataclass(frozen=True)
 class Slot:
@@ -49,16 +48,15 @@ class Chain:
 
     def __init__(self, ops: Operators, model: Model):
         self.ops, self.model = ops, model
-        self.steps = [self._build(f"layers.{i}", layer) for i, layer in enumerate(model.layers)]
+        self.steps = [self._build(layer) for layer in model.chain]
 
-    def _build(self, path: str, layer: dict[str, Any]):
-        kind, config = kind_of(layer)
+    def _build(self, layer: Layer):
+        kind, config = layer.kind, layer.config
         if kind == "sequential":
-            steps = [self._build(f"{path}.sequential_layers.{i}", c["layer"]) for i, c in enumerate(config["steps"])]
-            return kind, config, steps
+            return kind, config, [self._build(child) for child in layer.children]
         if kind == "residual":
             return kind, config, None
-        return kind, config, constructor(self.ops, path, kind)(self.ops, path, config)
+        return kind, config, constructor(self.ops, layer.path, kind)(self.ops, layer.path, config)
 
     def __call__(self, *inputs):
         """The forward on the planet's tensors, channels first where there are channels.

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from . import present, small
+from . import Roles, small
+from ..manifest import Layer
 
 
-def recurrent(c: dict[str, Any], gates: int) -> dict[str, tuple[int, ...]]:
-    """The gates' matrices and biases, stacked."""
-    i, h = c["input_size"], c["hidden_size"]
-    n = gates * h
-    return present(input_weight=(n, i), recurrent_weight=(n, h), bias=(n,) if c.get("bias", True) else None)
-
-
-def by_gate(rng: np.random.Generator, c: dict[str, Any], gates: int) -> dict[str, np.ndarray]:
+def by_gate(rng: np.random.Generator, layer: Layer) -> Roles:
     """The original draws gate by gate, and has zeros for biases."""
-    h = c["hidden_size"]
-    parts = [(small(rng, (h, c["input_size"])), small(rng, (h, h))) for _ in range(gates)]
+    h, i = layer.config["hidden_size"], layer.config["input_size"]
+    rows, _ = layer.roles["input_weight"]
+    parts = [(small(rng, (h, i)), small(rng, (h, h))) for _ in range(rows // h)]
     return {
         "input_weight": np.concatenate([p[0] for p in parts]),
         "recurrent_weight": np.concatenate([p[1] for p in parts]),
-        "bias": np.zeros(gates * h, np.float32),
+        "bias": np.zeros(rows, np.float32),
     }

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from . import Roles
+from ..manifest import Layer
 
-def roles(c: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {"weight": (c["vocab_size"], c["embedding_dim"])}
 
-
-def normal(rng: np.random.Generator, c: dict[str, Any]) -> dict[str, np.ndarray]:
+def normal(rng: np.random.Generator, layer: Layer) -> Roles:
     """Rows are looked up, not summed: no fan in."""
-    return {role: rng.standard_normal(shape, dtype=np.float32) for role, shape in roles(c).items()}
+    return {role: rng.standard_normal(shape, dtype=np.float32) for role, shape in layer.roles.items()}

@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
+from ._recurrent import by_gate
 
-import numpy as np
-
-from ._recurrent import by_gate, recurrent
-
-
-def roles(c: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    return recurrent(c, 4)
-
-
-def original(rng: np.random.Generator, c: dict[str, Any]) -> dict[str, np.ndarray]:
-    return by_gate(rng, c, 4)
+original = by_gate

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from . import small
+from . import Roles, small
+from ..manifest import Layer
 
 
-def roles(c: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    i, m = c["input_dim"], c["intermediate_dim"]
-    found: dict[str, tuple[int, ...]] = {"gate_weight": (m, i), "up_weight": (m, i), "down_weight": (i, m)}
-    if c.get("bias", True):
-        found |= {"gate_bias": (m,), "up_bias": (m,), "down_bias": (i,)}
-    return found
-
-
-def original(rng: np.random.Generator, c: dict[str, Any]) -> dict[str, np.ndarray]:
+def original(rng: np.random.Generator, layer: Layer) -> Roles:
     """The original draws these biases too."""
-    return {role: small(rng, shape) for role, shape in roles(c).items()}
+    return {role: small(rng, shape) for role, shape in layer.roles.items()}

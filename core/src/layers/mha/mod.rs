@@ -162,6 +162,10 @@ impl Family for MhaSpec {
         check_eps(self.eps)
     }
 
+    fn with_defaults(&self) -> Self {
+        Self { num_kv_heads: Some(self.kv_heads()), head_dim: Some(self.head()), ..self.clone() }
+    }
+
     fn roles(&self) -> Vec<RoleShape> {
         let (d, q, kv) = (self.d_model, self.query_dim(), self.kv_dim());
         let mut roles = vec![

@@ -34,7 +34,7 @@ ACTIVATIONS: dict[str, Callable] = {
 
 
 def activation(c: dict[str, Any]) -> Callable:
-    return ACTIVATIONS[c.get("activation", "linear")]
+    return ACTIVATIONS[c["activation"]]
 
 
 class Operators:

@@ -8,7 +8,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 
-from ...manifest import Mistake, Model, kind_of
+from ...manifest import Model
+from ...mistake import Mistake
 from ...weights import Weights
 from ..naming.sklearn import perceptron
 from .kinds.dense import build as build_estimator
@@ -22,10 +23,10 @@ class Net:
 
     def __init__(self, model: Model, dtype: str):
         self.model, self.dtype = model, np.dtype(dtype)
-        configs = [c for kind, c in map(kind_of, model.layers) if kind == "dense"]
+        configs = [layer.config for layer in model.chain if layer.kind == "dense"]
         if len(configs) != len(model.layers):
             raise Mistake(f"{model.id}: scikit-learn has dense layers only")
-        self.configs, self.biased = configs, all(c.get("bias", True) for c in configs)
+        self.configs, self.biased = configs, all(c["bias"] for c in configs)
         self.mlp = build_estimator(model.id, configs, model.seed)
         # One pass over zeros gives the estimator its arrays.
         first, last = configs[0]["input_dim"], configs[-1]["output_dim"]

@@ -12,8 +12,8 @@ from ...naming.jax.kernel import kernel
 
 def convolution(ops: Operators, path: str, c: dict[str, Any], rank: int):
     """nn.Conv over `rank` axes and an activation."""
-    k, bias, pad, act = c["kernel_size"], c.get("bias", False), c.get("padding", 0), activation(c)
-    module = nn.Conv(c["filters"], (k,) * rank, strides=(c.get("stride", 1),) * rank,
+    k, bias, pad, act = c["kernel_size"], c["bias"], c["padding"], activation(c)
+    module = nn.Conv(c["filters"], (k,) * rank, strides=(c["stride"],) * rank,
                      padding=[(pad, pad)] * rank, use_bias=bias, dtype=ops.dtype, param_dtype=ops.dtype)
     axes = (*range(2, rank + 2), 1, 0)
     convert = {"weight": lambda w: w["weight"].transpose(axes), "bias": lambda w: w["bias"]}

@@ -8,14 +8,14 @@ import numpy as np
 from flax import linen as nn
 
 from .. import Operators
-from ....manifest import Mistake
+from ....mistake import Mistake
 from ...naming.jax.recurrent import recurrent as naming
 
 
 def recurrent(ops: Operators, path: str, kind: str, c: dict[str, Any], cell_type):
     """nn.RNN over a cell."""
     i, h = c["input_size"], c["hidden_size"]
-    if not c.get("bias", True):
+    if not c["bias"]:
         raise Mistake(f"{path}: Flax cells always have biases")
     cell = cell_type(h, dtype=ops.dtype, param_dtype=ops.dtype)
     arrays = {}

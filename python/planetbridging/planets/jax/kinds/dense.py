@@ -10,5 +10,5 @@ from ._linear import linear
 
 def build(ops: Operators, path: str, c: dict[str, Any]):
     act = activation(c)
-    dense = linear(ops, path, c["input_dim"], c["output_dim"], c.get("bias", True), "weight", "bias")
+    dense = linear(ops, path, c["input_dim"], c["output_dim"], c["bias"], "weight", "bias")
     return lambda x: act(dense(x))

@@ -14,13 +14,13 @@ from .rmsnorm import rmsnorm
 
 def build(ops: Operators, path: str, c: dict[str, Any]):
     d, heads = c["d_model"], c["num_heads"]
-    e, kv = c.get("head_dim", d // heads), c.get("num_kv_heads", heads)
-    causal, bias, base = c.get("causal", True), c.get("bias", True), c.get("rope_base", 10000.0)
+    e, kv = c["head_dim"], c["num_kv_heads"]
+    causal, bias, base = c["causal"], c["bias"], c["rope_base"]
     sizes = {"q": (d, heads * e), "k": (d, kv * e), "v": (d, kv * e), "o": (heads * e, d)}
     q, k, v, o = (linear(ops, path, i, n, bias, f"{r}_weight", f"{r}_bias") for r, (i, n) in sizes.items())
     norms = None
-    if c.get("qk_norm", "none") == "shared":
-        norms = [rmsnorm(ops, f"{path}.{r}_norm", f"{r}_norm", e, c.get("eps", 1e-6)) for r in "qk"]
+    if c["qk_norm"] == "shared":
+        norms = [rmsnorm(ops, f"{path}.{r}_norm", f"{r}_norm", e, c["eps"]) for r in "qk"]
     half = e // 2
 
     def rotate(x):
@@ -35,7 +35,7 @@ def build(ops: Operators, path: str, c: dict[str, Any]):
         qs, ks, vs = (f(x).reshape(batch, seq, n, e) for f, n in ((q, heads), (k, kv), (v, kv)))
         if norms:
             qs, ks = norms[0](qs), norms[1](ks)
-        if c.get("rope", True):
+        if c["rope"]:
             qs, ks = rotate(qs), rotate(ks)
         y = jax.nn.dot_product_attention(qs, ks, vs, is_causal=causal)
         return o(y.reshape(batch, seq, heads * e))

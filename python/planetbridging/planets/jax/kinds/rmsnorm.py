@@ -11,7 +11,7 @@ from ...naming.jax.norm import norm as naming
 
 
 def build(ops: Operators, path: str, c: dict[str, Any]):
-    return rmsnorm(ops, f"{path}.gamma", "gamma", c["dim"], c.get("eps", 1e-6))
+    return rmsnorm(ops, f"{path}.gamma", "gamma", c["dim"], c["eps"])
 
 
 def rmsnorm(ops: Operators, name: str, role: str, dim: int, eps: float):

@@ -10,7 +10,7 @@ from ...naming.pytorch.linear import linear
 
 def convolution(ops: Operators, path: str, c: dict[str, Any], conv):
     """A module of `conv` and an activation."""
-    module = conv(c["in_channels"], c["filters"], c["kernel_size"], stride=c.get("stride", 1),
-                  padding=c.get("padding", 0), bias=c.get("bias", False), dtype=ops.dtype)
+    module = conv(c["in_channels"], c["filters"], c["kernel_size"], stride=c["stride"],
+                  padding=c["padding"], bias=c["bias"], dtype=ops.dtype)
     ops.plain(linear(path, module))
     return ops.module(module, c)

@@ -12,7 +12,7 @@ from ...naming.pytorch.recurrent import recurrent as naming
 
 def recurrent(ops: Operators, path: str, c: dict[str, Any], cls):
     """A module of `cls`."""
-    module = cls(c["input_size"], c["hidden_size"], batch_first=True, bias=c.get("bias", True), dtype=ops.dtype)
+    module = cls(c["input_size"], c["hidden_size"], batch_first=True, bias=c["bias"], dtype=ops.dtype)
     # Two biases that only their sum determines: an uneven split shows a dropped one.
     split = {
         "input_bias": lambda w: w["bias"] * np.float32(0.75),

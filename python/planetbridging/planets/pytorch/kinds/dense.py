@@ -11,6 +11,6 @@ from ...naming.pytorch.linear import linear
 
 
 def build(ops: Operators, path: str, c: dict[str, Any]):
-    module = nn.Linear(c["input_dim"], c["output_dim"], bias=c.get("bias", True), dtype=ops.dtype)
+    module = nn.Linear(c["input_dim"], c["output_dim"], bias=c["bias"], dtype=ops.dtype)
     ops.plain(linear(path, module))
     return ops.module(module, c)

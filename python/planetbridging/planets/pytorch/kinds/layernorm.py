@@ -11,6 +11,6 @@ from ...naming.pytorch.norm import norm
 
 
 def build(ops: Operators, path: str, c: dict[str, Any]):
-    module = nn.LayerNorm(c["dim"], eps=c.get("eps", 1e-5), bias=c.get("beta", True), dtype=ops.dtype)
+    module = nn.LayerNorm(c["dim"], eps=c["eps"], bias=c["beta"], dtype=ops.dtype)
     ops.plain(norm(path, module))
     return ops.module(module, c)

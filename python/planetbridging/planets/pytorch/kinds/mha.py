@@ -23,16 +23,16 @@ class Attention(nn.Module):
     def __init__(self, c: dict[str, Any], dtype):
         super().__init__()
         d, self.heads = c["d_model"], c["num_heads"]
-        self.e = c.get("head_dim", d // self.heads)
-        self.kv = c.get("num_kv_heads", self.heads)
-        self.causal, self.rope, self.base = c.get("causal", True), c.get("rope", True), c.get("rope_base", 10000.0)
-        bias, q, kv = c.get("bias", True), self.heads * self.e, self.kv * self.e
+        self.e = c["head_dim"]
+        self.kv = c["num_kv_heads"]
+        self.causal, self.rope, self.base = c["causal"], c["rope"], c["rope_base"]
+        bias, q, kv = c["bias"], self.heads * self.e, self.kv * self.e
         self.q, self.k, self.v, self.o = (
             nn.Linear(i, o, bias=bias, dtype=dtype) for i, o in ((d, q), (d, kv), (d, kv), (q, d))
         )
         self.norms = None
-        if c.get("qk_norm", "none") == "shared":
-            self.norms = nn.ModuleList([nn.RMSNorm(self.e, eps=c.get("eps", 1e-6), dtype=dtype) for _ in "qk"])
+        if c["qk_norm"] == "shared":
+            self.norms = nn.ModuleList([nn.RMSNorm(self.e, eps=c["eps"], dtype=dtype) for _ in "qk"])
 
     def rotate(self, x):
         half = self.e // 2

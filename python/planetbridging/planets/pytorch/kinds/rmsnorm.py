@@ -11,6 +11,6 @@ from ...naming.pytorch.norm import norm
 
 
 def build(ops: Operators, path: str, c: dict[str, Any]):
-    module = nn.RMSNorm(c["dim"], eps=c.get("eps", 1e-6), dtype=ops.dtype)
+    module = nn.RMSNorm(c["dim"], eps=c["eps"], dtype=ops.dtype)
     ops.plain(norm(path, module))
     return ops.module(module, c)

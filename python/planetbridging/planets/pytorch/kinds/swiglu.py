@@ -12,7 +12,7 @@ from ...naming.pytorch.linear import linears
 
 
 def build(ops: Operators, path: str, c: dict[str, Any]):
-    module = SwiGlu(c["input_dim"], c["intermediate_dim"], c.get("bias", True), ops.dtype)
+    module = SwiGlu(c["input_dim"], c["intermediate_dim"], c["bias"], ops.dtype)
     ops.plain(linears(path, {"gate": module.gate, "up": module.up, "down": module.down}))
     return ops.module(module, c)
 

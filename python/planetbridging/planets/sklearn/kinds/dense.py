@@ -6,7 +6,7 @@ from typing import Any
 
 from sklearn.neural_network import MLPRegressor
 
-from ....manifest import Mistake
+from ....mistake import Mistake
 
 
 ACTIVATIONS = {"linear": "identity", "relu": "relu", "tanh": "tanh", "sigmoid": "logistic"}
@@ -16,7 +16,7 @@ def build(model_id: str, configs: list[dict[str, Any]], seed: int) -> MLPRegress
     """The estimator of all layers of a model."""
     if configs[-1].get("activation", "linear") != "linear":
         raise Mistake(f"{model_id}: MLPRegressor's last layer is linear")
-    hidden = {c.get("activation", "linear") for c in configs[:-1]} or {"linear"}
+    hidden = {c["activation"] for c in configs[:-1]} or {"linear"}
     if len(hidden) != 1:
         raise Mistake(f"{model_id}: MLPRegressor has one activation for all hidden layers")
     activation = hidden.pop()

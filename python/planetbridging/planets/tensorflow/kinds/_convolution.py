@@ -12,10 +12,10 @@ from ...naming.tensorflow.kernel import kernel
 
 def convolution(ops: Operators, path: str, c: dict[str, Any], rank: int):
     """keras.layers.ConvND; padding through its own layer."""
-    k, bias, pad = c["kernel_size"], c.get("bias", False), c.get("padding", 0)
+    k, bias, pad = c["kernel_size"], c["bias"], c["padding"]
     conv = getattr(layers, f"Conv{rank}D")(
-        c["filters"], k, strides=c.get("stride", 1), padding="valid", use_bias=bias,
-        activation=activation(c.get("activation", "linear")), dtype=ops.dtype)
+        c["filters"], k, strides=c["stride"], padding="valid", use_bias=bias,
+        activation=activation(c["activation"]), dtype=ops.dtype)
     conv.build((None, *(None,) * rank, c["in_channels"]))
     axes = (*range(2, rank + 2), 1, 0)
     for name, variable in kernel(path, conv):

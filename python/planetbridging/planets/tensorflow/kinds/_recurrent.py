@@ -10,7 +10,7 @@ from ...naming.tensorflow.recurrent import recurrent as naming
 
 def recurrent(ops: Operators, path: str, c: dict[str, Any], cls):
     """A layer of `cls`."""
-    rnn = cls(c["hidden_size"], return_sequences=True, use_bias=c.get("bias", True), dtype=ops.dtype)
+    rnn = cls(c["hidden_size"], return_sequences=True, use_bias=c["bias"], dtype=ops.dtype)
     rnn.build((None, c["seq_length"], c["input_size"]))
     for name, variable in naming(path, rnn):
         ops.slot(name, variable, turned(name))

@@ -9,5 +9,5 @@ from ._linear import linear
 
 
 def build(ops: Operators, path: str, c: dict[str, Any]):
-    return linear(ops, path, c["input_dim"], c["output_dim"], c.get("bias", True), "weight", "bias",
-                  c.get("activation", "linear"))
+    return linear(ops, path, c["input_dim"], c["output_dim"], c["bias"], "weight", "bias",
+                  c["activation"])

@@ -11,7 +11,7 @@ from ...naming.tensorflow.layernorm import layernorm
 
 
 def build(ops: Operators, path: str, c: dict[str, Any]):
-    norm = layers.LayerNormalization(epsilon=c.get("eps", 1e-5), center=c.get("beta", True), dtype=ops.dtype)
+    norm = layers.LayerNormalization(epsilon=c["eps"], center=c["beta"], dtype=ops.dtype)
     norm.build((None, c["dim"]))
     for name, variable in layernorm(path, norm):
         ops.slot(name, variable, turned(name))

@@ -11,7 +11,7 @@ from ._linear import linear
 
 
 def build(ops: Operators, path: str, c: dict[str, Any]):
-    i, m, bias = c["input_dim"], c["intermediate_dim"], c.get("bias", True)
+    i, m, bias = c["input_dim"], c["intermediate_dim"], c["bias"]
     gate = linear(ops, path, i, m, bias, "gate_weight", "gate_bias")
     up = linear(ops, path, i, m, bias, "up_weight", "up_bias")
     down = linear(ops, path, m, i, bias, "down_weight", "down_bias")
