@@ -4,10 +4,13 @@ use std::arch::x86_64::*;
 
 use super::{Loop, MAX_DIGITS, PANEL};
 
+// Every function of 512 bits has VL too, as `Isa::Avx512` has: without it, registers 16 to 31 have no halves, and a sum
+// whose halves are taken at the end is kept in one of the first 16 registers, or in memory, from the start.
+
 /// # Safety
-/// Needs AVX-512 F, BW and VNNI; each panel of `weights` has 64 bytes for every `8 / bits`
+/// Needs AVX-512 F, BW, DQ, VL and VNNI; each panel of `weights` has 64 bytes for every `8 / bits`
 /// steps of `digits`, a step being `D` digits of four elements.
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) unsafe fn digits<const D: usize, const P: usize>(
     digits: &[[i8; 4]],
     bits: usize,
@@ -16,25 +19,37 @@ pub(super) unsafe fn digits<const D: usize, const P: usize>(
     totals: &mut [[[i64; PANEL]; MAX_DIGITS]],
 ) {
     let mut acc = [[_mm512_setzero_si512(); D]; P];
-    // SAFETY: 16 bytes are read from the table and 64 from each panel for each word.
+    // Lengths are those of types, four bytes are read as one number, and whole bytes have a loop of their own: the
+    // loops over panels and digits are then small enough to be unrolled, and the sums stay in registers.
+    // SAFETY: 16 bytes are read from the table, four from each digit and 64 from each panel for each word.
     unsafe {
-        let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
-        let mask = _mm512_set1_epi8((u8::MAX >> (8 - bits)) as i8);
-        let shift = _mm_cvtsi32_si128(bits as i32);
-        for (i, digits) in digits.chunks_exact(D * (8 / bits)).enumerate() {
-            let mut words = [_mm512_setzero_si512(); P];
-            for p in 0..P {
-                words[p] = _mm512_loadu_si512(weights[p].as_ptr().add(i * 4 * PANEL).cast());
+        let step = |acc: &mut [__m512i; D], codes: __m512i, digits: &[[i8; 4]; D]| {
+            for (acc, digit) in acc.iter_mut().zip(digits) {
+                let digit = _mm512_set1_epi32(digit.as_ptr().cast::<i32>().read_unaligned());
+                *acc = _mm512_dpbusd_epi32(*acc, codes, digit);
             }
-            for digits in digits.chunks_exact(D) {
-                for p in 0..P {
-                    let codes =
-                        if bits == 8 { words[p] } else { _mm512_shuffle_epi8(table, _mm512_and_si512(words[p], mask)) };
-                    for j in 0..D {
-                        let digit = _mm512_set1_epi32(i32::from_le_bytes(digits[j].map(|d| d as u8)));
-                        acc[p][j] = _mm512_dpbusd_epi32(acc[p][j], codes, digit);
+        };
+        let word = |panel: &[u8], i: usize| _mm512_loadu_si512(panel.as_ptr().add(i * 4 * PANEL).cast());
+        if bits == 8 {
+            for (i, digits) in digits.as_chunks::<D>().0.iter().enumerate() {
+                for (acc, panel) in acc.iter_mut().zip(weights) {
+                    step(acc, word(panel, i), digits);
+                }
+            }
+        } else {
+            let table = _mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast()));
+            let mask = _mm512_set1_epi8((u8::MAX >> (8 - bits)) as i8);
+            let shift = _mm_cvtsi32_si128(bits as i32);
+            for (i, digits) in digits.chunks_exact(D * (8 / bits)).enumerate() {
+                let mut words = [_mm512_setzero_si512(); P];
+                for (words, panel) in words.iter_mut().zip(weights) {
+                    *words = word(panel, i);
+                }
+                for digits in digits.as_chunks::<D>().0 {
+                    for (words, acc) in words.iter_mut().zip(&mut acc) {
+                        step(acc, _mm512_shuffle_epi8(table, _mm512_and_si512(*words, mask)), digits);
+                        *words = _mm512_srl_epi32(*words, shift);
                     }
-                    words[p] = _mm512_srl_epi32(words[p], shift);
                 }
             }
         }
@@ -113,9 +128,9 @@ pub(super) unsafe fn digits_avx2(
 macro_rules! avx512 {
     ($name:ident, $lane:ty, $load:expr, $add:expr) => {
         /// # Safety
-        /// Needs AVX-512F; `x` holds `M` and each panel [`PANEL`] elements for each k, `sums`
+        /// Needs AVX-512 F, BW, DQ and VL; `x` holds `M` and each panel [`PANEL`] elements for each k, `sums`
         /// has `M * P` rows.
-        #[target_feature(enable = "avx512f")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         pub(super) unsafe fn $name<const M: usize, const P: usize>(
             x: &[f64],
             panels: &[&[$lane]; P],
@@ -197,8 +212,8 @@ avx2!(avx2_f32, f32, |w| _mm256_cvtps_pd(_mm_loadu_ps(w)), |x, w, sum| _mm256_fm
 avx2!(avx2_f64, f64, |w| _mm256_loadu_pd(w), |x, w, sum| _mm256_add_pd(sum, _mm256_mul_pd(x, w)));
 
 /// # Safety
-/// Needs AVX-512F; `codes` holds two bytes for each element of `out`, whole groups of 16.
-#[target_feature(enable = "avx512f")]
+/// Needs AVX-512 F, BW, DQ and VL; `codes` holds two bytes for each element of `out`, whole groups of 16.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) unsafe fn halves_avx512(codes: &[u8], out: &mut [f32]) {
     for (codes, out) in codes.chunks_exact(2 * PANEL).zip(out.chunks_exact_mut(PANEL)) {
         // SAFETY: 32 bytes are read and 16 floats written.
@@ -217,8 +232,8 @@ pub(super) unsafe fn halves_avx2(codes: &[u8], out: &mut [f32]) {
 }
 
 /// # Safety
-/// Needs AVX-512F; `out` holds whole groups of 16, at most `32 / bits` of them.
-#[target_feature(enable = "avx512f")]
+/// Needs AVX-512 F, BW, DQ and VL; `out` holds whole groups of 16, at most `32 / bits` of them.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) unsafe fn words_avx512(bits: u32, table: &[f32; 16], words: &[u8; 4 * PANEL], out: &mut [f32]) {
     // SAFETY: 64 bytes are read from each array, and 16 floats written to each group.
     unsafe {
