@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
 
 use loom_bedrocks::npz;
 use loom_runner::stages::golden::{ArrayEntry, Index, Kept, yaml};
@@ -277,4 +279,28 @@ fn nan_in_weights() {
             "no report was written",
         ],
     );
+}
+
+/// Goldens for other programs: every array whole.
+#[test]
+fn goldens_are_written_whole_elsewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folder = tempfile::tempdir().expect("a folder");
+    let verify = |whole: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bedrock"));
+        let output = command.current_dir(&root).args(["verify", "--whole"]).arg(whole).output().expect("a run");
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (status, said) = verify(folder.path());
+    assert!(status == Some(0) && said.contains("files written below"), "{said}");
+    let index: Index = yaml(&root.join("golden/lstm/index.yaml")).expect("an index");
+    for (file, entry) in &index.files {
+        let arrays = npz::read(&folder.path().join("lstm").join(file)).expect("floats alone");
+        assert!(arrays.keys().eq(entry.arrays.keys()), "{file}");
+        for (name, array) in arrays {
+            assert_eq!(array.sha256, entry.arrays[&name].sha256, "{file}: {name}");
+        }
+    }
+    let (status, said) = verify(&root.join("golden/lstm"));
+    assert!(status == Some(2) && said.contains("is among the goldens"), "{said}");
 }

@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use loom_bedrocks::BEDROCKS;
+use loom_bedrocks::npz::{self, Arrays};
+use loom_bedrocks::planets::{PLANETS, Planet};
 use loom_core::LayerSpec;
-use loom_runner::stages::golden::{Core, core_path, cost_path, index_path, read_index, yaml};
+use loom_runner::stages::golden::{self, Core, FileId, core_path, cost_path, index_path, pack, read_index, yaml};
 use loom_runner::stages::manifest::{self, Manifests};
 
 use super::{files, root};
@@ -42,6 +44,33 @@ fn goldens_are_exactly_what_the_indexes_list() {
     assert_eq!(expected.difference(&found).collect::<Vec<_>>(), Vec::<&PathBuf>::new(), "missing files");
     let size: u64 = files(&golden).iter().map(|path| fs::metadata(path).expect("a file").len()).sum();
     assert!(size < GOLDEN_CAP, "golden/ holds {size} bytes, more than {GOLDEN_CAP}");
+}
+
+/// What `bless` would write of the arrays that are there is what is there.
+#[test]
+fn goldens_are_packed_as_bless_packs_them() {
+    let folder = root().join("golden");
+    for bedrock in BEDROCKS {
+        let index = read_index(&folder, bedrock).expect("an index");
+        let models: BTreeSet<&str> = index.files.keys().filter_map(|file| Some(file.split_once('/')?.1)).collect();
+        for model in models {
+            let read = |planet: &'static Planet| {
+                let id = FileId { bedrock: bedrock.into(), path: format!("{}/{model}", planet.id) };
+                let arrays = index.files.contains_key(&id.path).then(|| golden::read(&folder, &id, &index));
+                arrays.map(|arrays| (planet.id, arrays.expect("a golden")))
+            };
+            let whole: Vec<(&str, Arrays)> = PLANETS.iter().filter_map(read).collect();
+            let whole: Vec<(&str, &Arrays)> = whole.iter().map(|(planet, arrays)| (*planet, arrays)).collect();
+            for ((planet, _), packed) in whole.iter().zip(pack(&whole)) {
+                let file = format!("{planet}/{model}");
+                let held = fs::read(folder.join(bedrock).join(&file)).expect("a file");
+                assert!(npz::write(&packed.held).expect("an archive") == held, "{bedrock}/{file} is packed otherwise");
+                for (name, array) in &index.files[&file].arrays {
+                    assert_eq!(array.kept.as_ref(), packed.kept.get(name), "{bedrock}/{file}: {name}");
+                }
+            }
+        }
+    }
 }
 
 #[test]
