@@ -174,32 +174,32 @@ fn planes(numbers: &[u64]) -> Array {
     Array::of(vec![deep, numbers.len()], Data::U8(data.collect()))
 }
 
-/// The elements as integers in the order of their values: neighbours differ by 1. `None` of bytes.
+/// The elements as integers in the order of their values: neighbours differ by 1, and so do -0 and 0. `None` of bytes.
 fn ordered(data: &Data) -> Option<Box<dyn Iterator<Item = i64> + '_>> {
     match data {
-        Data::F32(data) => Some(Box::new(data.iter().map(|value| {
-            let bits = value.to_bits().cast_signed();
-            i64::from(if bits < 0 { i32::MIN.wrapping_sub(bits) } else { bits })
-        }))),
-        Data::F64(data) => Some(Box::new(data.iter().map(|value| {
-            let bits = value.to_bits().cast_signed();
-            if bits < 0 { i64::MIN.wrapping_sub(bits) } else { bits }
-        }))),
+        Data::F32(data) => {
+            Some(Box::new(data.iter().map(|value| i64::from(turned_f32(value.to_bits().cast_signed())))))
+        }
+        Data::F64(data) => Some(Box::new(data.iter().map(|value| turned_f64(value.to_bits().cast_signed())))),
         Data::U8(_) => None,
     }
 }
 
-/// The elements that [`ordered`] gives these integers for, of the kind of `like`.
+/// The elements that [`ordered`] gives these integers for.
 fn of_ordered(numbers: impl Iterator<Item = i64>, float64: bool) -> Data {
     if float64 {
-        let value = |n: i64| f64::from_bits((if n < 0 { i64::MIN.wrapping_sub(n) } else { n }).cast_unsigned());
-        return Data::F64(numbers.map(value).collect());
+        return Data::F64(numbers.map(|n| f64::from_bits(turned_f64(n).cast_unsigned())).collect());
     }
-    let value = |n: i64| {
-        let n = n as i32;
-        f32::from_bits((if n < 0 { i32::MIN.wrapping_sub(n) } else { n }).cast_unsigned())
-    };
-    Data::F32(numbers.map(value).collect())
+    Data::F32(numbers.map(|n| f32::from_bits(turned_f32(n as i32).cast_unsigned())).collect())
+}
+
+/// Bits of a float as an integer in the order of values, and back: the magnitude of a negative number is turned round.
+fn turned_f32(bits: i32) -> i32 {
+    bits ^ (bits >> 31 & i32::MAX)
+}
+
+fn turned_f64(bits: i64) -> i64 {
+    bits ^ (bits >> 63 & i64::MAX)
 }
 
 /// The elements of `base` as [`ordered`] gives them, rounded where the array beside them is of float32.
@@ -292,3 +292,6 @@ pub(super) fn unpack(
     let summed = base.zip(numbers).map(|(base, number)| base.wrapping_add(unfolded(number)));
     Ok(Array::of(shape, of_ordered(summed, float64)))
 }
+
+#[cfg(test)]
+mod tests;
