@@ -1,4 +1,4 @@
-//! Reads and writes `.npz` archives of little-endian float arrays in C order. Everything else is
+//! Reads and writes `.npz` archives of little-endian float arrays in C order, and of bytes in packed goldens. Everything else is
 //! refused with the file, the member, what was found and what to do.
 //!
 //! The content is not trusted: the size that a member may unpack to is capped, and a header
@@ -24,7 +24,7 @@ pub use write::write;
 /// The most that one member may unpack to where nothing is known of it: 512 MiB.
 const MEMBER_CAP: u64 = 1 << 29;
 /// The most that all members together may unpack to: 1 GiB.
-const ARCHIVE_CAP: u64 = 1 << 30;
+pub const ARCHIVE_CAP: u64 = 1 << 30;
 /// The longest header that is parsed; NumPy writes 128 bytes.
 const HEADER_CAP: usize = 4096;
 /// The most members in one archive.
@@ -53,7 +53,7 @@ pub fn read_known(path: &Path, size: impl Fn(&str) -> Option<u64>) -> Result<Arr
     read_all(path, size, Wanted { digest: true, bytes: false })
 }
 
-/// As [`read_known`], and arrays of bytes too.
+/// As [`read_known`], and arrays of bytes too; without digests.
 ///
 /// # Errors
 /// As [`read_known`].

@@ -8,8 +8,19 @@ from numpy.typing import ArrayLike, NDArray
 
 __version__: str
 
+def bedrocks() -> list[str]:
+    """The bedrocks, in the order of every table."""
+
+def planets() -> list[str]:
+    """The planets, in the order of every table."""
+
 def dtypes() -> list[str]:
     """The names of the 21 dtypes."""
+
+def layer(spec: str) -> tuple[str, dict[str, tuple[int, ...]], list[tuple[str, str]]]:
+    """A layer as manifests have it, `{kind: configuration}` in JSON: the same with every default said, the shapes of its
+    weights by role in Loom's layout, and the layers inside by the last part of their paths. Raises ValueError where the
+    core refuses it."""
 
 def stream(document: bytes) -> dict[str, Any]:
     """Serves a layer stream, one JSON document, as the program `loom-stream` does: writes the `.entity`, runs it, and

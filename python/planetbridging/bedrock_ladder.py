@@ -50,4 +50,4 @@ def run_all_bedrock_ladders(**options: Any) -> list[LadderResult]:
             return run_bedrock_ladder(bedrock, **options)
         except Exception as error:  # the others go on
             return LadderResult.failed(bedrock, str(options.get("planet", "numpy")), error)
-    return [one(bedrock) for bedrock in progress(list(bedrocks.BEDROCK_IDS), "ladder")]
+    return [one(bedrock) for bedrock in progress(list(bedrocks.STREAM_MODEL_IDS), "ladder")]

@@ -61,4 +61,4 @@ def run_all_bedrock_smokes(**options: Any) -> list[SmokeResult]:
             return run_bedrock_smoke(bedrock, **options)
         except Exception as error:  # the others go on
             return SmokeResult(bedrock, bedrocks.info(bedrock).stream_model_id, 0, "ERROR", None, str(error))
-    return [one(bedrock) for bedrock in progress(list(bedrocks.BEDROCK_IDS), "smoke")]
+    return [one(bedrock) for bedrock in progress(list(bedrocks.STREAM_MODEL_IDS), "smoke")]

@@ -38,7 +38,7 @@ STREAM_MODEL_IDS: dict[str, str] = {
     "residual": "residual_8",
     "mixer": "mixer_all_v2",
 }
-"""The models that examples and smoke tests use."""
+"""The models that examples and smoke tests use: the bedrocks that the layer stream has."""
 SMOKE_MODEL_IDS = STREAM_MODEL_IDS
 
 
@@ -48,7 +48,11 @@ class BedrockInfo:
 
     id: str
     fixture_version: str
-    stream_model_id: str
+
+    @property
+    def stream_model_id(self) -> str:
+        """The original bridge's choice; the first of the manifest where it has none."""
+        return STREAM_MODEL_IDS.get(self.id) or next(iter(models(self.id)))
 
     @property
     def smoke_model_id(self) -> str:
@@ -60,9 +64,7 @@ class BedrockInfo:
         return sum(1 for layer in model(self.id).walk() if not layer.children)
 
 
-BEDROCKS: dict[str, BedrockInfo] = {
-    bedrock: BedrockInfo(bedrock, FIXTURE_VERSIONS[bedrock], STREAM_MODEL_IDS[bedrock]) for bedrock in BEDROCK_IDS
-}
+BEDROCKS: dict[str, BedrockInfo] = {id: BedrockInfo(id, FIXTURE_VERSIONS[id]) for id in BEDROCK_IDS}
 
 
 def info(bedrock: str) -> BedrockInfo:

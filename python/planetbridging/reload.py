@@ -91,9 +91,7 @@ def infer_mixer_v1_entity(entity_path: StrPath, volumes: ArrayLike, *, output_di
 
 def import_welvet() -> Any:
     """The class that reloads entities: our own, which takes the place of the original's runtime."""
-    from . import _loom
-
-    return _loom.Network
+    return extension().Network
 
 
 def print_compare_ladder(

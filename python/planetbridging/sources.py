@@ -2,7 +2,8 @@
 
 Those are the fixtures; for a planet's file also the planet's package and, for each kind of layer in
 the model, its draws and its constructor; and whatever these import from this package. So a file's
-digest moves when code that the file depends on moves, and no other file's does. The runner's tests
+digest moves when code that the file depends on moves, and no other file's does. Roles, shapes and
+defaults come from the core, which no digest covers: where they change, `core.yaml` does, and `drift` shows what the planets say. The runner's tests
 compute it likewise, from the text of the imports: these stand on one line each, and are relative.
 """
 

@@ -47,7 +47,7 @@ def test_a_file_says_what_made_it(tmp_path: Path) -> None:
     assert files(out) == ["dense/sklearn/linear_16_4.json", "dense/sklearn/linear_16_4.npz"]
     made = json.loads((out / "dense/sklearn/linear_16_4.json").read_text())
     whole = (out / "dense/sklearn/linear_16_4.npz").read_bytes()
-    model = engines.model("dense", "linear_16_4")
+    model = bedrocks.model("dense", "linear_16_4")
     assert made == {
         "packages": {name: importlib.metadata.version(name) for name in ("scikit-learn", "numpy")},
         "flags": {"threads": "1"}, "seed": 1022, "sha256": hashlib.sha256(whole).hexdigest(),
@@ -198,6 +198,6 @@ def test_sources_follow_imports(tmp_path: Path) -> None:
 
 
 def test_kinds_inside_of_containers_count() -> None:
-    found = sources.of_model("jax", engines.model("mixer", "mixer_all_v2"))
+    found = sources.of_model("jax", bedrocks.model("mixer", "mixer_all_v2"))
     assert {"planets/jax/kinds/mha.py", "weights/mha.py", "planets/jax/kinds/swiglu.py"} <= set(found)
     assert all((sources.PACKAGE / name).is_file() for name in found)

@@ -59,7 +59,7 @@ pub struct Array {
     /// Elements in C order.
     pub data: Data,
     /// SHA-256 of the elements as little-endian bytes in C order, in hexadecimal; empty where
-    /// [`super::read_some`] has read them.
+    /// [`super::read_some`] or [`super::read_packed`] has read them.
     pub sha256: String,
 }
 

@@ -66,7 +66,7 @@ pub enum ArrayError {
     #[error("is not an .npy array; an .npz holds nothing else")]
     Name,
     /// The caller knows of no such array.
-    #[error("is not in the index")]
+    #[error("is not among what the index says that this file holds")]
     Unlisted,
     /// Two members have this name.
     #[error("occurs twice")]
@@ -104,8 +104,9 @@ pub enum ArrayError {
     #[error("has a header that cannot be read: {0}")]
     Header(std::io::Error),
     /// It has not as many bytes as its shape asks for.
-    #[error("is {}: shape {shape:?} of <f{item} needs {} bytes, {found} are there",
+    #[error("is {}: shape {shape:?} of {}{item} needs {} bytes, {found} are there",
         if needed.is_some_and(|needed| needed < *found) { "too long" } else { "truncated" },
+        if *item == 1 { "|u" } else { "<f" },
         needed.map_or("more than can be counted".into(), |n| n.to_string()))]
     Length {
         /// Its shape.

@@ -1,7 +1,7 @@
 //! How a dump becomes goldens: its files are packed with those of the other planets, and their entries written.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use glob::Pattern;
@@ -34,16 +34,13 @@ impl Ready {
         joined.into_values().collect()
     }
 
-    /// Moves the files into the goldens and rewrites their entries in the index, and no others.
-    /// Files of models that the manifest no longer has are removed.
+    /// Packs the files, and those of the same models that stay, and writes nothing. Entries of other files stay as they
+    /// are but for what their arrays are made of; files of models that the manifest no longer has are to go.
     ///
     /// # Errors
-    /// When the index or another planet's file of a model cannot be read, or a file cannot be written.
-    pub(crate) fn accept(self, golden: &Path) -> anyhow::Result<()> {
+    /// When the index or another planet's file of a model cannot be read.
+    pub(crate) fn prepare(self, golden: &Path) -> anyhow::Result<Prepared> {
         let Ready { bedrock, asked, files } = self;
-        if files.is_empty() {
-            return Ok(());
-        }
         let (path, to) = (index_path(golden, &bedrock), golden.join(&bedrock));
         let mut index = match path.exists() {
             true => read_index(golden, &bedrock)?,
@@ -51,49 +48,75 @@ impl Ready {
         };
         let of = |file: &str| file.split_once('/').map_or("fixture", |(planet, _)| planet).to_string();
         let is_gone = |file: &&String| asked.get(&of(file)).is_some_and(|asked| !asked.contains(file));
-        let gone: Vec<String> = index.files.keys().filter(is_gone).cloned().collect();
+        let gone: Vec<String> = match files.is_empty() {
+            true => Vec::new(),
+            false => index.files.keys().filter(is_gone).cloned().collect(),
+        };
         // Files of a model are made of each other: all of a model that is touched are packed anew.
-        let model = |file: &str| file.split_once('/').map_or("", |(_, model)| model).to_string();
+        let model = |file: &str| file.split_once('/').map(|(_, model)| model.to_string());
         let touched: BTreeSet<String> =
-            files.iter().map(|new| &new.path).chain(&gone).map(|file| model(file)).collect();
+            files.iter().map(|new| &new.path).chain(&gone).filter_map(|file| model(file)).collect();
         let mut whole: BTreeMap<String, Arrays> = BTreeMap::new();
-        for file in index.files.keys().filter(|file| touched.contains(&model(file)) && !gone.contains(file)) {
-            if !files.iter().any(|new| new.path == *file) {
+        let stays = |file: &&String| !gone.contains(file) && !files.iter().any(|new| new.path == **file);
+        for file in index.files.keys().filter(stays) {
+            if model(file).is_some_and(|model| touched.contains(&model)) {
                 let arrays = golden_arrays(golden, &bedrock, file, &index);
-                whole.insert(
-                    file.clone(),
-                    arrays.context("files of one model are made of each other; bless this one too")?,
-                );
+                let other =
+                    || format!("{bedrock}/{file} is packed with what is blessed and cannot be read; bless it too");
+                let arrays = arrays.with_context(other)?;
+                whole.insert(file.clone(), arrays);
             }
         }
         // Entries that are replaced name no maker when the new makers get their ids.
         index.files.retain(|file, _| !gone.contains(file) && !files.iter().any(|new| new.path == *file));
+        let mut written = Vec::new();
         for Accepted { planet, path, arrays, maker, handler, seed } in files {
             let made = index.maker(&planet, maker);
             let entries = arrays.iter().map(|(name, array)| (name.clone(), ArrayEntry::of(array))).collect();
             index.files.insert(path.clone(), FileEntry { made, handler, seed, arrays: entries });
-            whole.insert(path, arrays);
+            match model(&path) {
+                Some(_) => drop(whole.insert(path, arrays)),
+                None => written.push((to.join(path), npz::write(&arrays)?)),
+            }
         }
         for model in &touched {
-            let path = |planet: &str| if model.is_empty() { "fixture.npz".into() } else { format!("{planet}/{model}") };
-            let planets = if model.is_empty() { &PLANETS[..1] } else { PLANETS };
+            let path = |planet: &str| format!("{planet}/{model}");
             let found: Vec<(&str, &Arrays)> =
-                planets.iter().filter_map(|planet| Some((planet.id, whole.get(&path(planet.id))?))).collect();
+                PLANETS.iter().filter_map(|planet| Some((planet.id, whole.get(&path(planet.id))?))).collect();
             for ((planet, _), Packed { held, mut kept }) in found.iter().zip(pack(&found)) {
-                write_atomically(&to.join(path(planet)), &npz::write(&held)?)?;
-                let Some(entry) = index.files.get_mut(&path(planet)) else { continue };
+                written.push((to.join(path(planet)), npz::write(&held)?));
+                let entry = index.files.get_mut(&path(planet)).context("a file without an entry")?;
                 entry.arrays.iter_mut().for_each(|(name, array)| array.kept = kept.remove(name));
             }
         }
-        for file in &gone {
-            match std::fs::remove_file(to.join(file)) {
+        written.retain(|(path, bytes)| std::fs::read(path).map_or(true, |there| there != *bytes));
+        let text = format!("# Written by `bedrock bless`; do not edit.\n{}", serde_yaml::to_string(&index)?);
+        written.push((path, text.into_bytes()));
+        Ok(Prepared { written, gone: gone.iter().map(|file| to.join(file)).collect() })
+    }
+}
+
+/// What is to be written, the index last, and what is to be removed.
+pub(crate) struct Prepared {
+    written: Vec<(PathBuf, Vec<u8>)>,
+    gone: Vec<PathBuf>,
+}
+
+impl Prepared {
+    /// Writes and removes.
+    ///
+    /// # Errors
+    /// When a file cannot be written or removed.
+    pub(crate) fn commit(self) -> anyhow::Result<()> {
+        self.written.iter().try_for_each(|(path, bytes)| write_atomically(path, bytes))?;
+        for path in self.gone {
+            match std::fs::remove_file(&path) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(e).with_context(|| format!("{}", to.join(file).display()));
+                    return Err(e).with_context(|| path.display().to_string());
                 }
                 _ => {}
             }
         }
-        let text = serde_yaml::to_string(&index)?;
-        write_atomically(&path, format!("# Written by `bedrock bless`; do not edit.\n{text}").as_bytes())
+        Ok(())
     }
 }

@@ -89,7 +89,9 @@ impl Dump<'_> {
             (Some(PACKAGES), _) if !said.is_empty() => said.into(),
             (Some(FAILED), _) if said.starts_with("ImportError: the extension module") => {
                 let pip = format!("{} -m pip install -e ./python", self.python.display());
-                format!("the dump of {planet} cannot start: the extension module of planetbridging is not built; {pip}")
+                format!(
+                    "the dump of {planet} cannot start: the extension module of planetbridging cannot be loaded; {pip}"
+                )
             }
             // Python ends so where what the package itself imports is missing.
             (Some(FAILED), Some(name)) if !name.starts_with("planetbridging") => {

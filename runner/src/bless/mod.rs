@@ -18,13 +18,14 @@ use loom_bedrocks::npz::{self, Arrays, Data};
 use rayon::prelude::*;
 
 use crate::places::first_of;
-use crate::stages::golden::{self, Core, FileId, Goldens, Index, Maker, core_path, read_index, yaml};
+use crate::stages::golden::{self, Core, FileId, Goldens, Index, Maker, core_path, index_path, read_index, yaml};
 use crate::stages::manifest::Manifest;
 use crate::stages::observation::Failure;
 use crate::stages::plan::{Case, Check};
 use crate::stages::run;
 use crate::write_atomically;
 
+pub(crate) use accept::Prepared;
 pub(crate) use cost::costs;
 pub(crate) use dump::Dump;
 
@@ -104,10 +105,21 @@ pub(crate) fn drift(
     dumped: &Path,
 ) -> anyhow::Result<Vec<String>> {
     let mut lines = Vec::new();
-    let index = read_index(golden, &manifest.bedrock).unwrap_or_default();
+    let index = match index_path(golden, &manifest.bedrock).exists() {
+        true => read_index(golden, &manifest.bedrock)?,
+        false => Index::default(),
+    };
     for file in files(manifest, planet, models) {
         let new = npz::read(&dumped.join(&manifest.bedrock).join(&file))?;
-        let old = golden_arrays(golden, &manifest.bedrock, &file, &index).ok();
+        let listed = index.files.contains_key(&file);
+        let old = listed.then(|| golden_arrays(golden, &manifest.bedrock, &file, &index)).transpose();
+        let old = match old {
+            Ok(old) => old,
+            Err(error) => {
+                lines.push(format!("{}/{file}: the golden cannot be read: {error:#}", manifest.bedrock));
+                continue;
+            }
+        };
         lines.extend(changes(&format!("{}/{file}", manifest.bedrock), old.as_ref(), &new));
     }
     Ok(lines)
@@ -120,6 +132,9 @@ fn golden_arrays(golden: &Path, bedrock: &str, file: &str, index: &Index) -> any
         .map_err(|problems| anyhow::anyhow!(first_of(&problems.iter().map(ToString::to_string).collect::<Vec<_>>())))
 }
 
+/// The most axes of an array: a batch, channels, three extents, and one more.
+const MOST_AXES: usize = 6;
+
 /// Refuses what no golden may hold.
 fn check_dump(arrays: &Arrays) -> anyhow::Result<()> {
     for (name, array) in arrays {
@@ -128,6 +143,9 @@ fn check_dump(arrays: &Arrays) -> anyhow::Result<()> {
             Data::F64(data) => data.iter().position(|v| !v.is_finite()),
             Data::U8(_) => None,
         };
+        if array.is_empty() || array.shape.len() > MOST_AXES {
+            bail!("array {name} has shape {:?}; expected elements, and at most {MOST_AXES} axes", array.shape);
+        }
         if let Some(index) = bad {
             bail!("array {name} is not finite at flat index {index}; nothing was accepted");
         }
@@ -229,7 +247,7 @@ pub(crate) fn unmoved(
         if was.meta.handler != entry.handler {
             let (found, wanted) = (&was.meta.handler, &entry.handler);
             bail!(
-                "{}: dumped by sources {found}, the golden by {wanted}; dump it where the golden was committed",
+                "{}: dumped by sources {found}, the golden by {wanted}; dump it from a checkout with those sources",
                 old.display()
             );
         }

@@ -28,8 +28,8 @@ pub(crate) struct BlessArgs {
     /// Why the new numbers are right; kept in the index.
     #[arg(long, value_name = "WHY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     accept: String,
-    /// Keep the numbers and record the sources of now, where a dump of this machine by the sources that the goldens were
-    /// made by, in this folder, equals the new dump in every array.
+    /// Keep the numbers and record the present sources, if the new dump equals the one in DIR, which the goldens' own
+    /// sources made on this machine.
     #[arg(long, value_name = "DIR", conflicts_with = "core")]
     same_as: Option<PathBuf>,
     /// How Python is run.
@@ -49,7 +49,12 @@ pub(crate) fn run(args: &BlessArgs) -> anyhow::Result<End> {
     if args.core {
         return bless_core(&places, &manifests, &args.python.model, &args.accept);
     }
-    // Everything is dumped, read and checked before anything is written.
+    if let Some(before) = args.same_as.as_ref().filter(|before| !before.is_dir()) {
+        bail!(Mistake(format!("--same-as {}: no such folder", before.display())));
+    }
+    // Goldens that are kept are read before the dump, and may not change until they are written.
+    let early = args.same_as.is_some().then(|| Lock::take(&places.golden)).transpose()?;
+    // Everything is dumped, read, checked and packed before anything is written.
     let mut ready = Vec::new();
     let models = &args.python.model;
     dump::each(&places, &manifests, &args.planet, &args.python, false, |manifest, planet, dumped| {
@@ -61,8 +66,11 @@ pub(crate) fn run(args: &BlessArgs) -> anyhow::Result<End> {
         ready.push(bless::ready(manifest, planet, models, dumped, &args.accept)?);
         Ok(())
     })?;
-    let _lock = Lock::take(&places.golden)?;
-    bless::Ready::joined(ready).into_iter().try_for_each(|ready| ready.accept(&places.golden))?;
+    let _lock = early.map_or_else(|| Lock::take(&places.golden), Ok)?;
+    let joined = bless::Ready::joined(ready).into_iter();
+    let prepared: Vec<bless::Prepared> =
+        joined.map(|ready| ready.prepare(&places.golden)).collect::<anyhow::Result<_>>()?;
+    prepared.into_iter().try_for_each(bless::Prepared::commit)?;
     Ok(End::Green)
 }
 

@@ -183,7 +183,7 @@ fn arrays_made_of_what_is_not_there() {
         change(entry.kept.as_mut().expect("made of another"));
         fs::write(&path, serde_yaml::to_string(&index).expect("yaml")).expect("written");
     };
-    let cases: [(Change<'_>, &str); 8] = [
+    let cases: [(Change<'_>, &str); 9] = [
         (&|kept| kept.of = "sklearn".into(), "an earlier planet's file holds whole"),
         (&|kept| kept.of = "jax".into(), "an earlier planet's file holds whole"),
         (&|kept| kept.of = "mars".into(), "an earlier planet's file holds whole"),
@@ -191,6 +191,7 @@ fn arrays_made_of_what_is_not_there() {
         (&|kept| kept.axes = Some(vec![0, 0]), "is made of axes Some([0, 0])"),
         (&|kept| kept.axes = Some(vec![1, 0, 2]), "is made of axes Some([1, 0, 2])"),
         (&|kept| kept.rows = Some([5, usize::MAX]), "which has not all of these"),
+        (&|kept| kept.axes = None, "would be of shape [96, 64]"),
         (&|kept| kept.differs = true, "differences of shape []"),
     ];
     for (change, says) in cases {
@@ -212,7 +213,10 @@ fn arrays_made_of_what_is_not_there() {
     project.refuses(&run, 1, &[FILE, "array output differences of shape [32, 32]"]);
     let shared = "golden/dense/pytorch/mlp_64_96_32_gelu.npz";
     fs::remove_file(project.path(shared)).expect("removed");
-    project.refuses(&run, 1, &[shared, "No such file", "layers.0.weight of pytorch, which is not there"]);
+    project.refuses(&run, 1, &[shared, "No such file", "every planet of the model whose file is broken"]);
+    let output = project.command(&run).output().expect("a run");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!said.contains(FILE), "the cause alone is told: {said}");
 }
 
 #[test]
@@ -281,6 +285,25 @@ fn nan_in_weights() {
     );
 }
 
+/// An index cannot ask for more than any file holds, nor for what no golden has.
+#[test]
+fn an_index_that_asks_for_too_much() {
+    let project = Project::new();
+    let index = project.path("golden/dense/index.yaml");
+    let good = fs::read_to_string(&index).expect("an index");
+    let with = |form: (&str, &[usize]), says: &[&str]| {
+        let mut changed: Index = serde_yaml::from_str(&good).expect("an index");
+        let file = changed.files.get_mut("sklearn/linear_16_4.npz").expect("a file");
+        let entry = file.arrays.get_mut("layers.0.bias").expect("an array");
+        (entry.dtype, entry.shape) = (form.0.into(), form.1.to_vec());
+        fs::write(&index, serde_yaml::to_string(&changed).expect("yaml")).expect("written");
+        project.refuses(RUN, 1, &[&["index.yaml", "sklearn/linear_16_4.npz"], says].concat());
+    };
+    with(("uint8", &[4]), &["layers.0.bias", "expected float32 or float64"]);
+    with(("float32", &[0, 1 << 63, 4]), &["layers.0.bias", "of a shape that can be held"]);
+    with(("float32", &[1 << 40]), &["4398046516160 bytes; expected at most 1073741824"]);
+}
+
 /// Goldens for other programs: every array whole.
 #[test]
 fn goldens_are_written_whole_elsewhere() {
@@ -301,6 +324,28 @@ fn goldens_are_written_whole_elsewhere() {
             assert_eq!(array.sha256, entry.arrays[&name].sha256, "{file}: {name}");
         }
     }
-    let (status, said) = verify(&root.join("golden/lstm"));
-    assert!(status == Some(2) && said.contains("is among the goldens"), "{said}");
+    // A folder that is not there yet, in a copy of the goldens.
+    let copy = tempfile::tempdir().expect("a folder");
+    let golden = copy.path().join("golden");
+    copied(&root.join("golden"), &golden);
+    for whole in [golden.clone(), golden.join("lstm/whole")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bedrock"));
+        command.current_dir(&root).args(["verify", "--golden"]).arg(&golden).arg("--whole").arg(&whole);
+        let output = command.output().expect("a run");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(2) && said.contains("is among the goldens"), "{said}");
+    }
+    assert!(!golden.join("lstm/whole").exists());
+}
+
+fn copied(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        match entry.file_type().expect("a type").is_dir() {
+            true => copied(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).expect("copied")),
+        }
+    }
 }

@@ -225,11 +225,33 @@ fn a_file_that_others_are_made_of_is_blessed_alone() {
     // Broken, it can only be blessed with those that are made of it.
     fs::write(project.path("golden/dense").join(shared), b"PK").expect("written");
     let said = project.fails(&[&bless[..], &[&from]].concat(), 1);
-    assert!(said.contains(other) && said.contains("bless this one too"), "{said}");
+    assert!(said.contains(other) && said.contains("cannot be read; bless it too"), "{said}");
     project.passes(
         &[&bless[..3], &["pytorch", "--planet", "tensorflow", "--planet", "jax"], &bless[4..], &[&whole]].concat(),
     );
     assert_eq!((project.arrays(shared), project.arrays(other)), (changed, theirs));
+}
+
+/// What no golden can be is refused before anything is packed.
+#[test]
+fn arrays_without_elements_are_not_accepted() {
+    let project = Project::new();
+    for shape in [vec![0, 16], vec![1; 12]] {
+        let from = project.dump(&[ONE], "abc");
+        let mut arrays = project.arrays(ONE);
+        let elements = npz::Data::F32(vec![0.5; shape.iter().product()]);
+        arrays.insert("layers.0.weight".into(), npz::Array::of(shape, elements));
+        let (file, bytes) = (from.join("dense").join(ONE), npz::write(&arrays).expect("an archive"));
+        let meta = fs::read_to_string(file.with_extension("json")).expect("a file");
+        let was = sha256(&fs::read(&file).expect("a file"));
+        fs::write(file.with_extension("json"), meta.replace(&was, &sha256(&bytes))).expect("written");
+        fs::write(&file, bytes).expect("written");
+        let from = from.display().to_string();
+        let bless =
+            ["bless", "dense", "--planet", "sklearn", "--model", "linear_16_4", "--accept", "w", "--from", &from];
+        let said = project.fails(&bless, 1);
+        assert!(said.contains("layers.0.weight has shape") && said.contains("at most 6 axes"), "{said}");
+    }
 }
 
 /// Sources that were moved and compute the same need no processor of the kind that made the goldens.

@@ -4,8 +4,8 @@ use std::arch::x86_64::*;
 
 use super::{Loop, MAX_DIGITS, PANEL};
 
-// Every function of 512 bits has VL too, as `Isa::Avx512` has: without it, registers 16 to 31 have no halves, and a sum
-// whose halves are taken at the end is kept in one of the first 16 registers, or in memory, from the start.
+// Every function of 512 bits has VL too, as `Isa::Avx512` asks for it: without VL the compiler cannot name the halves ymm16
+// to ymm31, so a sum whose halves are taken at the end must lie in zmm0 to zmm15 from the start, or in memory.
 
 /// # Safety
 /// Needs AVX-512 F, BW, DQ, VL and VNNI; each panel of `weights` has 64 bytes for every `8 / bits`
@@ -19,8 +19,8 @@ pub(super) unsafe fn digits<const D: usize, const P: usize>(
     totals: &mut [[[i64; PANEL]; MAX_DIGITS]],
 ) {
     let mut acc = [[_mm512_setzero_si512(); D]; P];
-    // Lengths are those of types, four bytes are read as one number, and whole bytes have a loop of their own: the
-    // loops over panels and digits are then small enough to be unrolled, and the sums stay in registers.
+    // Arrays of `D` and `P` elements, four bytes read as one number, and a loop of its own for whole bytes: LLVM then
+    // unrolls the loops over panels and digits, and the sums stay in registers.
     // SAFETY: 16 bytes are read from the table, four from each digit and 64 from each panel for each word.
     unsafe {
         let step = |acc: &mut [__m512i; D], codes: __m512i, digits: &[[i8; 4]; D]| {

@@ -105,14 +105,12 @@ pub(super) type Verified = Result<Arrays, Vec<FileError>>;
 pub fn read(folder: &Path, id: &FileId, index: &Index) -> Result<Arrays, Vec<FileError>> {
     let files = index.made_of(id).into_iter().chain([id.clone()]);
     let mut held: Held = files.map(|id| (id.clone(), held(folder, &id, index))).collect();
-    match held.remove(id) {
-        Some(Err(error)) => Err(vec![*error]),
-        Some(own) => {
-            held.insert(id.clone(), own);
-            verified(folder, id, index, &held)
-        }
-        None => Ok(Arrays::new()),
+    if let Some(unread) = held.iter().find(|(_, held)| held.is_err()).map(|(id, _)| id.clone())
+        && let Some(Err(error)) = held.remove(&unread)
+    {
+        return Err(vec![*error]);
     }
+    verified(folder, id, index, &held)
 }
 
 /// What one file holds.
@@ -140,14 +138,14 @@ pub(super) fn verified(folder: &Path, id: &FileId, index: &Index, held: &Held) -
             None => own.get(name).map(Array::with_digest).ok_or(FileError::Missing { path: path(), array, cure }),
             Some(kept) => {
                 let of = FileId { path: format!("{}/{model}", kept.of), ..id.clone() };
+                // What is wrong with that file, or with that array of this one, is told there.
+                if matches!(held.get(&of), Some(Err(_))) || of == *id && !arrays.contains_key(&kept.array) {
+                    continue;
+                }
                 let theirs = if of == *id { Some(&arrays) } else { held.get(&of).and_then(|held| held.as_ref().ok()) };
                 let whole = theirs.and_then(|of| of.get(&kept.array));
-                packing::unpack(kept, whole, own.get(name), entry.is_float64()).map_err(|error| FileError::Unpack {
-                    path: path(),
-                    array,
-                    error,
-                    cure,
-                })
+                packing::unpack(kept, whole, own.get(name), (entry.is_float64(), &entry.shape))
+                    .map_err(|error| FileError::Unpack { path: path(), array, error, cure })
             }
         };
         match made.map_err(Box::new).and_then(|made| agrees(made, name, entry, &path, id)) {

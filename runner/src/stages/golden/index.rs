@@ -111,6 +111,30 @@ pub enum IndexError {
         /// The file that it lists.
         file: String,
     },
+    /// It has an array of a dtype that no golden has, or of a shape that no machine holds.
+    #[error("{path}: {array} of {file} is {dtype} {shape:?}; expected float32 or float64 of a shape that can be held")]
+    Form {
+        /// The index.
+        path: PathBuf,
+        /// The file of the array.
+        file: String,
+        /// The array.
+        array: String,
+        /// Its dtype.
+        dtype: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// It lists more than is read of a file.
+    #[error("{path}: the arrays of {file} have {bytes} bytes; expected at most {}", npz::ARCHIVE_CAP)]
+    Size {
+        /// The index.
+        path: PathBuf,
+        /// The file.
+        file: String,
+        /// Bytes of all its arrays.
+        bytes: u64,
+    },
     /// It has an array made of another that is none, or is not whole itself.
     #[error(
         "{path}: {array} of {file} must be made of an array that an earlier planet's file holds whole, or of one of its own; `git checkout` the index"
@@ -243,15 +267,24 @@ impl ArrayEntry {
         self.dtype == "float64"
     }
 
-    /// The most bytes of elements that the file holds of it; `None` where it holds none, or the shape overflows.
-    pub(super) fn held_bytes(&self) -> Option<u64> {
-        let item: u64 = match &self.kept {
-            Some(kept) if !kept.differs => return None,
-            Some(_) => 8,
-            None if self.is_float64() => 8,
-            None => 4,
+    /// Bytes of the elements, unless the dtype is none of goldens or the product of extents overflows, zeros aside.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        let item: u64 = match self.dtype.as_str() {
+            "float32" => 4,
+            "float64" => 8,
+            _ => return None,
         };
-        self.shape.iter().try_fold(item, |n, &extent| n.checked_mul(extent as u64))
+        self.shape.iter().try_fold(item, |n, &extent| n.checked_mul(extent.max(1) as u64))
+    }
+
+    /// The most bytes of elements that the file holds of it; `None` where it holds none.
+    pub(super) fn held_bytes(&self) -> Option<u64> {
+        match &self.kept {
+            Some(kept) if !kept.differs => None,
+            // A difference has up to eight bytes.
+            Some(_) => self.bytes()?.checked_mul(2),
+            None => self.bytes(),
+        }
     }
 }
 
@@ -306,6 +339,14 @@ pub fn read_index(folder: &Path, bedrock: &str) -> Result<Index, IndexError> {
         return Err(IndexError::File { file: file.clone(), path });
     }
     for (file, entry) in &index.files {
+        if let Some((array, form)) = entry.arrays.iter().find(|(_, array)| array.bytes().is_none()) {
+            let (file, array, dtype, shape) = (file.clone(), array.clone(), form.dtype.clone(), form.shape.clone());
+            return Err(IndexError::Form { path, file, array, dtype, shape });
+        }
+        let bytes = entry.arrays.values().filter_map(ArrayEntry::bytes).fold(0, u64::saturating_add);
+        if bytes > npz::ARCHIVE_CAP {
+            return Err(IndexError::Size { path, file: file.clone(), bytes });
+        }
         if let Some((array, _)) = entry.arrays.iter().find(|(name, array)| !index.can_make(file, name, array)) {
             return Err(IndexError::Kept { path, file: file.clone(), array: array.clone() });
         }

@@ -58,7 +58,7 @@ impl FileId {
             None => "fixture".into(),
         };
         format!(
-            "`git checkout` it, or dump it anew: bedrock bless {} --planet {which} --accept \"<why>\"",
+            "`git checkout` it, or dump it anew, with every planet of the model whose file is broken: bedrock bless {} --planet {which} --accept \"<why>\"",
             self.bedrock
         )
     }
@@ -192,12 +192,12 @@ pub fn load(folder: &Path, cases: &[Case]) -> Result<Goldens, Vec<String>> {
     let wanted: BTreeSet<FileId> = files.iter().flat_map(of).chain(files.iter().cloned()).collect();
     let held: Held = wanted.par_iter().filter_map(|id| Some((id.clone(), held(folder, id, index_of(id)?)))).collect();
     let whole: Vec<(&FileId, Verified)> =
-        wanted.par_iter().filter_map(|id| Some((id, verified(folder, id, index_of(id)?, &held)))).collect();
+        files.par_iter().filter_map(|id| Some((id, verified(folder, id, index_of(id)?, &held)))).collect();
+    problems.extend(held.values().filter_map(|held| held.as_ref().err()).map(ToString::to_string));
     for (id, whole) in whole {
-        match (whole, &held[id]) {
-            (_, Err(error)) => problems.push(error.to_string()),
-            (Ok(arrays), _) => drop(goldens.files.insert(id.clone(), Arc::new(arrays))),
-            (Err(found), _) => problems.extend(found.iter().map(FileError::to_string)),
+        match whole {
+            Ok(arrays) => drop(goldens.files.insert(id.clone(), Arc::new(arrays))),
+            Err(found) => problems.extend(found.iter().map(FileError::to_string)),
         }
     }
     if problems.is_empty() { Ok(goldens) } else { Err(problems) }

@@ -51,6 +51,17 @@ pub enum UnpackError {
         /// The shape of the array.
         shape: Vec<usize>,
     },
+    /// What is made has another shape than the array.
+    #[error("would be of shape {made:?} as the index says it is made; the index says {wanted:?}")]
+    Shape {
+        /// The shape of what is made.
+        made: Vec<usize>,
+        /// The shape of the array.
+        wanted: Vec<usize>,
+    },
+    /// An array of float64 differs from one of float32.
+    #[error("is of float64, and what it is made of has fewer digits")]
+    Narrower,
     /// The differences are not those of this array.
     #[error("differences of shape {shape:?} for {elements} elements; expected [bytes of each, {elements}] as uint8")]
     Differences {
@@ -113,7 +124,7 @@ fn is_part(name: &str, other: &str) -> bool {
 /// How `array` is a part of `whole`, if it is.
 fn same(of: &str, name: &str, whole: &Array, array: &Array) -> Option<Kept> {
     let rows = *whole.shape.first()?;
-    if array.is_empty() || !whole.len().is_multiple_of(array.len()) {
+    if array.is_empty() || whole.is_empty() || !whole.len().is_multiple_of(array.len()) {
         return None;
     }
     let parts = whole.len() / array.len();
@@ -131,11 +142,11 @@ fn same(of: &str, name: &str, whole: &Array, array: &Array) -> Option<Kept> {
             differs: false,
         };
         let mut orders = permutations(shape.len()).into_iter().filter(fits).map(kept);
-        orders.find(|kept| view(kept, whole).is_ok_and(|(_, made)| made.same_bits(&array.data)))
+        orders.find(|kept| view(kept, whole, None).is_ok_and(|(_, made)| made.same_bits(&array.data)))
     })
 }
 
-/// `array` as what it differs by from `other`, if that is at most two thirds of its bytes.
+/// `array` as what it differs by from `other`, if the differences need less than two thirds of its bytes.
 fn near(of: &str, name: &str, other: &Array, array: &Array) -> Option<(Kept, Option<Array>)> {
     let fits = |axes: &Vec<usize>| axes.iter().map(|&axis| other.shape[axis]).eq(array.shape.iter().copied());
     let orders = permutations(other.shape.len()).into_iter().filter(fits);
@@ -143,7 +154,7 @@ fn near(of: &str, name: &str, other: &Array, array: &Array) -> Option<(Kept, Opt
     let one = |axes: Vec<usize>| {
         let axes = (!axes.is_sorted()).then_some(axes);
         let kept = Kept { of: of.into(), array: name.into(), axes, rows: None, differs: true };
-        let base = rounded(&view(&kept, other).ok()?.1, float64)?;
+        let base = rounded(&view(&kept, other, None).ok()?.1, float64)?;
         let differences: Vec<u64> = ordered(&array.data)?.zip(base).map(|(a, b)| folded(a.wrapping_sub(b))).collect();
         let bytes: usize = differences.iter().map(|&d| bytes(d)).sum();
         Some((bytes, kept, differences))
@@ -230,10 +241,13 @@ fn permutations(rank: usize) -> Vec<Vec<usize>> {
     all
 }
 
-/// The rows of an array that are asked for, their axes in the order that is asked for.
-fn view(kept: &Kept, whole: &Array) -> Result<(Vec<usize>, Data), UnpackError> {
+/// The rows of an array that are asked for, their axes in the order that is asked for; of this shape, if one is given.
+fn view(kept: &Kept, whole: &Array, wanted: Option<&[usize]>) -> Result<(Vec<usize>, Data), UnpackError> {
     let Kept { axes, rows, .. } = kept;
     let wrong = || UnpackError::Axes { axes: axes.clone(), rows: *rows, shape: whole.shape.clone() };
+    if whole.is_empty() {
+        return Err(wrong());
+    }
     let mut shape = whole.shape.clone();
     let mut start = 0;
     if let Some([first, end]) = *rows {
@@ -241,18 +255,21 @@ fn view(kept: &Kept, whole: &Array) -> Result<(Vec<usize>, Data), UnpackError> {
         start = first * (whole.len() / *height);
         *height = end - first;
     }
-    let count: usize = shape.iter().product();
-    let order = match axes {
-        None => return Ok((shape, whole.data.pick(start..start + count))),
-        Some(order) => order,
-    };
+    let order = axes.clone().unwrap_or_else(|| (0..shape.len()).collect());
     let mut sorted = order.clone();
     sorted.sort_unstable();
     if !sorted.into_iter().eq(0..shape.len()) {
         return Err(wrong());
     }
+    let count: usize = shape.iter().product();
     let strides: Vec<usize> = (0..shape.len()).map(|i| shape[i + 1..].iter().product()).collect();
     let (extents, strides): (Vec<usize>, Vec<usize>) = order.iter().map(|&axis| (shape[axis], strides[axis])).unzip();
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != extents) {
+        return Err(UnpackError::Shape { made: extents, wanted: wanted.to_vec() });
+    }
+    if axes.is_none() {
+        return Ok((extents, whole.data.pick(start..start + count)));
+    }
     let mut picked = Vec::with_capacity(count);
     let mut at = vec![0; extents.len()];
     for _ in 0..count {
@@ -262,7 +279,8 @@ fn view(kept: &Kept, whole: &Array) -> Result<(Vec<usize>, Data), UnpackError> {
     Ok((extents, whole.data.pick(picked)))
 }
 
-/// The array that `kept` makes of `whole` and, where they differ, of what the file holds under its name.
+/// The array that `kept` makes of `whole` and, where they differ, of what the file holds under its name. `form`: whether
+/// it is of float64, and its shape.
 ///
 /// # Errors
 /// [`UnpackError`], when the two do not fit what the index says.
@@ -270,10 +288,11 @@ pub(super) fn unpack(
     kept: &Kept,
     whole: Option<&Array>,
     held: Option<&Array>,
-    float64: bool,
+    form: (bool, &[usize]),
 ) -> Result<Array, UnpackError> {
     let missing = || UnpackError::Missing { of: kept.of.clone(), array: kept.array.clone() };
-    let (shape, made) = view(kept, whole.ok_or_else(missing)?)?;
+    let (float64, wanted) = form;
+    let (shape, made) = view(kept, whole.ok_or_else(missing)?, Some(wanted))?;
     if !kept.differs {
         return Ok(Array::of(shape, made));
     }
@@ -288,7 +307,7 @@ pub(super) fn unpack(
     for (plane, bytes) in bytes.chunks_exact(elements.max(1)).enumerate() {
         numbers.iter_mut().zip(bytes).for_each(|(number, byte)| *number |= u64::from(*byte) << (8 * plane));
     }
-    let base = rounded(&made, float64).ok_or_else(missing)?;
+    let base = rounded(&made, float64).ok_or(UnpackError::Narrower)?;
     let summed = base.zip(numbers).map(|(base, number)| base.wrapping_add(unfolded(number)));
     Ok(Array::of(shape, of_ordered(summed, float64)))
 }
