@@ -59,7 +59,7 @@ def test_fixtures_depend_on_fixtures_alone(tmp_path: Path) -> None:
     assert run(out, "--planet", "fixture", "--bedrock", "dense") == 0
     assert files(out) == ["dense/fixture.json", "dense/fixture.npz"]
     made = json.loads((out / "dense/fixture.json").read_text())
-    read = b"".join((sources.PACKAGE / name).read_bytes() for name in ("fixtures.py", "manifest.py"))
+    read = b"".join((sources.PACKAGE / name).read_bytes() for name in ("fixtures.py", "mistake.py"))
     assert made["handler"] == hashlib.sha256(read).hexdigest()
     assert "seed" not in made
 
@@ -199,5 +199,5 @@ def test_sources_follow_imports(tmp_path: Path) -> None:
 
 def test_kinds_inside_of_containers_count() -> None:
     found = sources.of_model("jax", bedrocks.model("mixer", "mixer_all_v2"))
-    assert {"planets/jax/kinds/mha.py", "weights/mha.py", "planets/jax/kinds/swiglu.py"} <= set(found)
+    assert {"planets/jax/kinds/mha.py", "weights/swiglu.py", "planets/jax/kinds/swiglu.py"} <= set(found)
     assert all((sources.PACKAGE / name).is_file() for name in found)
