@@ -1,5 +1,5 @@
-//! Reads and writes `.npz` archives of little-endian float arrays in C order, and of bytes in packed goldens. Everything else is
-//! refused with the file, the member, what was found and what to do.
+//! Reads and writes `.npz` archives of little-endian float arrays in C order, and of bytes in
+//! packed goldens. Everything else is refused with the file, the member, what was found and what to do.
 //!
 //! The content is not trusted: the size that a member may unpack to is capped, and a header
 //! is believed only when shape, item size and the bytes that are there agree.
@@ -53,12 +53,12 @@ pub fn read_known(path: &Path, size: impl Fn(&str) -> Option<u64>) -> Result<Arr
     read_all(path, size, Wanted { digest: true, bytes: false })
 }
 
-/// As [`read_known`], and arrays of bytes too; without digests.
+/// As [`read_known`], and arrays of bytes too.
 ///
 /// # Errors
 /// As [`read_known`].
 pub fn read_packed(path: &Path, size: impl Fn(&str) -> Option<u64>) -> Result<Arrays, Error> {
-    read_all(path, size, Wanted { digest: false, bytes: true })
+    read_all(path, size, Wanted { digest: true, bytes: true })
 }
 
 fn read_all(path: &Path, size: impl Fn(&str) -> Option<u64>, wanted: Wanted) -> Result<Arrays, Error> {

@@ -244,11 +244,10 @@ pub fn output_order(planet: &Planet, last: Option<&LayerSpec>, shape: &[usize]) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::npz::sha256_f32;
     use crate::planets::{PLANETS, find};
 
     fn array(shape: &[usize], data: Vec<f32>) -> Array {
-        Array { shape: shape.to_vec(), sha256: sha256_f32(&data), data: Data::F32(data) }
+        Array::of(shape.to_vec(), Data::F32(data))
     }
 
     fn spec(json: &str) -> LayerSpec {

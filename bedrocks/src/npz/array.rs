@@ -59,7 +59,7 @@ pub struct Array {
     /// Elements in C order.
     pub data: Data,
     /// SHA-256 of the elements as little-endian bytes in C order, in hexadecimal; empty where
-    /// [`super::read_some`] or [`super::read_packed`] has read them.
+    /// [`super::read_some`] has read them.
     pub sha256: String,
 }
 
@@ -73,12 +73,6 @@ impl Array {
         let array = Self { sha256: sha256(&data.bytes()), shape, data };
         debug_assert_eq!(array.shape.iter().product::<usize>(), array.len(), "shape {:?}", array.shape);
         array
-    }
-
-    /// The same array, its digest computed.
-    #[must_use]
-    pub fn with_digest(&self) -> Self {
-        Self::of(self.shape.clone(), self.data.clone())
     }
 
     /// The name of the element type: `float32`, `float64` or `uint8`.

@@ -135,7 +135,7 @@ pub(super) fn verified(folder: &Path, id: &FileId, index: &Index, held: &Held) -
     for (name, entry) in first.into_iter().chain(last) {
         let (array, cure) = (name.clone(), id.cure());
         let made = match &entry.kept {
-            None => own.get(name).map(Array::with_digest).ok_or(FileError::Missing { path: path(), array, cure }),
+            None => own.get(name).cloned().ok_or(FileError::Missing { path: path(), array, cure }),
             Some(kept) => {
                 let of = FileId { path: format!("{}/{model}", kept.of), ..id.clone() };
                 // What is wrong with that file, or with that array of this one, is told there.
