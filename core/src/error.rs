@@ -226,6 +226,14 @@ pub enum Problem {
         /// The axes of one unit.
         expected: Vec<usize>,
     },
+    /// An array of the layer cannot be repeated along its input.
+    #[error("input of shape {shape:?}: its last axes must be {expected:?}, where an extent of 1 stands for any")]
+    Broadcast {
+        /// The input's shape.
+        shape: Vec<usize>,
+        /// The shape of the array.
+        expected: Vec<usize>,
+    },
     /// The run would hold more elements at a time than it may.
     #[error(
         "would make {needed} elements while {held} are held; a run may hold {most} at a time (State::allow raises this)"
@@ -257,6 +265,18 @@ pub enum Problem {
         expected: usize,
         /// Elements given.
         found: usize,
+    },
+    /// The branches of a container have shapes that do not fit together.
+    #[error("branch {branch} has shape {found:?}, which cannot {mode} with {expected:?}")]
+    BranchShape {
+        /// The branch.
+        branch: usize,
+        /// The combine mode.
+        mode: &'static str,
+        /// The shape of those before it.
+        expected: Vec<usize>,
+        /// Its own shape.
+        found: Vec<usize>,
     },
     /// A remote link leads to itself through other links.
     #[error("remote links form a circle through {target}")]

@@ -48,6 +48,9 @@ roles! {
     InputWeight "input_weight" "Input matrix of a recurrent layer `[gates * hidden, in]`, gates in the order i, f, g, o.",
     RecurrentWeight "recurrent_weight" "Recurrent matrix `[gates * hidden, hidden]`, same gate order.",
     Centers "centers" "Cluster centres `[clusters, features]`.",
+    Slope "slope" "Slope of an activation below zero.",
+    Mean "mean" "Kept mean of a batch norm.",
+    Variance "variance" "Kept variance of a batch norm.",
 }
 
 impl fmt::Display for Role {
@@ -62,6 +65,7 @@ impl Role {
     pub fn is_vector(self) -> bool {
         match self {
             Role::Bias | Role::Gamma | Role::Beta | Role::QNorm | Role::KNorm => true,
+            Role::Slope | Role::Mean | Role::Variance => true,
             Role::QBias | Role::KBias | Role::VBias | Role::OBias => true,
             Role::GateBias | Role::UpBias | Role::DownBias => true,
             Role::Weight | Role::QWeight | Role::KWeight | Role::VWeight | Role::OWeight => false,

@@ -18,6 +18,8 @@ fn layers(a: usize, b: usize, c: usize) -> Vec<(LayerSpec, Vec<usize>)> {
     let dense = json!({ "dense": { "input_dim": a, "output_dim": a, "activation": "gelu" } });
     let conv = |n: usize| json!({ "in_channels": a, "filters": b, "input": vec![c + 2; n], "kernel_size": 2, "stride": 1 + a % 2, "padding": 1, "bias": true });
     let conv_shape = |n: usize| [vec![2, a], vec![c + 2; n]].concat();
+    let grouped = |n: usize| json!({ "in_channels": 2 * a, "filters": 4, "groups": 2, "input": vec![c + 2; n], "kernel_size": vec![2; n], "dilation": 1 + b % 2, "stride": 1 + a % 3, "padding": vec![[1, 0]; n], "bias": true, "activation": "hard_swish" });
+    let grouped_shape = |n: usize| [vec![2, 2 * a], vec![c + 2; n]].concat();
     let specs = vec![
         (
             json!({ "dense": { "input_dim": 7 * a + 3, "output_dim": 5 * b + 1, "activation": "tanh" } }),
@@ -42,6 +44,36 @@ fn layers(a: usize, b: usize, c: usize) -> Vec<(LayerSpec, Vec<usize>)> {
         (json!({ "sequential": { "steps": [{ "layer": dense }, { "layer": { "residual": {} } }] } }), vec![c, a]),
         (json!({ "residual": {} }), vec![c, a]),
         (json!({ "metacognition": { "observed": dense } }), vec![c, a]),
+        (json!({ "activation": { "function": { "elu": { "alpha": 0.5 } } } }), vec![c, a]),
+        (json!({ "prelu": { "shape": [a, 1] } }), vec![2, a, c]),
+        (json!({ "affine": { "shape": [b, a] } }), vec![c, b, a]),
+        (json!({ "batchnorm": { "shape": [a, 1, 1], "eps": 4.0 } }), vec![2, a, b, c]),
+        (json!({ "groupnorm": { "channels": 2 * a, "groups": 2, "input": [b] } }), vec![c, 2 * a, b]),
+        (json!({ "l2norm": { "dim": a } }), vec![c, a]),
+        (
+            json!({ "pool": { "op": "average", "input": [c + 1, b + 2], "kernel_size": [2, 3], "stride": 1 + a % 2, "padding": [[1, 0], [0, 1]] } }),
+            vec![2, a, c + 1, b + 2],
+        ),
+        (json!({ "pool": { "op": "max", "input": [a + b], "kernel_size": 2 } }), vec![c, a + b]),
+        (json!({ "reduce": { "op": "mean", "axes": [-1, 1] } }), vec![c, a, 2, b]),
+        (json!({ "view": { "transpose": { "axes": [2, 1] } } }), vec![c, a, b]),
+        (
+            json!({ "resize": { "input": [a, b], "output": [b, c], "interpolation": "linear", "corners": "half_pixel" } }),
+            vec![2, a, b],
+        ),
+        (json!({ "onehot": { "classes": a } }), vec![c, b]),
+        // Configurations that other code runs.
+        (json!({ "cnn2": grouped(2) }), grouped_shape(2)),
+        (json!({ "cnn1": grouped(1) }), grouped_shape(1)),
+        (json!({ "convtransposed2": grouped(2) }), grouped_shape(2)),
+        (json!({ "dense": { "input_dim": a, "output_dim": b, "activation": "gelu_erf" } }), vec![c, a]),
+        (
+            json!({ "parallel": { "combine": "product", "branches": [{ "layer": dense }, { "layer": dense }] } }),
+            vec![c, a],
+        ),
+        (json!({ "parallel": { "axis": -1, "branches": [{ "layer": dense }, { "layer": dense }] } }), vec![2, c, a]),
+        (json!({ "softmax": { "variant": "log" } }), vec![c, a]),
+        (json!({ "rmsnorm": { "dim": a * b, "unit_offset": true } }), vec![c, a * b]),
     ];
     specs.into_iter().map(|(spec, shape)| (serde_json::from_value(spec).expect("a layer"), shape)).collect()
 }
@@ -159,4 +191,38 @@ fn stores_refuse_what_they_cannot_hold() {
         matches!(error, Error::Unrepresentable { index: 1, .. }) && error.to_string().contains("wider range"),
         "{error}"
     );
+}
+
+/// Written in version 2 and read again, each gives the same bytes and bits; version 1 and JSON hold it or say what they
+/// have no field for.
+#[test]
+fn every_layer_goes_through_version_2() {
+    use loom_core::format::{Checkpoint, Format, OnLoss, Reading};
+    for (spec, shape) in layers(3, 2, 4) {
+        let mut table = WeightTable::new();
+        weights("layers.0".into(), &spec, 9, &mut table);
+        let (name, original) = (spec.kind().name(), spec.kind() <= LayerKind::Metacognition);
+        let plain = Network::build(NetworkSpec::stack(vec![spec.clone()]), &mut table).expect("a network");
+        for (dtype, vectors) in [(Dtype::Float32, Vectors::Float32), (Dtype::Int4, Vectors::Stored)] {
+            let network = plain.morph(&Storage { dtype, numerics: Numerics::Standard, vectors }).expect("in range");
+            let checkpoint = Checkpoint::of(&network).expect("a checkpoint");
+            let bytes = checkpoint.to_bytes(Format::V2, OnLoss::Refuse).expect(name);
+            let read = Checkpoint::parse(bytes.clone(), Reading::Strict).expect(name);
+            assert_eq!(read.to_bytes(Format::V2, OnLoss::Refuse).expect(name), bytes, "{name}");
+            let again = read.network().expect(name);
+            let x = [Tensor::new(shape.clone(), values(shape.iter().product(), 3)).expect("the shape")];
+            let run = |network: &Network| network.run(&x, &mut State::default(), &Cpu::best()).expect("an output");
+            assert_eq!(run(&network), run(&again), "{name}");
+            for format in [Format::V1, Format::Json] {
+                if let Err(error) = checkpoint.to_bytes(format, OnLoss::Refuse) {
+                    assert!(error.to_string().contains("has no field for"), "{name}: {error}");
+                }
+                // A layer that would be another one without its configuration is never dropped.
+                if !original {
+                    let error = checkpoint.to_bytes(format, OnLoss::Drop).expect_err(name).to_string();
+                    assert!(error.contains(&format!("layers.0: the {name} layer {{")), "{error}");
+                }
+            }
+        }
+    }
 }

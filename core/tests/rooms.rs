@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 /// The rooms, each of which may use those before it.
 const ROOMS: &[&str] = &[
     "math",
-    "activation",
     "dtype",
     "random",
     "file",
@@ -16,6 +15,7 @@ const ROOMS: &[&str] = &[
     "role",
     "fault",
     "error",
+    "activation",
     "tensor",
     "store",
     "backend",

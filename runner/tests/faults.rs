@@ -271,13 +271,13 @@ fn gqa_heads_mapped_wrongly() {
 fn stride_ignored() {
     let stride = |layer: &mut LayerSpec| {
         let LayerSpec::Cnn2(conv) = layer else { unreachable!("a convolution") };
-        conv.stride = 1;
+        conv.stride = 1.into();
         conv.output = Some(vec![16, 16]);
     };
     turns_red("cnn2/conv2_3x32x32_s2_2layer/parity/jax", &Spec(stride), Label::Diff);
     let shape = |layer: &mut LayerSpec| {
         let LayerSpec::Cnn1(conv) = layer else { unreachable!("a convolution") };
-        conv.stride = 1;
+        conv.stride = 1.into();
     };
     turns_red("cnn1/conv1_8x128_k9_s4_gelu/parity/pytorch", &Spec(shape), Label::Shape);
 }
@@ -286,7 +286,7 @@ fn stride_ignored() {
 fn padding_on_the_wrong_side() {
     let shift = |layer: &mut LayerSpec| {
         let LayerSpec::Cnn3(conv) = layer else { unreachable!("a convolution") };
-        conv.padding -= 1;
+        conv.padding = 1.into();
         conv.output = Some(vec![16; 3]);
     };
     turns_red("cnn3/conv3_2x16_k5/parity/tensorflow", &Spec(shift), Label::Diff);

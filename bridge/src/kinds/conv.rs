@@ -1,4 +1,4 @@
-use loom_core::layers::ConvSpec;
+use loom_core::layers::{ConvSpec, PadMode};
 use loom_core::{LayerSpec, RoleShape};
 
 use super::{Layer, Link};
@@ -71,9 +71,12 @@ impl<const N: usize> Layer for Conv<N> {
             in_channels: at.size("in_channels", self.in_channels)?,
             filters: at.size("filters", self.filters)?,
             input: self.input.iter().map(|&(name, given)| at.size(name, given)).collect::<Result<_, _>>()?,
-            kernel_size: at.size("kernel_size", self.kernel_size)?,
-            stride: at.size("stride", self.stride)?,
-            padding: usize::try_from(self.padding).map_err(|_| at.error(Flaw::Padding))?,
+            kernel_size: at.size("kernel_size", self.kernel_size)?.into(),
+            stride: at.size("stride", self.stride)?.into(),
+            padding: usize::try_from(self.padding).map_err(|_| at.error(Flaw::Padding))?.into(),
+            padding_mode: PadMode::Zeros,
+            dilation: 1.into(),
+            groups: 1,
             output: None,
             activation: at.activation(&self.activation)?,
             // A file of version 1 has no place for one, so zeros count as none.

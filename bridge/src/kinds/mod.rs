@@ -212,7 +212,7 @@ impl At {
 
     /// The activation of a name; the original takes what it does not know for none, this does not.
     fn activation(self, name: &str) -> Result<Activation, Error> {
-        let known = Activation::ALL.into_iter();
+        let known = Activation::ORIGINAL.into_iter();
         match known.clone().find(|known| activation_name(*known).eq_ignore_ascii_case(name)) {
             Some(activation) => Ok(activation),
             None if name.is_empty() => Ok(Activation::Linear),

@@ -49,7 +49,7 @@ impl Layer for RmsNorm {
     }
 
     fn spec(&self, at: At) -> Result<LayerSpec, Error> {
-        Ok(LayerSpec::RmsNorm(RmsNormSpec { dim: at.size("dim", self.dim)?, eps: 1e-6 }))
+        Ok(LayerSpec::RmsNorm(RmsNormSpec { dim: at.size("dim", self.dim)?, eps: 1e-6, unit_offset: false }))
     }
 
     fn arrays(self: Box<Self>, at: At, roles: &[RoleShape]) -> Result<Vec<Vec<f32>>, Error> {

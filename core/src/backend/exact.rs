@@ -94,6 +94,11 @@ pub(super) fn sum(x: &[f32], n: &[i32]) -> f64 {
     wide.rounded()
 }
 
+/// As [`sum`], the faster way where there is one.
+pub(crate) fn dot(x: &[f32], n: &[i32]) -> f64 {
+    Whole::new(x).map_or_else(|| sum(x, n), |whole| whole.dot(n))
+}
+
 /// A row of x as whole numbers times `2^exponent`.
 pub(super) struct Whole {
     exponent: i32,

@@ -3,6 +3,7 @@
 
 mod exact;
 mod limits;
+mod lines;
 mod matmul;
 mod panels;
 mod simd;
@@ -12,6 +13,7 @@ use std::str::FromStr;
 
 use crate::error::Error;
 
+pub(crate) use exact::dot as exact_dot;
 pub(crate) use matmul::{MatRef, Rows, matmul};
 pub(crate) use panels::Panels;
 

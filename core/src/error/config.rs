@@ -53,15 +53,53 @@ pub enum ConfigError {
         /// The most elements of one array.
         most: usize,
     },
-    /// A kernel finds no place in the input.
-    #[error("kernel_size {kernel} is wider than the padded input ({input} + 2 * {padding})")]
-    Kernel {
-        /// Extent of the kernel.
-        kernel: usize,
-        /// Extent of the input along the axis that is too short.
+    /// A window reaches further than there are positions.
+    #[error("a window reaches over {reach} positions, and an axis of {input} has {padded} with its padding")]
+    Reach {
+        /// Positions from the first place of the window to the last.
+        reach: usize,
+        /// Positions of the axis, padding included.
+        padded: usize,
+        /// Extent of the axis.
         input: usize,
-        /// Zeros on either side.
-        padding: usize,
+    },
+    /// There are other sides than those of the kind's axes.
+    #[error("{field} is {found:?}; expected a number, or one or two for each of {axes} axes, up to {most}")]
+    Sides {
+        /// The name of the numbers.
+        field: &'static str,
+        /// What they are.
+        found: Vec<usize>,
+        /// How many axes there are.
+        axes: usize,
+        /// The largest number that is taken.
+        most: usize,
+    },
+    /// Channels cannot be divided evenly.
+    #[error("{field} is {found}, which {groups} groups do not divide")]
+    Groups {
+        /// The name of the channels.
+        field: &'static str,
+        /// How many there are.
+        found: usize,
+        /// Into how many groups they are to be divided.
+        groups: usize,
+    },
+    /// An axis is named that there is not, or twice, or it is the batch axis.
+    #[error("axis {axis} of {axes}: expected one from 1 to {last} or from -1 to -{last}, each once; axis 0 is the batch", last = axes.saturating_sub(1))]
+    Axis {
+        /// The axis as the configuration has it.
+        axis: i64,
+        /// How many axes there are.
+        axes: usize,
+    },
+    /// What a view asks for does not fit the array.
+    #[error("{what} does not fit an axis of {extent}")]
+    View {
+        /// What it asks for, in words.
+        what: String,
+        /// The extent.
+        extent: usize,
     },
     /// Query heads cannot share key/value heads evenly.
     #[error("num_heads {heads} is not a multiple of num_kv_heads {kv_heads}")]
@@ -94,6 +132,12 @@ pub enum ConfigError {
     /// A gate is given to a mode that has no use for one.
     #[error("a gate is only used with combine: filter")]
     StrayGate {
+        /// The mode.
+        combine: &'static str,
+    },
+    /// An axis is given to a mode that has no use for one.
+    #[error("an axis is only used with combine: concat; this layer is to {combine}")]
+    StrayAxis {
         /// The mode.
         combine: &'static str,
     },

@@ -10,6 +10,12 @@ pub enum PackingError {
     /// The configuration contradicts itself.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The layer's configuration cannot be read.
+    #[error("{what}")]
+    Configuration {
+        /// What is wrong with it.
+        what: String,
+    },
     /// The array has more elements than the machine can address.
     #[error("its size overflows")]
     Overflow {

@@ -63,7 +63,8 @@ pub(super) fn check_layer(checkpoint: &Checkpoint, path: &LayerPath, record: &Re
             false => has(Part::Role(role)),
         };
         let (vectors, matrices): (Vec<_>, Vec<_>) = layout.roles.iter().partition(|role| role.role.is_vector());
-        let gains = |role: Role| role == Role::Gamma;
+        let whole = record.has(Key::Configuration);
+        let gains = |role: Role| whole || role == Role::Gamma;
         let missing = matrices.iter().chain(vectors.iter().filter(|role| gains(role.role)));
         if let Some(role) = missing.into_iter().find(|role| !there(role.role)) {
             return Err(Fault::Missing.at(path, format!("no blob has its {}", role.role)));

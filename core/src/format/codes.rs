@@ -6,7 +6,7 @@
 use super::record::SOFTMAXES;
 use crate::layers::{Command, Condition, SoftmaxVariant};
 
-/// The softmax variants in the order of [`SOFTMAXES`].
+/// The softmax variants of the original in the order of [`SOFTMAXES`].
 pub(super) const VARIANTS: [SoftmaxVariant; 10] = [
     SoftmaxVariant::Standard,
     SoftmaxVariant::Grid,
@@ -33,6 +33,8 @@ pub(super) fn softmax_name(variant: SoftmaxVariant) -> &'static str {
         SoftmaxVariant::Adaptive => SOFTMAXES[7],
         SoftmaxVariant::Mixture => SOFTMAXES[8],
         SoftmaxVariant::Entmax => SOFTMAXES[9],
+        // Such a layer is one string.
+        SoftmaxVariant::Log => "Log",
     }
 }
 

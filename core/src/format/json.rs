@@ -58,6 +58,9 @@ fn prepare(checkpoint: &Checkpoint, losses: &mut Losses) -> Result<(Topology, BT
     let mut arrays = BTreeMap::new();
     for (path, record) in checkpoint.topology.walk() {
         losses.record(&path, record);
+        if record.has(Key::Configuration) {
+            continue;
+        }
         let layout = record.layout().map_err(|what| Fault::Config.at(&path, what))?;
         let mut dtype = None;
         let mut whole = false;

@@ -6,7 +6,7 @@ use std::fmt::Display;
 
 use super::fault::Fault;
 use super::path::LayerPath;
-use super::record::{Key, Record};
+use super::record::{Key, Record, Value};
 use crate::error::{Error, Result};
 
 /// Which format is written.
@@ -31,15 +31,18 @@ pub(super) struct Losses {
     /// Whether it may be lost.
     drop: bool,
     found: Vec<String>,
+    /// What cannot be dropped: a layer would be another one.
+    held: Vec<String>,
 }
 
 impl Losses {
     pub(super) fn new(drop: bool) -> Self {
-        Self { drop, found: Vec::new() }
+        Self { drop, found: Vec::new(), held: Vec::new() }
     }
 
-    pub(super) fn into_found(self) -> Vec<String> {
-        self.found
+    pub(super) fn into_found(mut self) -> Vec<String> {
+        self.held.append(&mut self.found);
+        self.held
     }
 
     pub(super) fn lose(&mut self, place: impl Display, what: impl Display) {
@@ -48,8 +51,14 @@ impl Losses {
 
     /// Notes the keys of a record that only version 2 has.
     pub(super) fn record(&mut self, path: &LayerPath, record: &Record) {
-        for (key, _) in record.fields().iter().filter(|(key, _)| key.since() > 1) {
-            self.lose(path, format_args!("`{}`", key.name()));
+        for (key, value) in record.fields().iter().filter(|(key, _)| key.since() > 1) {
+            match (key, value) {
+                (Key::Configuration, Value::Text(text)) => {
+                    self.held.push(format!("{path}: the {} layer {}", record.kind().name(), shortened(text)));
+                }
+                (Key::CombineAxis | Key::CombineProduct, _) => self.held.push(format!("{path}: `{}`", key.name())),
+                _ => self.lose(path, format_args!("`{}`", key.name())),
+            }
         }
     }
 
@@ -72,15 +81,28 @@ impl Losses {
     /// `Err` when something would be lost that may not be.
     pub(super) fn check(&self, target: Target) -> Result<()> {
         const SHOWN: usize = 8;
-        if self.drop || self.found.is_empty() {
+        let droppable: &[String] = if self.drop { &[] } else { &self.found };
+        let all: Vec<&str> = self.held.iter().chain(droppable).map(String::as_str).collect();
+        if all.is_empty() {
             return Ok(());
         }
-        let mut what =
-            format!("has no field for {}", self.found.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; "));
-        if self.found.len() > SHOWN {
-            what.push_str(&format!("; and {} more", self.found.len() - SHOWN));
+        let mut what = format!("has no field for {}", all[..all.len().min(SHOWN)].join("; "));
+        if all.len() > SHOWN {
+            what.push_str(&format!("; and {} more", all.len() - SHOWN));
         }
-        what.push_str(". Write version 2, or ask for the loss to be dropped");
+        what.push_str(match self.held.is_empty() {
+            true => ". Write version 2, or ask for the loss to be dropped",
+            false => ". Write version 2",
+        });
         Err(Fault::Loss.at(target.name(), what))
+    }
+}
+
+/// A text, or its beginning where it is long.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 80;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_string(),
     }
 }

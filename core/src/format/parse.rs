@@ -295,7 +295,7 @@ impl Context {
             (Reading::Builder, "-1") => Some(Activation::Linear),
             (Reading::Builder, code) => {
                 let code: usize = code.parse().ok()?;
-                ACTIVATIONS.get(code).copied()
+                ACTIVATIONS.get(code).map(|(known, _)| *known)
             }
             _ => None,
         };

@@ -111,6 +111,9 @@ keys! {
     TargetL "target_l" 77 Int 2,
     ReadsInput "reads_input" 78 Int 2,
     AddsInput "adds_input" 79 Int 2,
+    Configuration "configuration" 80 Text 2,
+    CombineAxis "combine_axis" 81 Int 2,
+    CombineProduct "combine_product" 82 Bool 2,
 }
 
 impl Key {
@@ -399,33 +402,30 @@ impl Record {
     }
 }
 
-macro_rules! activations {
-    ($($variant:ident $name:literal $code:literal,)*) => {
-        /// Every activation that files know, in the order of their codes.
-        pub(crate) const ACTIVATIONS: &[Activation] = &[$(Activation::$variant,)*];
+/// The activations that records know, with their names, in the order of their codes. Others stand in
+/// [`Key::Configuration`].
+pub(crate) const ACTIVATIONS: [(Activation, &str); 8] = [
+    (Activation::Relu, "ReLU"),
+    (Activation::Silu, "Silu"),
+    (Activation::Gelu, "GELU"),
+    (Activation::Tanh, "Tanh"),
+    (Activation::Sigmoid, "Sigmoid"),
+    (Activation::LEAKY_RELU, "LeakyReLU"),
+    (Activation::Relu2, "ReLU2"),
+    (Activation::Linear, "Linear"),
+];
 
-        /// The name that files have for an activation.
-        #[must_use]
-        pub fn activation_name(activation: Activation) -> &'static str {
-            match activation { $(Activation::$variant => $name,)* }
-        }
-
-        /// The code that files have for an activation: its place among [`ACTIVATIONS`].
-        pub(crate) fn activation_code(activation: Activation) -> u8 {
-            match activation { $(Activation::$variant => $code,)* }
-        }
-    };
+/// The name that files have for an activation, or ours where records do not know it.
+#[must_use]
+pub fn activation_name(activation: Activation) -> &'static str {
+    let known = ACTIVATIONS.iter().find(|(known, _)| *known == activation);
+    known.map_or(activation.name(), |(_, name)| name)
 }
 
-activations! {
-    Relu "ReLU" 0,
-    Silu "Silu" 1,
-    Gelu "GELU" 2,
-    Tanh "Tanh" 3,
-    Sigmoid "Sigmoid" 4,
-    LeakyRelu "LeakyReLU" 5,
-    Relu2 "ReLU2" 6,
-    Linear "Linear" 7,
+/// The code that files have for an activation: its place among [`ACTIVATIONS`], which a record's always has.
+pub(crate) fn activation_code(activation: Activation) -> u8 {
+    let code = ACTIVATIONS.iter().position(|(known, _)| *known == activation);
+    code.unwrap_or(ACTIVATIONS.len() - 1) as u8
 }
 
 /// The names of softmax variants, in the order of their codes.
@@ -438,18 +438,19 @@ pub fn kind_name(kind: LayerKind) -> &'static str {
     kind.file_name()
 }
 
-/// The kind of a name, in any letter case.
+/// The kind of the original that a name means, in any letter case.
 pub(crate) fn find_kind(name: &str) -> Option<LayerKind> {
     const ALIASES: [(LayerKind, &str); 3] =
         [(LayerKind::Mha, "MHA"), (LayerKind::Mha, "ATTENTION"), (LayerKind::Metacognition, "META")];
-    let mut known = LayerKind::ALL.iter().map(|kind| (*kind, kind_name(*kind))).chain(ALIASES);
+    let originals = LayerKind::ALL.iter().filter(|kind| kind.is_original());
+    let mut known = originals.map(|kind| (*kind, kind_name(*kind))).chain(ALIASES);
     known.find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(kind, _)| kind)
 }
 
 /// The activation of a name, in any letter case; no name means none.
 pub(crate) fn find_activation(name: &str) -> Option<Activation> {
-    const ALIASES: [(Activation, &str); 2] = [(Activation::LeakyRelu, "LEAKY_RELU"), (Activation::Linear, "")];
-    let mut known = ACTIVATIONS.iter().map(|known| (*known, activation_name(*known))).chain(ALIASES);
+    const ALIASES: [(Activation, &str); 2] = [(Activation::LEAKY_RELU, "LEAKY_RELU"), (Activation::Linear, "")];
+    let mut known = ACTIVATIONS.into_iter().chain(ALIASES);
     known.find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(activation, _)| activation)
 }
 
@@ -460,13 +461,14 @@ mod tests {
     #[test]
     fn every_kind_and_activation_has_a_name_and_a_code_of_its_own() {
         for (i, kind) in LayerKind::ALL.iter().enumerate() {
-            assert_eq!((find_kind(kind_name(*kind)), *kind as usize), (Some(*kind), i));
+            assert_eq!(
+                (find_kind(kind_name(*kind)), *kind as usize),
+                (Some(*kind).filter(|kind| kind.is_original()), i)
+            );
         }
-        assert_eq!(ACTIVATIONS.len(), Activation::ALL.len());
-        for (i, activation) in ACTIVATIONS.iter().enumerate() {
-            assert!(Activation::ALL.contains(activation), "{activation:?}");
-            assert_eq!(find_activation(activation_name(*activation)), Some(*activation));
-            assert_eq!(usize::from(activation_code(*activation)), i);
+        for (i, (activation, name)) in ACTIVATIONS.into_iter().enumerate() {
+            assert_eq!((find_activation(name), activation_code(activation)), (Some(activation), i as u8));
+            assert_eq!(activation_name(activation), name);
         }
     }
 

@@ -239,7 +239,7 @@ fn stack(checkpoint: &Checkpoint, dims: Option<&Dims>, final_norm: Option<&Weigh
         let eps = dims.map_or(0.0, |dims| dims.rms_norm_eps);
         let eps = if eps == 0.0 { 1e-6 } else { eps };
         table.insert(LayerPath::top(steps.len()).to_string(), Weights::from([(Role::Gamma, gain.clone())]));
-        steps.push(LayerSpec::RmsNorm(RmsNormSpec { dim: gain.len(), eps }));
+        steps.push(LayerSpec::RmsNorm(RmsNormSpec { dim: gain.len(), eps, unit_offset: false }));
     }
     Network::build(NetworkSpec::stack(steps), &mut table)
 }

@@ -48,9 +48,12 @@ macro_rules! kernels {
 }
 pub(crate) use kernels;
 
+/// Functions that few kernels need.
+pub(crate) const SPECIAL: &str = include_str!("../math/special.wgsl");
+
 kernels! {
     PROBE = Kernel::new("probe", Caller::Tools, &[include_str!("probe.wgsl")]);
-    #[cfg(test)] TWIN = Kernel::new("twin", Caller::DoubleTools, &[include_str!("../math/twin.wgsl")]);
+    #[cfg(test)] TWIN = Kernel::new("twin", Caller::DoubleTools, &[SPECIAL, include_str!("../math/twin.wgsl")]);
     DECODE = Kernel::weighted("decode", &[include_str!("../dtype/decode.wgsl")]);
     TILES = Kernel::weighted("dense", &[include_str!("product/tiles.wgsl")]);
     GEMV = Kernel::new("gemv", Caller::LoneRow, &[include_str!("product/gemv.wgsl")]).grouped(32, 256);

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 pub use adapter::{Adapter, adapters};
 pub use batch::Ran;
-pub(crate) use kernel::{KERNELS, Kernel, kernels};
+pub(crate) use kernel::{KERNELS, Kernel, SPECIAL, kernels};
 use pipeline::{Maker, Pipelines, pipeline_cache};
 pub use probe::{Arithmetic, Probe};
 pub use repeat::{PlainProduct, Repeat};

@@ -165,11 +165,17 @@ impl<'n> Tape<'n> {
 
     /// Refuses more arrays or codes than a binding can show.
     pub(crate) fn check_size(&self) -> Result<(), Problem> {
-        match self.words.max(self.segments.iter().map(|s| s.words).max().unwrap_or(0)) <= self.limits.binding {
+        self.room(0)
+    }
+
+    /// Refuses arrays or codes that take so many words more than a binding can show.
+    pub(crate) fn room(&self, more: usize) -> Result<(), Problem> {
+        let words = self.words.saturating_add(more);
+        match words.max(self.segments.iter().map(|s| s.words).max().unwrap_or(0)) <= self.limits.binding {
             true => Ok(()),
             false => Err(Problem::NotOnDevice(format!(
-                "the arrays up to here take {} words, more than the {} of a binding; run fewer samples at a time",
-                self.words, self.limits.binding
+                "the arrays up to here take {words} words, more than the {} of a binding; run fewer samples at a time",
+                self.limits.binding
             ))),
         }
     }

@@ -268,6 +268,21 @@ impl Cpu {
         }
     }
 
+    /// `f(i, x[i])` for every element, large arrays on several cores.
+    pub(super) fn elements(&self, x: &[f32], f: impl Fn(usize, f32) -> f32 + Send + Sync) -> Vec<f32> {
+        /// Elements that one thread makes at a time.
+        const SHARE: usize = 1 << 13;
+        let share = |s: usize| {
+            let start = s * SHARE;
+            let these = &x[start..x.len().min(start + SHARE)];
+            these.iter().enumerate().map(|(i, &v)| f(start + i, v)).collect::<Vec<f32>>()
+        };
+        match self.map(x.len().div_ceil(SHARE), share).as_mut_slice() {
+            [one] => std::mem::take(one),
+            many => many.concat(),
+        }
+    }
+
     /// The same instruction set on the calling thread alone.
     pub(super) fn single(&self) -> Cpu {
         Cpu::with(self.isa(), Threads::Single).unwrap_or_else(Cpu::scalar)

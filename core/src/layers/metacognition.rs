@@ -206,7 +206,7 @@ impl Command {
             }
             (Command::BecomeRmsNorm, LayerSpec::Dense(DenseSpec { output_dim: dim, .. })) if flat.len() >= *dim => {
                 let gamma = WeightStore::f32(vec![*dim], flat[..*dim].to_vec()).map_err(unstored)?;
-                let spec = RmsNormSpec { dim: *dim, eps: super::norm::rms_eps() };
+                let spec = RmsNormSpec { dim: *dim, eps: super::norm::rms_eps(), unit_offset: false };
                 Ok((LayerSpec::RmsNorm(spec), Weights::from([(Role::Gamma, gamma)])))
             }
             (Command::ResetToIdentity, LayerSpec::Dense(spec))

@@ -4,27 +4,41 @@
 //! `Family`. Layers find their own axes last in their input, every leading axis being a batch
 //! axis, or one flat unit in each sample of a batch; any other shape is an error.
 
+mod activation;
+mod affine;
+mod axes;
+mod batchnorm;
 mod child;
 mod conv;
 mod conv_transposed;
 mod dense;
 mod embedding;
+mod groupnorm;
 mod kmeans;
+mod l2norm;
 mod layer;
 mod lstm;
 mod metacognition;
 mod mha;
 mod norm;
+mod onehot;
 pub mod packing;
 mod parallel;
+mod pick;
+mod pool;
+mod prelu;
 #[cfg(feature = "gpu")]
 mod recorder;
+mod reduce;
 mod residual;
+mod resize;
 mod rnn;
 mod sequential;
 mod softmax;
 mod state;
 mod swiglu;
+mod view;
+mod walk;
 
 #[cfg(feature = "gpu")]
 use std::collections::BTreeSet;
@@ -39,13 +53,19 @@ use crate::role::Role;
 use crate::tensor::{Tensor, element_count};
 
 pub use crate::activation::Activation;
+pub use activation::ActivationSpec;
+pub use affine::AffineSpec;
+pub use axes::{Padding, PerAxis};
+pub use batchnorm::BatchNormSpec;
 pub use child::ChildSpec;
 pub(crate) use child::{Child, ChildBody, Links};
 pub use conv::ConvSpec;
 pub use conv_transposed::ConvTransposedSpec;
 pub use dense::DenseSpec;
 pub use embedding::EmbeddingSpec;
+pub use groupnorm::GroupNormSpec;
 pub use kmeans::{KMeansOutput, KMeansSpec};
+pub use l2norm::{Guard, L2NormSpec};
 pub use layer::Layer;
 pub(crate) use layer::Run;
 use layer::leading;
@@ -55,15 +75,21 @@ pub use metacognition::{Command, Condition, MetacognitionSpec, Rule};
 pub(crate) use mha::KvCache;
 pub use mha::{MhaSpec, QkNorm};
 pub use norm::{LayerNormSpec, RmsNormSpec};
+pub use onehot::OneHotSpec;
 pub use parallel::{Combine, ParallelSpec};
+pub use pool::{PoolOp, PoolSpec};
+pub use prelu::PReluSpec;
 #[cfg(feature = "gpu")]
 pub(crate) use recorder::Recorder;
+pub use reduce::{ReduceOp, ReduceSpec};
 pub use residual::ResidualSpec;
+pub use resize::{Corners, Interpolation, ResizeSpec};
 pub use rnn::RnnSpec;
 pub use sequential::SequentialSpec;
 pub use softmax::{SoftmaxOver, SoftmaxSpec, SoftmaxVariant};
 pub use state::State;
 pub use swiglu::SwiGluSpec;
+pub use view::{PadMode, ViewSpec};
 
 /// A role of a layer and the shape of its store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,7 +159,7 @@ pub(crate) trait Family {
 macro_rules! layers {
     // The dollar is that of the macros which this one makes.
     ($dollar:tt $($variant:ident($spec:ty) $name:literal $file_name:literal $id:literal $kernels:expr, $doc:literal;)*) => {
-        /// A kind of layer. The discriminant is the code that the original's files use.
+        /// A kind of layer. The discriminant is the code that files use.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum LayerKind { $(#[doc = $doc] $variant = $id,)* }
 
@@ -156,7 +182,12 @@ macro_rules! layers {
                 match self { $(LayerKind::$variant => $name,)* }
             }
 
-            /// The name that the original's files use.
+            /// Whether the original has it, and so version 1 and JSON.
+            pub(crate) fn is_original(self) -> bool {
+                self <= LayerKind::Metacognition
+            }
+
+            /// The name that files use.
             pub(crate) fn file_name(self) -> &'static str {
                 match self { $(LayerKind::$variant => $file_name,)* }
             }
@@ -165,6 +196,15 @@ macro_rules! layers {
         /// A layer's kind and strict configuration: the only serialised form of a layer.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
         pub enum LayerSpec { $(#[doc = $doc] #[serde(rename = $name)] $variant($spec),)* }
+
+        impl LayerKind {
+            /// A configuration of the kind in JSON.
+            pub(crate) fn read(self, json: &str) -> serde_json::Result<LayerSpec> {
+                match self {
+                    $(LayerKind::$variant => serde_json::from_str::<$spec>(json).map(LayerSpec::from),)*
+                }
+            }
+        }
 
         impl LayerSpec {
             /// The kind.
@@ -184,20 +224,8 @@ macro_rules! layers {
             }
         })*
 
-        /// `by_kind!(kind, Family => …)`: what stands behind the arrow, with `Family` as the configuration's type of a
-        /// [`LayerKind`].
-        macro_rules! by_kind {
-            ($dollar kind:expr, $dollar family:ident => $dollar body:expr) => {
-                match $dollar kind {
-                    $(LayerKind::$variant => {
-                        type $dollar family = $spec;
-                        $dollar body
-                    })*
-                }
-            };
-        }
-
-        /// `by_family!(spec, family => …)`: the same with `family` as the configuration of a [`LayerSpec`].
+        /// `by_family!(spec, family => …)`: what stands behind the arrow, with `family` as the configuration of a
+        /// [`LayerSpec`].
         macro_rules! by_family {
             ($dollar spec:expr, $dollar family:ident => $dollar body:expr) => {
                 match $dollar spec {
@@ -237,11 +265,26 @@ layers! { $
     Sequential(SequentialSpec) "sequential" "Sequential" 17 &[], "Steps in order, with skips for residual steps.";
     Residual(ResidualSpec) "residual" "Residual" 18 residual::KERNELS, "Adds the skip.";
     Metacognition(MetacognitionSpec) "metacognition" "Metacognition" 19 &[], "Watches a layer and changes it by rules.";
+    Activation(ActivationSpec) "activation" "Activation" 20 activation::KERNELS, "An activation alone.";
+    PRelu(PReluSpec) "prelu" "PReLU" 21 prelu::KERNELS, "Leaky ReLU whose slopes are weights.";
+    Affine(AffineSpec) "affine" "Affine" 22 affine::KERNELS, "A gain and a shift, by channel, feature or position.";
+    BatchNorm(BatchNormSpec) "batchnorm" "BatchNorm" 23 batchnorm::KERNELS, "Batch normalisation by kept statistics.";
+    GroupNorm(GroupNormSpec) "groupnorm" "GroupNorm" 24 groupnorm::KERNELS, "Group and instance normalisation.";
+    L2Norm(L2NormSpec) "l2norm" "L2Norm" 25 l2norm::KERNELS, "Rows of length one.";
+    Pool(PoolSpec) "pool" "Pool" 26 pool::KERNELS, "The largest element, mean or norm of windows.";
+    Reduce(ReduceSpec) "reduce" "Reduce" 27 reduce::KERNELS, "The mean, sum or extreme over axes.";
+    View(ViewSpec) "view" "View" 28 pick::KERNELS, "The same elements in another arrangement.";
+    Resize(ResizeSpec) "resize" "Resize" 29 resize::KERNELS, "Other extents, by nearest elements or linearly.";
+    OneHot(OneHotSpec) "onehot" "OneHot" 30 onehot::KERNELS, "Numbers as rows with a one.";
 }
 
-pub(crate) use {by_family, by_kind};
-
 impl LayerSpec {
+    /// The configuration in JSON, without the kind: what [`LayerKind::read`] reads.
+    pub(crate) fn configuration(&self) -> String {
+        // Structures of numbers, strings and lists always have a form in JSON.
+        by_family!(self, family => serde_json::to_string(family)).unwrap_or_default()
+    }
+
     /// The roles that need weights and their shapes.
     #[must_use]
     pub fn roles(&self) -> Vec<RoleShape> {
@@ -306,6 +349,14 @@ fn on() -> bool {
 /// The largest size that a configuration may name, and the most elements that one array of a
 /// layer may have: far beyond any real model, and small enough that sums of sizes fit.
 const LARGEST: usize = 1 << 30;
+
+/// The most axes that an array of a layer, or an input that a layer names axes of, may have.
+const MOST_AXES: usize = 8;
+
+/// Rounded to f32; a NaN becomes the one NaN.
+fn rounded(v: f64) -> f32 {
+    if v.is_nan() { f32::NAN } else { v as f32 }
+}
 
 /// `Err` unless every named size is at least 1 and believable.
 fn positive(sizes: &[(&'static str, usize)]) -> std::result::Result<(), ConfigError> {

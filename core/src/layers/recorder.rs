@@ -41,6 +41,11 @@ impl<'n> Recorder<'n> {
         self.tape.within(turns).map_err(|problem| layer.error(problem))
     }
 
+    /// Refuses to make so many elements more than a binding can show, before tables as long are made of them.
+    pub(super) fn room(&self, layer: &Layer, elements: usize) -> Result<()> {
+        self.tape.room(elements).map_err(|problem| layer.error(problem))
+    }
+
     /// As [`Tape::vector`].
     pub(super) fn vector(&mut self, layer: &Layer, role: Role) -> Result<u32> {
         self.tape.vector(layer.store(role)).map_err(|problem| layer.error(problem))
@@ -66,7 +71,9 @@ impl<'n> Recorder<'n> {
         activation: Activation,
     ) -> Result<GpuArray> {
         let (weight, bias) = (&layer.weights()[&weight], layer.store(bias));
-        self.tape.linear(x, weight, bias, activation as u32).map_err(|problem| layer.error(problem))
+        let y = self.tape.linear(x, weight, bias, Self::fused(activation)).map_err(|problem| layer.error(problem))?;
+        self.finish(&y, activation);
+        Ok(y)
     }
 
     /// As [`Tape::sums`].

@@ -87,6 +87,20 @@ pub fn ln(x: f64) -> f64 {
     e * LN2_HI + (2.0 * s + (2.0 * (s * z) * p + e * LN2_LO))
 }
 
+/// `exp(x) - 1`, without cancellation near zero.
+#[must_use]
+pub fn expm1(x: f64) -> f64 {
+    if x.abs() < 0.34 { expm1_reduced(x) } else { exp(x) - 1.0 }
+}
+
+/// `ln(1 + x)` for x >= 0, without losing a small x to the sum: what the rounding of `1 + x` changed is taken back
+/// as a factor (Kahan).
+#[must_use]
+pub fn ln_1p(x: f64) -> f64 {
+    let u = 1.0 + x;
+    if u == 1.0 { x } else { ln(u) * (x / (u - 1.0)) }
+}
+
 /// `base` to the power `y` for a positive base: `exp(y ln base)`.
 #[must_use]
 pub fn pow(base: f64, y: f64) -> f64 {
@@ -133,6 +147,9 @@ mod tests {
             close("tanh", x * 0.05, tanh(x * 0.05), (x * 0.05).tanh(), 6.0);
             close("sigmoid", x, sigmoid(x), 1.0 / (1.0 + (-x).exp()), 4.0);
             close("ln", x.abs(), ln(x.abs()), x.abs().ln(), 2.0);
+            close("expm1", x * 0.01, expm1(x * 0.01), (x * 0.01).exp_m1(), 4.0);
+            let small = exp(-x.abs());
+            close("ln_1p", small, ln_1p(small), small.ln_1p(), 4.0);
         }
     }
 

@@ -58,4 +58,11 @@ fn tanh_of(x: f32) -> f32 {
 fn gelu_of(v: f32) -> f32 {
     return 0.5 * v * (1.0 + tanh_of(0.79788456 * (v + 0.044715 * (v * v * v))));
 }
+fn ln_of(x: f32) -> f32 {
+    return log(x);
+}
+
+fn pow_of(b: f32, y: f32) -> f32 {
+    return exp_of(y * ln_of(b));
+}
 const LEAK: f32 = 0.01;

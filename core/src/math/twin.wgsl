@@ -16,7 +16,13 @@ fn twin(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
         case 4u: { y = tanh_of(x); }
         case 5u: { y = gelu_of(x); }
         case 6u: { y = sin_cos_of(x, 0u); }
-        default: { y = sin_cos_of(x, 1u); }
+        case 7u: { y = sin_cos_of(x, 1u); }
+        case 8u: { y = expm1_of(x); }
+        case 9u: { y = ln_1p_of(abs(x)); }
+        case 10u: { y = erfc_of(x); }
+        case 11u: { y = gelu_erf_of(x); }
+        case 12u: { y = softplus_of(x); }
+        default: { y = mish_of(x); }
     }
     set_wide(arg(1u) + 2u * i, y);
 }

@@ -1,6 +1,7 @@
 //! What the recorded vectors cannot show: the behaviour where we differ from the original on
 //! purpose, and the errors.
 
+mod real_models;
 mod refusals;
 
 use loom_core::{Cpu, Error, LayerSpec, Network, NetworkSpec, Problem, State, Tensor, WeightStore, WeightTable};

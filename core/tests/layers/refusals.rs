@@ -68,7 +68,7 @@ fn configurations_that_contradict_themselves() {
         ),
         (
             json!([{"cnn1": {"in_channels": 1, "filters": 1, "input": [4], "kernel_size": 7}}]),
-            "wider than the padded input",
+            "a window reaches over 7 positions, and an axis of 4 has 4",
         ),
         (
             json!([{"cnn1": {"in_channels": 1, "filters": 1, "input": [4], "kernel_size": 2, "stride": 0}}]),
@@ -77,6 +77,39 @@ fn configurations_that_contradict_themselves() {
         (json!([{"layernorm": {"dim": 4, "eps": -1.0}}]), "eps is -1"),
         (json!([{"softmax": {"temperature": 0.0}}]), "temperature is 0"),
         (json!([{"parallel": {"branches": [], "combine": "filter"}}]), "needs a gate"),
+        (
+            json!([{"cnn1": {"in_channels": 3, "filters": 2, "input": [4], "kernel_size": 2, "groups": 2}}]),
+            "in_channels is 3, which 2 groups do not divide",
+        ),
+        (
+            json!([{"cnn2": {"in_channels": 1, "filters": 1, "input": [4, 4], "kernel_size": [2, 2, 2]}}]),
+            "kernel_size is [2, 2, 2]; expected 2 extents",
+        ),
+        (
+            json!([{"cnn2": {"in_channels": 1, "filters": 1, "input": [4, 4], "kernel_size": 2, "padding": [[1, 0]]}}]),
+            "padding is [1, 0]; expected a number, or one or two for each of 2 axes",
+        ),
+        (
+            json!([{"cnn1": {"in_channels": 1, "filters": 1, "input": [3], "kernel_size": 2, "padding": 3, "padding_mode": "reflect"}}]),
+            "padding of 3 by its own elements does not fit an axis of 3",
+        ),
+        (json!([{"activation": {"function": {"clip": {"min": 2.0, "max": 1.0}}}}]), "min is 2; it must be at most max"),
+        (json!([{"activation": {"function": {"softplus": {"beta": 0.0}}}}]), "beta is 0"),
+        (json!([{"affine": {"shape": []}}]), "shape is []"),
+        (json!([{"groupnorm": {"channels": 5, "groups": 2}}]), "channels is 5, which 2 groups do not divide"),
+        (json!([{"pool": {"op": "max", "input": [2, 2, 2, 2], "kernel_size": 1}}]), "expected 3 extents"),
+        (json!([{"pool": {"op": {"lp": -1.0}, "input": [4], "kernel_size": 2}}]), "lp is -1"),
+        (json!([{"reduce": {"op": "mean", "axes": [0]}}]), "axis 0 is the batch"),
+        (json!([{"view": {"reshape": {"shape": [-1, -1]}}}]), "of whose extents one may be -1"),
+        (json!([{"view": {"slice": {"axis": 1, "step": 0}}}]), "step is 0"),
+        (
+            json!([{"resize": {"input": [2], "output": [0], "interpolation": "linear", "corners": "align"}}]),
+            "output is [0]",
+        ),
+        (
+            json!([{"parallel": {"branches": [], "combine": "add", "axis": 1}}]),
+            "an axis is only used with combine: concat",
+        ),
         (json!([{"sequential": {"steps": [{}]}}]), "either `layer` or `link`"),
         (json!([{"sequential": {"steps": [{"link": {"z": 0, "y": 0, "x": 0, "l": 9}}]}}]), "outside the grid"),
         (json!([{"sequential": {"steps": [{"link": {"z": 0, "y": 0, "x": 0, "l": 0}}]}}]), "circle"),
@@ -88,6 +121,22 @@ fn configurations_that_contradict_themselves() {
         serde_json::from_str::<LayerSpec>(r#"{"dense": {"input_dim": 1, "output_dim": 1, "biass": true}}"#).is_err()
     );
     assert!(serde_json::from_str::<LayerSpec>(r#"{"denze": {}}"#).is_err());
+    for (layer, part) in [
+        (r#"{"activation": {"function": "gelu_err"}}"#, "unknown variant `gelu_err`, expected one of `linear`"),
+        (r#"{"activation": {"function": {"elu": {"beta": 1}}}}"#, "unknown field `beta`, expected `alpha`"),
+        (r#"{"activation": {"function": 3}}"#, "expected the name of an activation, or its name with its numbers"),
+        (
+            r#"{"pool": {"op": "max", "input": [4], "kernel_size": "3"}}"#,
+            "expected a number, or a list with one for each axis",
+        ),
+        (
+            r#"{"pool": {"op": "max", "input": [4], "kernel_size": 3, "padding": [[1, 2, 3]]}}"#,
+            "expected a number, or two: before and behind",
+        ),
+    ] {
+        let error = serde_json::from_str::<LayerSpec>(layer).expect_err(layer).to_string();
+        assert!(error.contains(part), "{error}");
+    }
 }
 
 #[test]
@@ -117,6 +166,15 @@ fn absurd_sizes_are_refused_before_anything_is_computed() {
         json!({"cnn1": {"in_channels": 1, "filters": 1, "input": [4], "kernel_size": 2, "output": [10_995_116_277_760u64]}}),
         json!({"cnn3": {"in_channels": 1, "filters": 1, "input": [4, 4, 4], "kernel_size": 1 << 22, "padding": 1 << 22}}),
         json!({"convtransposed1": {"in_channels": 1, "filters": 1, "input": [4], "kernel_size": 2, "output_padding": huge}}),
+        json!({"cnn1": {"in_channels": 1, "filters": 1, "input": [4], "kernel_size": [huge], "dilation": [huge], "padding": [[huge, huge]]}}),
+        json!({"affine": {"shape": [huge, huge]}}),
+        json!({"groupnorm": {"channels": huge, "groups": 1, "input": [huge]}}),
+        json!({"pool": {"op": "average", "input": [1 << 29, 4], "kernel_size": 1 << 29, "padding": 1 << 29}}),
+        json!({"pool": {"op": "max", "input": [4], "kernel_size": 2, "dilation": huge, "padding": huge}}),
+        json!({"view": {"pad": {"sides": [[huge, 0]]}}}),
+        json!({"view": {"reshape": {"shape": [huge]}}}),
+        json!({"resize": {"input": [4], "output": [huge], "interpolation": "linear", "corners": "align"}}),
+        json!({"onehot": {"classes": huge}}),
         json!({"convtransposed1": {"in_channels": 1, "filters": 1, "input": [4], "kernel_size": 2, "stride": huge * 4 + 1}}),
     ];
     for layer in bad {

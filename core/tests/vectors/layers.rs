@@ -87,7 +87,7 @@ fn decoder(spec: &mut NetworkSpec, table: &mut WeightTable, final_norm: Vec<f32>
     let dim = final_norm.len();
     let gamma = WeightStore::f32(vec![dim], final_norm).map_err(|e| e.to_string())?;
     moved.insert(format!("layers.{}", layers.len()), [(Role::Gamma, gamma)].into());
-    layers.push(LayerSpec::RmsNorm(RmsNormSpec { dim, eps: 1e-6 }));
+    layers.push(LayerSpec::RmsNorm(RmsNormSpec { dim, eps: 1e-6, unit_offset: false }));
     *spec = NetworkSpec::stack(layers);
     *table = moved;
     Ok(())

@@ -4,7 +4,7 @@ use super::{Place, Recorded, role};
 use crate::error::{PackingError, Result};
 use crate::format::path::LayerPath;
 use crate::format::record::{Key, Record};
-use crate::layers::{ConvSpec, RoleShape};
+use crate::layers::{ConvSpec, PadMode, RoleShape};
 use crate::role::Role;
 
 /// The keys of a single axis.
@@ -20,15 +20,24 @@ pub(super) fn kernel<const N: usize>(record: &Record) -> RoleShape {
 impl<const N: usize> Recorded for ConvSpec<N> {
     const BESIDE: &[Role] = &[Role::Bias];
 
+    fn has_keys(&self) -> bool {
+        let same = [self.kernel_size.same(), self.stride.same(), self.padding.same()].iter().all(Option::is_some);
+        let plain = self.dilation.same() == Some(1) && self.groups == 1;
+        same && plain && self.padding_mode == PadMode::Zeros && self.activation.original().is_some()
+    }
+
     fn of_record(record: &Record, place: &Place<'_>) -> Result<Self> {
         let [input, output] = record.planes::<N>(ONE);
         Ok(Self {
             in_channels: record.size(Key::InputChannels),
             filters: record.size(Key::Filters),
             input,
-            kernel_size: record.size(Key::KernelSize),
-            stride: record.size(Key::Stride).max(1),
-            padding: record.size(Key::Padding),
+            kernel_size: record.size(Key::KernelSize).into(),
+            stride: record.size(Key::Stride).max(1).into(),
+            padding: record.size(Key::Padding).into(),
+            padding_mode: PadMode::Zeros,
+            dilation: 1.into(),
+            groups: 1,
             output: Some(output),
             activation: record.activation,
             bias: place.bias(false),
@@ -41,9 +50,9 @@ impl<const N: usize> Recorded for ConvSpec<N> {
         record.set_sizes(&[
             (Key::InputChannels, self.in_channels),
             (Key::Filters, self.filters),
-            (Key::KernelSize, self.kernel_size),
-            (Key::Stride, self.stride),
-            (Key::Padding, self.padding),
+            (Key::KernelSize, self.kernel_size.same().unwrap_or(0)),
+            (Key::Stride, self.stride.same().unwrap_or(1)),
+            (Key::Padding, self.padding.same().unwrap_or(0)),
         ]);
         Ok(())
     }

@@ -11,6 +11,10 @@ impl Recorded for DenseSpec {
     const BESIDE: &[Role] = &[Role::Bias];
     const BRIDGED: &[Role] = &[Role::Bias];
 
+    fn has_keys(&self) -> bool {
+        self.activation.original().is_some()
+    }
+
     fn of_record(record: &Record, place: &Place<'_>) -> Result<Self> {
         let [input_dim, output_dim] = [Key::InputHeight, Key::OutputHeight].map(|key| record.size(key));
         Ok(Self { input_dim, output_dim, activation: record.activation, bias: place.bias(false) })

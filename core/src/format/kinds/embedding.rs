@@ -8,6 +8,10 @@ use crate::layers::{EmbeddingSpec, RoleShape};
 use crate::role::Role;
 
 impl Recorded for EmbeddingSpec {
+    fn has_keys(&self) -> bool {
+        self.activation.original().is_some()
+    }
+
     fn of_record(record: &Record, _: &Place<'_>) -> Result<Self> {
         let [vocab_size, embedding_dim] = [Key::VocabSize, Key::EmbeddingDim].map(|key| record.size(key));
         Ok(Self { vocab_size, embedding_dim, activation: record.activation })

@@ -8,6 +8,10 @@ use crate::layers::{KMeansOutput, KMeansSpec, RoleShape};
 use crate::role::Role;
 
 impl Recorded for KMeansSpec {
+    fn has_keys(&self) -> bool {
+        self.activation.original().is_some()
+    }
+
     fn of_record(record: &Record, place: &Place<'_>) -> Result<Self> {
         let mode = record.text(Key::OutputMode);
         let output = match mode.to_ascii_lowercase().as_str() {

@@ -2,6 +2,10 @@
 //!
 //! A record says more than a layer uses, and a configuration more than version 1 has keys for;
 //! what is not said is the original's default. A layer that contradicts itself is refused.
+//!
+//! The original's kinds say themselves in keys, as far as these reach. All else, kinds that the original
+//! lacks and configurations that its keys cannot say, is one string: the configuration in JSON, as
+//! manifests have it ([`Key::Configuration`]). Only version 2 has that key.
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +35,58 @@ use crate::layers::packing::Layout;
 use crate::layers::*;
 use crate::role::Role;
 
-/// A family in checkpoints.
+/// `originals!` lists the kinds whose records have keys of their own, and makes `by_original!`.
+macro_rules! originals {
+    // The dollar is that of the macro which this one makes.
+    ($dollar:tt $($variant:ident($spec:ty),)*) => {
+        /// `by_original!(kind, Family => …, else …)`: what stands behind the arrow, with `Family` as the
+        /// configuration's type of a kind that is listed.
+        macro_rules! by_original {
+            ($dollar kind:expr, $dollar family:ident => $dollar body:expr, else $dollar other:expr) => {
+                match $dollar kind {
+                    $(LayerKind::$variant => {
+                        type $dollar family = $spec;
+                        $dollar body
+                    })*
+                    _ => $dollar other,
+                }
+            };
+        }
+
+        /// Says a layer in a record by its kind's own keys; `false` where they do not reach.
+        fn say(spec: &LayerSpec, record: &mut Record, path: &LayerPath) -> Result<bool> {
+            match spec {
+                $(LayerSpec::$variant(family) if family.has_keys() => family.to_record(record, path).map(|()| true),)*
+                _ => Ok(false),
+            }
+        }
+    };
+}
+
+originals! { $
+    Dense(DenseSpec),
+    Mha(MhaSpec),
+    SwiGlu(SwiGluSpec),
+    RmsNorm(RmsNormSpec),
+    Cnn1(ConvSpec<1>),
+    Cnn2(ConvSpec<2>),
+    Cnn3(ConvSpec<3>),
+    Rnn(RnnSpec),
+    Lstm(LstmSpec),
+    LayerNorm(LayerNormSpec),
+    ConvTransposed1(ConvTransposedSpec<1>),
+    ConvTransposed2(ConvTransposedSpec<2>),
+    ConvTransposed3(ConvTransposedSpec<3>),
+    Embedding(EmbeddingSpec),
+    KMeans(KMeansSpec),
+    Softmax(SoftmaxSpec),
+    Parallel(ParallelSpec),
+    Sequential(SequentialSpec),
+    Residual(ResidualSpec),
+    Metacognition(MetacognitionSpec),
+}
+
+/// A family of the original in checkpoints.
 trait Recorded: Sized {
     /// What stands beside the one array of the layer's weights, in the order of sections.
     const BESIDE: &[Role] = &[];
@@ -41,6 +96,11 @@ trait Recorded: Sized {
     const BIAS: Role = Role::Bias;
     /// Whether the original reads the length of sequences.
     const HAS_SEQUENCES: bool = false;
+
+    /// Whether the kind's keys can say all of the configuration.
+    fn has_keys(&self) -> bool {
+        true
+    }
 
     /// The configuration that a record says.
     fn of_record(record: &Record, place: &Place<'_>) -> Result<Self>;
@@ -95,7 +155,11 @@ impl Record {
     /// [`Error::Document`] when a layer contradicts itself.
     pub(super) fn spec(&self, path: &LayerPath, has: &dyn Fn(&LayerPath) -> Has) -> Result<LayerSpec> {
         let place = Place { path, has };
-        by_kind!(self.kind, Family => Family::of_record(self, &place).map(LayerSpec::from))
+        if let Some(spec) = self.configured() {
+            return spec.map_err(|what| place.error(what));
+        }
+        by_original!(self.kind, Family => Family::of_record(self, &place).map(LayerSpec::from),
+            else Err(place.error(Misconfigured::Absent { kind: self.kind.name() })))
     }
 
     /// The record of a layer, in float32 and without a position.
@@ -103,20 +167,65 @@ impl Record {
         let mut record = Self::new(spec.kind(), Activation::Linear);
         // What 0.80 holds after a load; its `.entity` leaves a 1 out where it says nothing.
         record.set_size(Key::SeqLength, 1);
-        by_family!(spec, family => family.to_record(&mut record, path))?;
+        if !say(spec, &mut record, path)? {
+            record = Self::new(spec.kind(), Activation::Linear);
+            record.set_text(Key::Configuration, &spec.configuration());
+        }
         Ok(record)
     }
 
-    /// The array that version 1 and JSON have for the layer.
+    /// The configuration that stands in the record as one string, if one does.
+    pub(super) fn configured(&self) -> Option<std::result::Result<LayerSpec, Misconfigured>> {
+        let Some(Value::Text(text)) = self.get(Key::Configuration) else { return None };
+        let kind = self.kind.name();
+        Some(match self.kind.read(text) {
+            Err(error) => Err(Misconfigured::Json { kind, what: error.to_string() }),
+            Ok(spec) if spec.configuration() != **text => {
+                Err(Misconfigured::Spelling { kind, expected: spec.configuration() })
+            }
+            Ok(spec) => Ok(spec),
+        })
+    }
+
+    /// Whether the layer is said in one way: by its keys, or by one string and nothing beside it.
+    pub(super) fn check_configuration(&self) -> std::result::Result<(), Misconfigured> {
+        /// Where a layer stands and how it is fed, which no configuration says.
+        const PLACE: [Key; 5] =
+            [Key::Configuration, Key::SoftmaxType, Key::IsDisabled, Key::ReadsInput, Key::AddsInput];
+        let kind = self.kind.name();
+        match self.configured() {
+            Some(spec) => spec.map(drop)?,
+            None if self.kind.is_original() => return Ok(()),
+            None => return Err(Misconfigured::Absent { kind }),
+        }
+        let other = self.fields().iter().find(|(key, _)| !PLACE.contains(key)).map(|(key, _)| key.name());
+        match other.or((self.activation != Activation::Linear).then_some("activation")) {
+            Some(key) => Err(Misconfigured::Beside { kind, key }),
+            None => Ok(()),
+        }
+    }
+
+    /// The array that version 1 and JSON have for the layer; of a layer that is one string, its roles in order.
     pub(super) fn layout(&self) -> std::result::Result<Layout, PackingError> {
-        Layout::new(by_kind!(self.kind, Family => Family::array_roles(self))?, self.kind)
+        let roles = match self.configured() {
+            Some(spec) => spec.map_err(|what| PackingError::Configuration { what: what.to_string() })?.roles(),
+            None => by_original!(self.kind, Family => Family::array_roles(self), else Ok(Vec::new()))?,
+        };
+        Layout::new(roles, self.kind)
     }
 
     /// The roles that the layer may have, in the order of sections: those of its array, then what
     /// stands beside it.
     pub(super) fn role_order(&self, layout: &Layout) -> Vec<Role> {
-        let beside = by_kind!(self.kind, Family => Family::BESIDE);
-        layout.roles.iter().map(|role| role.role).chain(beside.iter().copied()).collect()
+        layout.roles.iter().map(|role| role.role).chain(self.beside().iter().copied()).collect()
+    }
+
+    /// What stands beside the array.
+    fn beside(&self) -> &'static [Role] {
+        match self.has(Key::Configuration) {
+            true => &[],
+            false => by_original!(self.kind, Family => Family::BESIDE, else &[]),
+        }
     }
 
     /// The shape of a role, `gains` of which are there where it is a norm of queries or keys: of
@@ -129,26 +238,29 @@ impl Record {
     ) -> std::result::Result<Vec<usize>, PackingError> {
         match layout.shape(role) {
             Some(shape) => Ok(shape.to_vec()),
-            None => by_kind!(self.kind, Family => match Family::BESIDE.contains(&role) {
-                true => Family::shape_beside(self, role, gains),
-                false => Ok(Vec::new()),
-            }),
+            None if self.beside().contains(&role) => {
+                by_original!(self.kind, Family => Family::shape_beside(self, role, gains), else Ok(Vec::new()))
+            }
+            None => Ok(Vec::new()),
         }
     }
 
     /// The role by which a layer whose weights come as roles shows that it has biases.
     pub(super) fn bias_role(&self) -> Role {
-        by_kind!(self.kind, Family => Family::BIAS)
+        by_original!(self.kind, Family => Family::BIAS, else Role::Bias)
     }
 
     /// What the original's bridge keeps beside the array, in version 1 as well.
     pub(super) fn bridged(&self) -> &'static [Role] {
-        by_kind!(self.kind, Family => Family::BRIDGED)
+        match self.has(Key::Configuration) {
+            true => &[],
+            false => by_original!(self.kind, Family => Family::BRIDGED, else &[]),
+        }
     }
 
     /// Whether the original reads the length of sequences.
     pub(super) fn has_sequences(&self) -> bool {
-        by_kind!(self.kind, Family => Family::HAS_SEQUENCES)
+        by_original!(self.kind, Family => Family::HAS_SEQUENCES, else false)
     }
 
     fn set_sizes(&mut self, sizes: &[(Key, usize)]) {
@@ -187,6 +299,23 @@ impl Record {
 /// Extents of the input and of the output, slowest axis first.
 const PLANES: [[Key; 2]; 3] =
     [[Key::InputDepth, Key::OutputDepth], [Key::InputHeight, Key::OutputHeight], [Key::InputWidth, Key::OutputWidth]];
+
+/// What is wrong with a configuration that is one string.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub(super) enum Misconfigured {
+    /// The kind has no keys that could say it, and there is no string.
+    #[error("a {kind} layer needs its `configuration`")]
+    Absent { kind: &'static str },
+    /// The string is no configuration of the kind.
+    #[error("`configuration` is none of a {kind} layer: {what}")]
+    Json { kind: &'static str, what: String },
+    /// Another key says something as well.
+    #[error("a {kind} layer with a `configuration` has `{key}` beside it")]
+    Beside { kind: &'static str, key: &'static str },
+    /// The same layer would be written in other words.
+    #[error("`configuration` of a {kind} layer is not as it is written: expected {expected}")]
+    Spelling { kind: &'static str, expected: String },
+}
 
 fn role(role: Role, shape: &[usize]) -> RoleShape {
     RoleShape { role, shape: shape.to_vec() }

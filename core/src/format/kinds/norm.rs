@@ -19,8 +19,12 @@ fn set_dim(record: &mut Record, dim: usize) {
 }
 
 impl Recorded for RmsNormSpec {
+    fn has_keys(&self) -> bool {
+        !self.unit_offset
+    }
+
     fn of_record(record: &Record, _: &Place<'_>) -> Result<Self> {
-        Ok(Self { dim: dim(record), eps: record.eps(1e-6) })
+        Ok(Self { dim: dim(record), eps: record.eps(1e-6), unit_offset: false })
     }
 
     fn to_record(&self, record: &mut Record, _: &LayerPath) -> Result<()> {

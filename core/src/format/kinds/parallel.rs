@@ -7,6 +7,15 @@ use crate::format::path::Step;
 use crate::format::record::{Key, Record, Value};
 use crate::layers::{Combine, ParallelSpec};
 
+/// An axis as a number that is not negative: twice its number, and one more where it is counted from the end.
+fn axis_code(axis: i64) -> i64 {
+    2 * axis.abs() + i64::from(axis < 0)
+}
+
+fn axis(code: i64) -> i64 {
+    if code % 2 == 1 { -(code / 2) } else { code / 2 }
+}
+
 impl Recorded for ParallelSpec {
     fn of_record(record: &Record, place: &Place<'_>) -> Result<Self> {
         let gate = child(record, Step::Gate, place)?;
@@ -20,7 +29,13 @@ impl Recorded for ParallelSpec {
             "filter" => Combine::Filter,
             _ => return Err(place.error(format!("unknown combine_mode {mode:?}"))),
         };
-        Ok(Self { branches, combine, gate })
+        let combine = match (record.has(Key::CombineProduct), combine) {
+            (false, combine) => combine,
+            (true, Combine::Concat) => Combine::Product,
+            (true, _) => return Err(place.error("combine_product beside another combine_mode")),
+        };
+        let axis = record.get(Key::CombineAxis).map(|_| axis(record.raw(Key::CombineAxis)));
+        Ok(Self { branches, combine, axis, gate })
     }
 
     fn to_record(&self, record: &mut Record, path: &LayerPath) -> Result<()> {
@@ -31,8 +46,14 @@ impl Recorded for ParallelSpec {
             Combine::Add => "add",
             Combine::Avg => "avg",
             Combine::Filter => "filter",
+            // Version 1 has no mode that multiplies.
+            Combine::Product => "",
         };
         record.set_text(Key::CombineMode, mode);
+        record.set_flag(Key::CombineProduct, self.combine == Combine::Product);
+        if let Some(axis) = self.axis {
+            record.set(Key::CombineAxis, Value::Int(axis_code(axis)));
+        }
         if let Some(gate) = &self.gate {
             let gate = Record::of_spec(gate, &path.inner(Step::Gate))?;
             record.set(Key::FilterGate, Value::Layer(Box::new(gate)));

@@ -5,9 +5,13 @@ use crate::error::Result;
 use crate::format::codes::{VARIANTS, softmax_name};
 use crate::format::path::LayerPath;
 use crate::format::record::{Key, Record, Value};
-use crate::layers::{SoftmaxOver, SoftmaxSpec};
+use crate::layers::{SoftmaxOver, SoftmaxSpec, SoftmaxVariant};
 
 impl Recorded for SoftmaxSpec {
+    fn has_keys(&self) -> bool {
+        self.variant != SoftmaxVariant::Log
+    }
+
     fn of_record(record: &Record, place: &Place<'_>) -> Result<Self> {
         let name = record.text(Key::SoftmaxType);
         let variant = VARIANTS.iter().find(|variant| softmax_name(**variant) == name);

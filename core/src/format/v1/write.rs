@@ -54,6 +54,9 @@ pub(in crate::format) fn plan<'a>(checkpoint: &'a Checkpoint, losses: &mut Losse
     let mut bridged = Vec::new();
     for (path, record) in checkpoint.topology.walk() {
         losses.record(&path, record);
+        if record.has(Key::Configuration) {
+            continue;
+        }
         let layout = record.layout().map_err(|what| Fault::Config.at(&path, what))?;
         let parts: Vec<Part> = checkpoint.parts(&path).collect();
         let put = |source, coding, native, len, suffix: &str| Planned {

@@ -1,7 +1,8 @@
 //! Transposed convolution over 1, 2 or 3 axes:
-//! `y[b,f,o] = act(f32(sum x[b,c,i] W[f,c,t] + bias[f]))` over all `i*stride - padding + t = o`.
+//! `y[b,f,o] = act(f32(sum x[b,c,i] W[f,c,t] + bias[f]))` over all `i*stride - padding + t*dilation = o`,
+//! c over the channels of the filter's group.
 //!
-//! No kernel flip; weights are `[filters, channels, k…]`, filters first. The sum runs over
+//! No kernel flip; weights are `[filters, channels of a group, k…]`, filters first. The sum runs over
 //! channels, then input positions, then kernel positions, each row-major.
 //! Stages: the sum with its bias, the activation.
 
@@ -11,9 +12,12 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "gpu")]
 use super::Recorder;
 #[cfg(feature = "gpu")]
-use super::conv::three;
-use super::conv::{check_axes, one, roles};
-use super::{Activation, Family, Layer, RoleShape, Run, believable, elements, holdable, positive, shift};
+use super::axes::three;
+use super::axes::{Axis, Padding, PerAxis, is_once, none, once};
+#[cfg(feature = "gpu")]
+use super::conv::numbers;
+use super::conv::{check_axes, check_groups, is_one, one, roles};
+use super::{Activation, Family, Layer, RoleShape, Run, believable, elements, holdable, shift};
 use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, NONE, Sums, kernels};
@@ -36,19 +40,25 @@ pub struct ConvTransposedSpec<const N: usize> {
     pub filters: usize,
     /// Extent of the input along each axis, slowest first.
     pub input: Vec<usize>,
-    /// Extent of the kernel, the same on every axis.
-    pub kernel_size: usize,
+    /// Extent of the kernel.
+    pub kernel_size: PerAxis,
     /// Step between the places that input positions write to.
-    #[serde(default = "one")]
-    pub stride: usize,
-    /// Positions cut from either side of every output axis.
-    #[serde(default)]
-    pub padding: usize,
+    #[serde(default = "once")]
+    pub stride: PerAxis,
+    /// Positions cut from the sides of every output axis.
+    #[serde(default = "none")]
+    pub padding: Padding,
+    /// Step between the places of the kernel.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub dilation: PerAxis,
+    /// Into how many groups channels and filters are divided; a filter sees the channels of its group alone.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub groups: usize,
     /// Positions added at the end of every output axis.
     #[serde(default)]
     pub output_padding: usize,
     /// Extent of the output where it is not
-    /// `(input - 1) stride - 2 padding + kernel + output_padding`.
+    /// `(input - 1) stride - padding + reach of the kernel + output_padding`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Vec<usize>>,
     /// The activation.
@@ -63,55 +73,76 @@ impl<const N: usize> ConvTransposedSpec<N> {
     /// The extent of the output along each axis.
     #[must_use]
     pub fn output_extents(&self) -> Vec<usize> {
-        let reach = |n: usize| n.saturating_sub(1).saturating_mul(self.stride);
-        let full = |n: usize| reach(n).saturating_add(self.kernel_size).saturating_add(self.output_padding);
-        let cut = self.padding.saturating_mul(2);
-        let computed = || self.input.iter().map(|&n| full(n).saturating_sub(cut)).collect();
-        self.output.clone().unwrap_or_else(computed)
+        self.axes().iter().map(|axis| axis.output).collect()
+    }
+
+    /// The axes of the convolution that this one turns around: its windows are our inputs.
+    fn axes(&self) -> Vec<Axis> {
+        let axis = |(i, &input): (usize, &usize)| {
+            let [kernel, stride, dilation] = [&self.kernel_size, &self.stride, &self.dilation].map(|n| n.along(i));
+            let axis = Axis { input, kernel, stride, dilation, sides: self.padding.along(i), output: 0 };
+            let reach = input.saturating_sub(1).saturating_mul(stride).saturating_add(axis.reach());
+            let computed = reach.saturating_add(self.output_padding).saturating_sub(axis.sides[0]);
+            let said = self.output.as_ref().and_then(|output| output.get(i)).copied();
+            Axis { output: said.unwrap_or_else(|| computed.saturating_sub(axis.sides[1])), ..axis }
+        };
+        self.input.iter().enumerate().map(axis).collect()
+    }
+
+    /// Places of the kernel.
+    fn volume(&self) -> usize {
+        (0..N).fold(1, |volume, axis| volume.saturating_mul(self.kernel_size.along(axis)))
+    }
+
+    /// Channels that a filter sees.
+    fn channels(&self) -> usize {
+        self.in_channels / self.groups.max(1)
     }
 
     /// The axes of one sample.
     fn sample(&self) -> Vec<usize> {
         [self.in_channels].into_iter().chain(self.input.iter().copied()).collect()
     }
+}
 
-    /// The pairs (input position, kernel position) of one axis that meet at output `o`.
-    fn meeting(&self, o: usize, input: usize) -> Vec<(usize, usize)> {
-        let meets = |i: usize| (o + self.padding).checked_sub(i * self.stride).filter(|&t| t < self.kernel_size);
-        (0..input).filter_map(|i| meets(i).map(|t| (i, t))).collect()
-    }
+/// The pairs (input position, place of the kernel) of one axis that meet at output `o`.
+fn meeting(axis: &Axis, o: usize) -> Vec<(usize, usize)> {
+    let meets = |i: usize| {
+        let t = (o + axis.sides[0]).checked_sub(i * axis.stride)?;
+        (t.is_multiple_of(axis.dilation) && t / axis.dilation < axis.kernel).then_some((i, t / axis.dilation))
+    };
+    (0..axis.input).filter_map(meets).collect()
 }
 
 impl<const N: usize> Family for ConvTransposedSpec<N> {
     fn check(&self) -> std::result::Result<(), ConfigError> {
-        positive(&[
-            ("in_channels", self.in_channels),
-            ("filters", self.filters),
-            ("kernel_size", self.kernel_size),
-            ("stride", self.stride),
-        ])?;
-        believable(&[("padding", self.padding), ("output_padding", self.output_padding)])?;
         check_axes::<N>("input", &self.input)?;
+        check_groups(self.groups, self.in_channels, self.filters)?;
+        self.kernel_size.check("kernel_size", N)?;
+        self.stride.check("stride", N)?;
+        self.dilation.check("dilation", N)?;
+        self.padding.check("padding", N)?;
+        self.activation.check()?;
+        believable(&[("output_padding", self.output_padding)])?;
         check_axes::<N>("output", &self.output_extents())?;
         let positions = element_count(&self.output_extents()).unwrap_or(usize::MAX);
         holdable("the output", &[positions, self.filters])?;
-        holdable("the meetings of one sample", &[positions, self.kernel_size.saturating_pow(N as u32)])
+        holdable("the meetings of one sample", &[positions, self.volume()])
     }
 
     fn roles(&self) -> Vec<RoleShape> {
-        roles::<N>(self.filters, self.in_channels, self.kernel_size, self.bias)
+        roles::<N>(self.filters, self.channels(), &self.kernel_size, self.bias)
     }
 
     fn terms(&self) -> usize {
-        self.in_channels.saturating_mul(self.kernel_size.saturating_pow(N as u32)).saturating_mul(2)
+        self.channels().saturating_mul(self.volume()).saturating_mul(2)
     }
 
     fn makes(&self, shape: &[usize]) -> usize {
         let batch = elements(shape).div_ceil(elements(&self.sample()).max(1));
         let positions = elements(&self.output_extents());
         // A pair of positions takes as much as four elements, a list of them as much as six.
-        let meetings =
-            elements(&[positions, self.kernel_size.saturating_pow(N as u32).saturating_mul(4).saturating_add(6)]);
+        let meetings = elements(&[positions, self.volume().saturating_mul(4).saturating_add(6)]);
         elements(&[batch, positions, self.filters, 2]).saturating_add(meetings)
     }
 
@@ -120,7 +151,7 @@ impl<const N: usize> Family for ConvTransposedSpec<N> {
         let batch = layer.units(x.shape(), "samples", &self.sample())?;
         let out = self.output_extents();
         let positions: usize = out.iter().product();
-        let kernel = self.kernel_size.pow(N as u32);
+        let (axes, kernel, channels) = (self.axes(), self.volume(), self.channels());
         let (w, bias) = (&layer.weights()[&Role::Weight], layer.vector(Role::Bias));
         // For each output position, the flat (input, kernel) positions that meet there.
         let meetings: Vec<Vec<(usize, usize)>> = (0..positions)
@@ -128,27 +159,28 @@ impl<const N: usize> Family for ConvTransposedSpec<N> {
                 let mut pairs = vec![(0, 0)];
                 let mut steps = (1, 1);
                 for axis in (0..N).rev() {
-                    let here = self.meeting(o % out[axis], self.input[axis]);
+                    let here = meeting(&axes[axis], o % out[axis]);
                     o /= out[axis];
                     let (si, st) = steps;
                     pairs = here
                         .iter()
                         .flat_map(|&(i, t)| pairs.iter().map(move |&(pi, pt)| (i * si + pi, t * st + pt)))
                         .collect();
-                    steps = (si * self.input[axis], st * self.kernel_size);
+                    steps = (si * axes[axis].input, st * axes[axis].kernel);
                 }
                 pairs
             })
             .collect();
         let planes = run.cpu.map(batch * self.filters, |plane| {
             let (b, f) = (plane / self.filters, plane % self.filters);
+            let first = b * self.in_channels + f / (self.filters / self.groups) * channels;
             let bias = shift(&bias, f);
-            let mut filter = vec![0.0; self.in_channels * kernel];
+            let mut filter = vec![0.0; channels * kernel];
             w.decode(f * filter.len(), &mut filter);
             let element = |pairs: &Vec<(usize, usize)>| {
                 let mut sum = 0.0;
-                for c in 0..self.in_channels {
-                    let x = &x.data()[(b * self.in_channels + c) * volume..][..volume];
+                for c in 0..channels {
+                    let x = &x.data()[(first + c) * volume..][..volume];
                     let w = &filter[c * kernel..][..kernel];
                     for &(i, t) in pairs {
                         sum += f64::from(x[i]) * w[t];
@@ -174,18 +206,18 @@ impl<const N: usize> Family for ConvTransposedSpec<N> {
         let batch = layer.units(&x.shape, "samples", &self.sample())?;
         let out = self.output_extents();
         let positions: usize = out.iter().product();
-        recorder.within(layer, volume.saturating_mul(self.in_channels).saturating_mul(2))?;
+        recorder.within(layer, volume.saturating_mul(self.channels()).saturating_mul(2))?;
         let y = recorder.tape.array([batch, self.filters].into_iter().chain(out.iter().copied()).collect());
         let bias = recorder.vector(layer, Role::Bias)?;
         for piece in recorder.pieces(layer, &layer.weights()[&Role::Weight], Sums::Rounded)? {
             let (first, filters) = (piece.rows.start, piece.rows.len());
             let bias = if bias == NONE { NONE } else { bias + 2 * first as u32 };
             let mut args = vec![x.at, y.at, self.in_channels as u32, filters as u32, self.filters as u32, first as u32];
-            let steps = [three(&self.input, 1), three(&out, 1), three(&[self.kernel_size; N], 1)];
-            args.extend(steps.into_iter().chain([three(&[self.stride; N], 1), three(&[self.padding; N], 0)]).flatten());
-            args.extend([bias, self.activation as u32]);
+            args.extend(numbers(three(&self.axes())).chain([bias, Recorder::fused(self.activation)]));
+            args.extend([self.channels(), self.filters / self.groups].map(|n| n as u32));
             recorder.tape.weighted(CONV_TRANSPOSED, batch * filters * positions, args, &piece);
         }
+        recorder.finish(&y, self.activation);
         Ok(y)
     }
 }

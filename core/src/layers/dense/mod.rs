@@ -32,6 +32,7 @@ pub struct DenseSpec {
 
 impl Family for DenseSpec {
     fn check(&self) -> std::result::Result<(), ConfigError> {
+        self.activation.check()?;
         positive(&[("input_dim", self.input_dim), ("output_dim", self.output_dim)])
     }
 

@@ -35,6 +35,7 @@ pub struct EmbeddingSpec {
 
 impl Family for EmbeddingSpec {
     fn check(&self) -> std::result::Result<(), ConfigError> {
+        self.activation.check()?;
         positive(&[("vocab_size", self.vocab_size), ("embedding_dim", self.embedding_dim)])
     }
 
@@ -76,9 +77,11 @@ impl Family for EmbeddingSpec {
         let y = recorder.tape.array(x.shape.iter().copied().chain([width]).collect());
         for piece in recorder.pieces(layer, &layer.weights()[&Role::Weight], Sums::Rounded)? {
             let (first, end) = (piece.rows.start as u32, piece.rows.end as u32);
-            let numbers = [x.at, y.at, width as u32, self.vocab_size as u32, first, end, self.activation as u32];
+            let numbers =
+                [x.at, y.at, width as u32, self.vocab_size as u32, first, end, Recorder::fused(self.activation)];
             recorder.tape.weighted(EMBEDDING, y.len(), numbers, &piece);
         }
+        recorder.finish(&y, self.activation);
         Ok(y)
     }
 }

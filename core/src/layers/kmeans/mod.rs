@@ -68,6 +68,7 @@ pub(super) fn check_temperature(found: f64) -> std::result::Result<(), ConfigErr
 
 impl Family for KMeansSpec {
     fn check(&self) -> std::result::Result<(), ConfigError> {
+        self.activation.check()?;
         positive(&[("num_clusters", self.num_clusters), ("input_dim", self.input_dim)])?;
         check_temperature(self.temperature)
     }
@@ -136,13 +137,15 @@ impl Family for KMeansSpec {
         recorder.tape.weighted(LOGITS, assignments.len(), numbers, &centers);
         let mixes = self.output == KMeansOutput::Features;
         let activation = if mixes { Activation::Linear } else { self.activation };
-        recorder.tape.op(ASSIGN, rows, [assignments.at, clusters as u32, activation as u32]);
+        recorder.tape.op(ASSIGN, rows, [assignments.at, clusters as u32, Recorder::fused(activation)]);
         if !mixes {
+            recorder.finish(&assignments, self.activation);
             return Ok(assignments);
         }
         let y = recorder.tape.array(leading(&x.shape, d, rows, d));
-        let numbers = [assignments.at, y.at, d as u32, clusters as u32, self.activation as u32];
+        let numbers = [assignments.at, y.at, d as u32, clusters as u32, Recorder::fused(self.activation)];
         recorder.tape.weighted(MIX, y.len(), numbers, &centers);
+        recorder.finish(&y, self.activation);
         Ok(y)
     }
 }

@@ -1,6 +1,6 @@
 //! Row normalisations, wholly in f64 with one rounding at the end.
 //!
-//! RMSNorm (Zhang and Sennrich, 2019): `y = x / sqrt(mean(x^2) + eps) * gamma`.
+//! RMSNorm (Zhang and Sennrich, 2019): `y = x / sqrt(mean(x^2) + eps) * gamma`, or `* (1 + gamma)`, that sum in f64.
 //! LayerNorm (Ba et al., 2016): `y = (x - mean) / sqrt(var + eps) * gamma + beta`, the
 //! variance taken in a second pass over `x - mean`, so that a large offset costs nothing.
 
@@ -36,6 +36,9 @@ pub struct RmsNormSpec {
     /// Added to the mean square.
     #[serde(default = "rms_eps")]
     pub eps: f64,
+    /// Whether the gain is `1 + gamma`, as Gemma has it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unit_offset: bool,
 }
 
 /// Configuration of a layer normalisation.
@@ -57,7 +60,8 @@ pub(super) fn rms_eps() -> f64 {
     1e-6
 }
 
-fn layer_eps() -> f64 {
+/// The epsilon of other norms that name none.
+pub(super) fn layer_eps() -> f64 {
     1e-5
 }
 
@@ -81,15 +85,14 @@ fn record(
     layer: &Layer,
     x: &GpuArray,
     kernel: &'static Kernel,
-    dim: usize,
-    eps: f64,
+    (dim, eps, unit_offset): (usize, f64, bool),
 ) -> Result<GpuArray> {
     let rows = layer.units(&x.shape, "rows", &[dim])?;
     recorder.within(layer, dim.saturating_mul(3))?;
     let (gamma, beta) = (recorder.vector(layer, Role::Gamma)?, recorder.vector(layer, Role::Beta)?);
     let y = recorder.tape.array(x.shape.clone());
     let [low, high] = recorder.tape.real(eps);
-    recorder.tape.op(kernel, rows, [x.at, y.at, dim as u32, low, high, gamma, beta]);
+    recorder.tape.op(kernel, rows, [x.at, y.at, dim as u32, low, high, gamma, beta, unit_offset.into()]);
     Ok(y)
 }
 
@@ -109,7 +112,10 @@ impl Family for RmsNormSpec {
 
     fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         layer.units(x.shape(), "rows", &[self.dim])?;
-        let gamma = layer.vector(Role::Gamma);
+        let mut gamma = layer.vector(Role::Gamma);
+        if self.unit_offset {
+            gamma.iter_mut().for_each(|gamma| *gamma += 1.0);
+        }
         let mut y = Vec::with_capacity(x.len());
         for row in x.data().chunks_exact(self.dim) {
             let r = rms(row, self.eps);
@@ -126,7 +132,7 @@ impl Family for RmsNormSpec {
         x: &GpuArray,
         _: Option<&GpuArray>,
     ) -> Result<GpuArray> {
-        record(recorder, layer, x, RMSNORM, self.dim, self.eps)
+        record(recorder, layer, x, RMSNORM, (self.dim, self.eps, self.unit_offset))
     }
 }
 
@@ -175,6 +181,6 @@ impl Family for LayerNormSpec {
         x: &GpuArray,
         _: Option<&GpuArray>,
     ) -> Result<GpuArray> {
-        record(recorder, layer, x, LAYERNORM, self.dim, self.eps)
+        record(recorder, layer, x, LAYERNORM, (self.dim, self.eps, false))
     }
 }

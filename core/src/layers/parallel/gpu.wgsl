@@ -46,3 +46,18 @@ fn parallel_sum(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups
     }
     store(arg(2u) + i, sum / real(arg(3u)));
 }
+
+// f64 products of branches in their order, rounded once. Arguments: list of branches, how many, y.
+
+@compute @workgroup_size(64)
+fn parallel_product(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let i = begin(group, groups, local);
+    if (i >= items) {
+        return;
+    }
+    var v = real(1.0);
+    for (var k = 0u; k < arg(1u); k += 1u) {
+        v = v * load(bits(arg(0u) + k) + i);
+    }
+    store(arg(2u) + i, v);
+}

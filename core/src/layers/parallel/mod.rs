@@ -1,13 +1,17 @@
 //! Branches on one input, combined. Disabled branches are passed over; none at all: the identity.
 //!
-//! Sums over branches run in f64 in branch order, one rounding.
+//! Sums and products over branches run in f64 in branch order, one rounding.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Recorder;
-use super::{ChildSpec, Family, Layer, Run, softmax_in_place};
+use super::axes::{check_named, named};
+#[cfg(feature = "gpu")]
+use super::pick::Pick;
+use super::walk::repeated;
+use super::{ChildSpec, Family, Layer, Run, elements, rounded, softmax_in_place};
 use crate::error::{ConfigError, Problem, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, NONE, kernels};
@@ -21,13 +25,14 @@ kernels! {
     PLACE = Kernel::weightless("parallel_place", PARALLEL);
     GATE = Kernel::weightless("parallel_gate", PARALLEL);
     SUM = Kernel::weightless("parallel_sum", PARALLEL);
+    PRODUCT = Kernel::weightless("parallel_product", PARALLEL);
 }
 
 /// How branch outputs become one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Combine {
-    /// Side by side in each batch row.
+    /// Side by side in each batch row, or along an axis.
     #[default]
     Concat,
     /// As `concat`; the original keeps a second name for it.
@@ -36,6 +41,8 @@ pub enum Combine {
     Add,
     /// Element-wise mean.
     Avg,
+    /// Element-wise product: gates. An extent of 1 is repeated as far as the other branches reach.
+    Product,
     /// Mixture weighted, for each sample, by the softmax of the gate's first outputs.
     Filter,
 }
@@ -46,6 +53,7 @@ impl Combine {
             Combine::Concat | Combine::GridScatter => "concatenate",
             Combine::Add => "add",
             Combine::Avg => "average",
+            Combine::Product => "multiply",
             Combine::Filter => "filter",
         }
     }
@@ -60,12 +68,51 @@ pub struct ParallelSpec {
     /// How their outputs become one.
     #[serde(default)]
     pub combine: Combine,
+    /// The axis along which `concat` puts branches: 1 is the first after the batch, -1 the last. Without it each branch
+    /// is one flat row for each sample.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub axis: Option<i64>,
     /// The layer whose outputs weigh the branches in `filter` mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Box<LayerSpec>>,
 }
 
 impl ParallelSpec {
+    /// The shape that branches have together, each with its place and shape: along an axis, or where extents of 1 are
+    /// repeated. `None` where they are only counted.
+    fn shape(&self, layer: &Layer, shapes: &[(usize, &[usize])]) -> Result<Option<(usize, Vec<usize>)>> {
+        let Some((_, first)) = shapes.first() else { return Ok(None) };
+        let axis = match self.axis {
+            Some(axis) => {
+                let wrong = |what| layer.error(Problem::Config(what));
+                Some(named(&[axis], first.len()).map_err(wrong)?[0])
+            }
+            None if self.combine == Combine::Product => None,
+            None => return Ok(None),
+        };
+        let mut whole = first.to_vec();
+        for (branch, shape) in &shapes[1..] {
+            let fits = |(i, (&a, &b)): (usize, (&usize, &usize))| match axis {
+                Some(axis) => i == axis || a == b,
+                None => a == b || a == 1 || b == 1,
+            };
+            if shape.len() != whole.len() || shape[..1] != whole[..1] || !whole.iter().zip(*shape).enumerate().all(fits)
+            {
+                let (expected, found) = (whole, shape.to_vec());
+                return Err(layer.error(Problem::BranchShape {
+                    branch: *branch,
+                    mode: self.combine.name(),
+                    expected,
+                    found,
+                }));
+            }
+            for (i, (all, &own)) in whole.iter_mut().zip(*shape).enumerate() {
+                *all = if axis == Some(i) { *all + own } else { (*all).max(own) };
+            }
+        }
+        Ok(Some((axis.unwrap_or(0), whole)))
+    }
+
     /// Whether branches, each with its number of elements, can become one.
     fn fit(&self, layer: &Layer, batch: usize, lengths: &[(usize, usize)]) -> Result<()> {
         let whole = matches!(self.combine, Combine::Concat | Combine::GridScatter);
@@ -91,6 +138,12 @@ impl ParallelSpec {
 
 impl Family for ParallelSpec {
     fn check(&self) -> std::result::Result<(), ConfigError> {
+        if let Some(axis) = self.axis {
+            if !matches!(self.combine, Combine::Concat | Combine::GridScatter) {
+                return Err(ConfigError::StrayAxis { combine: self.combine.name() });
+            }
+            check_named(&[axis])?;
+        }
         match (self.combine, &self.gate) {
             (Combine::Filter, None) => Err(ConfigError::NoGate { branches: self.branches.len() }),
             (Combine::Filter, Some(_)) | (_, None) => Ok(()),
@@ -124,18 +177,41 @@ impl Family for ParallelSpec {
             return Ok(Tensor::of(vec![x.batch(), 0], Vec::new()));
         }
         let lengths: Vec<(usize, usize)> = outs.iter().map(|(i, y)| (*i, y.len())).collect();
-        self.fit(layer, batch, &lengths)?;
+        let shapes: Vec<(usize, &[usize])> = outs.iter().map(|(i, y)| (*i, y.shape())).collect();
+        let whole = self.shape(layer, &shapes)?;
+        let all = match &whole {
+            Some((_, shape)) => elements(shape),
+            None => lengths.iter().fold(0usize, |sum, (_, n)| sum.saturating_add(*n)),
+        };
+        let room = || run.room(layer, (held - before).saturating_add(x.len()).saturating_add(all));
+        if self.combine == Combine::Product
+            && let Some((_, shape)) = whole
+        {
+            room()?;
+            let factors: Vec<(&[f32], Vec<usize>)> = outs
+                .iter()
+                .map(|(_, y)| (y.data(), repeated(y.shape(), &shape).map(|walk| walk.period()).unwrap_or_default()))
+                .collect();
+            let product = |i: usize| factors.iter().fold(1.0, |v, (y, at)| v * f64::from(y[at[i % at.len()]]));
+            return Ok(Tensor::of(shape, (0..all).map(|i| rounded(product(i))).collect()));
+        }
+        if whole.is_none() {
+            self.fit(layer, batch, &lengths)?;
+        }
         if matches!(self.combine, Combine::Concat | Combine::GridScatter) {
-            let all = lengths.iter().fold(0usize, |sum, (_, n)| sum.saturating_add(*n));
-            run.room(layer, (held - before).saturating_add(x.len()).saturating_add(all))?;
+            room()?;
+            let (outer, shape) = match whole {
+                Some((axis, shape)) => (elements(&shape[..axis]).max(1), shape),
+                None => (batch, vec![batch, all / batch]),
+            };
             let mut data = Vec::with_capacity(all);
-            for b in 0..batch {
+            for o in 0..outer {
                 for (_, y) in &outs {
-                    let width = y.len() / batch;
-                    data.extend_from_slice(&y.data()[b * width..(b + 1) * width]);
+                    let width = y.len() / outer;
+                    data.extend_from_slice(&y.data()[o * width..(o + 1) * width]);
                 }
             }
-            return Ok(Tensor::of(vec![batch, data.len() / batch], data));
+            return Ok(Tensor::of(shape, data));
         }
         let n = outs.len();
         let weights = match gate {
@@ -180,13 +256,36 @@ impl Family for ParallelSpec {
             return Ok(recorder.tape.array(vec![batch, 0]));
         }
         let batch = batch.max(1);
-        self.fit(layer, batch, &lengths)?;
+        let shapes: Vec<(usize, &[usize])> = outs.iter().map(|(i, y)| (*i, y.shape.as_slice())).collect();
+        let whole = self.shape(layer, &shapes)?;
+        if self.combine == Combine::Product
+            && let Some((_, shape)) = whole
+        {
+            let mut factors = Vec::new();
+            for (_, out) in &outs {
+                factors.push(match out.shape == shape {
+                    true => out.at,
+                    false => recorder.pick(out, &Pick::repeated(&out.shape, &shape)).at,
+                });
+            }
+            let y = recorder.tape.array(shape);
+            let list = recorder.tape.constant(factors);
+            recorder.tape.op(PRODUCT, y.len(), [list, outs.len() as u32, y.at]);
+            return Ok(y);
+        }
+        if whole.is_none() {
+            self.fit(layer, batch, &lengths)?;
+        }
         if matches!(self.combine, Combine::Concat | Combine::GridScatter) {
-            let all: usize = lengths.iter().map(|(_, n)| n / batch).sum();
-            let y = recorder.tape.array(vec![batch, all]);
+            let (outer, shape) = match whole {
+                Some((axis, shape)) => (elements(&shape[..axis]).max(1), shape),
+                None => (batch, vec![batch, lengths.iter().map(|(_, n)| n / batch).sum()]),
+            };
+            let y = recorder.tape.array(shape);
+            let all = y.len() / outer;
             let mut at = 0;
             for (_, out) in &outs {
-                let width = out.len() / batch;
+                let width = out.len() / outer;
                 recorder.tape.op(PLACE, out.len(), [out.at, y.at, all as u32, width.max(1) as u32, at as u32]);
                 at += width;
             }

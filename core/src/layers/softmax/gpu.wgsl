@@ -100,6 +100,13 @@ fn softmax(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) gro
                 store(y + k, (wide_arg(12u) * widen(soft(v, n, most, sum)) + wide_arg(10u) * widen(sparse(v, threshold))) / all);
             }
         }
+        case 6u: { // log
+            let most = max_of(y, n);
+            let log_sum = ln_of(sum_of_exps(y, n, most));
+            for (var k = 0u; k < n; k += 1u) {
+                store(y + k, load(y + k) - most - log_sum);
+            }
+        }
         default: {
             softmax_row(y, n);
         }

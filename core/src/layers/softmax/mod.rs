@@ -1,4 +1,4 @@
-//! Softmax in ten variants, over each row (last axis) or over the whole tensor.
+//! Softmax in eleven variants, over each row (last axis) or over the whole tensor.
 //!
 //! `z = f32(x / temperature)`; then the maximum is subtracted, exponentials and sums run in
 //! f64 and each quotient is rounded once. Sparsemax: Martins and Astudillo, 2016. The
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "gpu")]
 use super::Recorder;
 use super::kmeans::{check_temperature, unit};
-use super::{Family, Layer, Run, elements, softmax_in_place};
+use super::{Family, Layer, Run, elements, rounded, softmax_in_place};
 use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, NONE, kernels};
@@ -51,6 +51,8 @@ pub enum SoftmaxVariant {
     Mixture,
     /// `(2 - alpha) softmax + (alpha - 1) sparsemax`, alpha clamped to 1..2.
     Entmax,
+    /// Log-softmax: `z - max - ln(sum of exp(z - max))`.
+    Log,
 }
 
 /// What is normalised together.
@@ -173,6 +175,13 @@ impl SoftmaxSpec {
                 let sum = mix.iter().fold(0.0, |sum, v| sum + v);
                 x.iter_mut().zip(&mix).for_each(|(v, m)| *v = (m / sum) as f32);
             }
+            SoftmaxVariant::Log => {
+                let most = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let shift = if most == f32::NEG_INFINITY { 0.0 } else { f64::from(most) };
+                let sum = x.iter().fold(0.0, |sum, &v| sum + math::exp(f64::from(v) - shift));
+                let log = math::ln(sum);
+                x.iter_mut().for_each(|v| *v = rounded(f64::from(*v) - shift - log));
+            }
         }
         Ok(())
     }
@@ -269,6 +278,7 @@ impl Family for SoftmaxSpec {
             }
             SoftmaxVariant::Sparse => variant = 4,
             SoftmaxVariant::Entmax => variant = 5,
+            SoftmaxVariant::Log => variant = 6,
         }
         let t = (self.alpha - 1.0).clamp(0.0, 1.0);
         let [[t0, t1], [s0, s1], [r0, r1]] = [self.temperature, t, 1.0 - t].map(|v| recorder.tape.real(v));

@@ -168,7 +168,7 @@ impl<'a> Reader<'a> {
         let [kind, activation, dtype] = [self.byte()?, self.byte()?, self.byte()?].map(usize::from);
         let unknown = |what: &str, id: usize| self.wrong(Fault::Name, format!("unknown {what} number {id}"));
         let kind = *LayerKind::ALL.get(kind).ok_or_else(|| unknown("layer type", kind))?;
-        let activation = *ACTIVATIONS.get(activation).ok_or_else(|| unknown("activation", activation))?;
+        let (activation, _) = *ACTIVATIONS.get(activation).ok_or_else(|| unknown("activation", activation))?;
         let dtype = *Dtype::ALL.get(dtype).ok_or_else(|| unknown("dtype", dtype))?;
         let mut record = Record::new(kind, activation);
         record.dtype = dtype;
@@ -195,6 +195,7 @@ impl<'a> Reader<'a> {
             ensure(kept, || self.wrong(Fault::Config, format!("{} is a default, which is left out", key.name())))?;
         }
         self.spend(at_depth(record.own_price() - Budget::LAYER, depth as u64))?;
+        record.check_configuration().map_err(|what| self.wrong(Fault::Config, what))?;
         Ok(record)
     }
 

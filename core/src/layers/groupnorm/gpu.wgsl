@@ -1,0 +1,34 @@
+// Group norm, one invocation to a group of channels of a sample.
+// Arguments: x, y, channels, channels of a group, positions, eps (real), gain, shift.
+
+@compute @workgroup_size(64)
+fn groupnorm(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    let i = begin(group, groups, local);
+    if (i >= items) {
+        return;
+    }
+    let together = arg(3u);
+    let positions = arg(4u);
+    let n = together * positions;
+    let start = i * n;
+    let first = (i * together) % arg(2u);
+    var sum = real(0.0);
+    for (var k = 0u; k < n; k += 1u) {
+        sum = sum + load(arg(0u) + start + k);
+    }
+    let mean = sum / real(n);
+    var squares = real(0.0);
+    for (var k = 0u; k < n; k += 1u) {
+        let d = load(arg(0u) + start + k) - mean;
+        squares = squares + d * d;
+    }
+    let s = sqrt(squares / real(n) + wide_arg(5u));
+    for (var k = 0u; k < n; k += 1u) {
+        let c = first + k / positions;
+        var v = (load(arg(0u) + start + k) - mean) / s;
+        if (arg(7u) != NONE) {
+            v = v * wide(arg(7u) + 2u * c);
+        }
+        store(arg(1u) + start + k, v + shift(arg(8u), c));
+    }
+}
