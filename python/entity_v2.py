@@ -5,6 +5,7 @@ package xxhash is installed; compressed files need zstandard.
 """
 
 import hashlib
+import json
 import math
 import struct
 import sys
@@ -15,9 +16,9 @@ DTYPES = ("float64 float32 float16 bfloat16 fp8e4m3 fp8e5m2 int64 int32 int16 in
           "int4 uint4 fp4 int2 uint2 ternary binary").split()
 BITS = dict(zip(DTYPES, (64, 32, 16, 16, 8, 8, 64, 32, 16, 8, 64, 32, 16, 8, 4, 4, 4, 2, 2, 2, 1)))
 ROLES = ("weight bias gamma beta q_weight k_weight v_weight o_weight q_bias k_bias v_bias o_bias q_norm k_norm "
-         "gate_weight up_weight down_weight gate_bias up_bias down_bias input_weight recurrent_weight centers").split()
-OTHER = {**{19: "f", 23: "f", 26: "f", 29: "f", 64: "f"}, **dict.fromkeys((30, 34, 36, 66, 67, 68, 73), "t"),
-         24: "s", 25: "s", 32: "s", 69: "n", 71: "n", 70: "b", 38: "r", 72: "r", 31: "R", 33: "R", 37: "M", 0: "p"}
+         "gate_weight up_weight down_weight gate_bias up_bias down_bias input_weight recurrent_weight centers slope mean variance").split()
+OTHER = {**{19: "f", 23: "f", 26: "f", 29: "f", 64: "f"}, **dict.fromkeys((30, 34, 36, 66, 67, 68, 73, 82), "t"),
+         80: "s", 24: "s", 25: "s", 32: "s", 69: "n", 71: "n", 70: "b", 38: "r", 72: "r", 31: "R", 33: "R", 37: "M", 0: "p"}
 
 
 class Reader:
@@ -82,6 +83,8 @@ def walk(record, path):
 
 def roles(r):
     """The roles of a record's kind, with their shapes."""
+    if 80 in r:
+        return configured(r["kind"], json.loads(r[80]))
     g = lambda key: r.get(key, 0)
     i, o, kind = g(1), g(4), r["kind"]
     if kind == 0:
@@ -102,6 +105,28 @@ def roles(r):
         axes = kind - 3 if kind < 7 else kind - 9
         return [("weight", (g(8), g(7)) + (g(9) or 1,) * axes), ("bias", (g(8),))]
     return {13: [("weight", (g(20), g(21)))], 14: [("centers", (g(22), i))]}.get(kind, [])
+
+
+def configured(kind, c):
+    """The same of a layer that is said in JSON."""
+    shape = tuple(n for n in c.get("shape", ()) if n != 1) or (1,)
+    if kind in (4, 5, 6, 10, 11, 12):
+        axes, k = len(c["input"]), c["kernel_size"]
+        kernel = (k,) * axes if isinstance(k, int) else tuple(k)
+        found = [("weight", (c["filters"], c["in_channels"] // c.get("groups", 1)) + kernel, True), ("bias", (c["filters"],), c["bias"])]
+    elif kind == 0:
+        found = [("weight", (c["output_dim"], c["input_dim"]), True), ("bias", (c["output_dim"],), c["bias"])]
+    elif kind == 22:
+        found = [("gamma", shape, c["gain"]), ("beta", shape, c["shift"])]
+    elif kind == 23:
+        found = [("gamma", shape, c["gamma"]), ("beta", shape, c["beta"]), ("mean", shape, True), ("variance", shape, True)]
+    elif kind == 24:
+        found = [("gamma", (c["channels"],), c["gamma"]), ("beta", (c["channels"],), c["beta"])]
+    else:
+        found = {3: lambda: [("gamma", (c["dim"],), True)], 21: lambda: [("slope", shape, True)],
+                 13: lambda: [("weight", (c["vocab_size"], c["embedding_dim"]), True)],
+                 14: lambda: [("centers", (c["num_clusters"], c["input_dim"]), True)]}.get(kind, list)()
+    return [(role, extents) for role, extents, there in found if there]
 
 
 def minifloat(code, exponent, mantissa, loom):

@@ -9,7 +9,7 @@ pub mod planets;
 pub mod relayout;
 
 /// The bedrocks, in the order of every table.
-pub const BEDROCKS: [&str; 13] = [
+pub const BEDROCKS: [&str; 20] = [
     "dense",
     "cnn1",
     "cnn2",
@@ -23,4 +23,11 @@ pub const BEDROCKS: [&str; 13] = [
     "swiglu",
     "residual",
     "mixer",
+    "activations",
+    "affine",
+    "norms",
+    "pooling",
+    "convolutions",
+    "views",
+    "branches",
 ];

@@ -18,6 +18,17 @@ pub enum KernelOrder {
     SpatialInOut,
 }
 
+/// Order of the axes of a transposed convolution's kernel, and which way round it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransposedOrder {
+    /// `[in, out of a group, spatial…]`.
+    InOutSpatial,
+    /// `[spatial…, out, in]`.
+    SpatialOutIn,
+    /// `[spatial…, in, out]`, each spatial axis backwards.
+    SpatialInOutFlipped,
+}
+
 /// Where a convolution's output has its channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelOrder {
@@ -56,6 +67,8 @@ pub struct Planet {
     pub matrix: MatrixOrder,
     /// Order of a kernel's axes.
     pub kernel: KernelOrder,
+    /// Order of a transposed convolution's kernel.
+    pub transposed: TransposedOrder,
     /// Where convolution outputs have their channels.
     pub channels: ChannelOrder,
     /// How gates are kept.
@@ -71,6 +84,7 @@ pub const PLANETS: &[Planet] = &[
         title: "PyTorch",
         matrix: MatrixOrder::OutIn,
         kernel: KernelOrder::OutInSpatial,
+        transposed: TransposedOrder::InOutSpatial,
         channels: ChannelOrder::First,
         gates: GateLayout::Stacked,
         bias: BiasLayout::Split,
@@ -80,6 +94,7 @@ pub const PLANETS: &[Planet] = &[
         title: "TensorFlow (Keras)",
         matrix: MatrixOrder::InOut,
         kernel: KernelOrder::SpatialInOut,
+        transposed: TransposedOrder::SpatialOutIn,
         channels: ChannelOrder::Last,
         gates: GateLayout::Stacked,
         bias: BiasLayout::Fused,
@@ -89,6 +104,7 @@ pub const PLANETS: &[Planet] = &[
         title: "JAX (Flax)",
         matrix: MatrixOrder::InOut,
         kernel: KernelOrder::SpatialInOut,
+        transposed: TransposedOrder::SpatialInOutFlipped,
         channels: ChannelOrder::Last,
         gates: GateLayout::Separate,
         bias: BiasLayout::Fused,
@@ -98,6 +114,7 @@ pub const PLANETS: &[Planet] = &[
         title: "scikit-learn",
         matrix: MatrixOrder::InOut,
         kernel: KernelOrder::SpatialInOut,
+        transposed: TransposedOrder::SpatialOutIn,
         channels: ChannelOrder::Last,
         gates: GateLayout::Stacked,
         bias: BiasLayout::Fused,

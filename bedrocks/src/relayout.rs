@@ -6,7 +6,7 @@
 use loom_core::{LayerKind, LayerSpec, Role, WeightStore, Weights};
 
 use crate::npz::{Array, Arrays, Data, advance};
-use crate::planets::{BiasLayout, ChannelOrder, GateLayout, KernelOrder, MatrixOrder, Planet};
+use crate::planets::{BiasLayout, ChannelOrder, GateLayout, KernelOrder, MatrixOrder, Planet, TransposedOrder};
 
 /// The gates of an LSTM, in Loom's order.
 const GATES: [&str; 4] = ["i", "f", "g", "o"];
@@ -117,6 +117,31 @@ impl Nd {
         }
         Self { shape, data }
     }
+
+    /// The same elements with some axes backwards.
+    fn flip(self, axes: std::ops::Range<usize>) -> Self {
+        let mut data = Vec::with_capacity(self.data.len());
+        let mut at = vec![0; self.shape.len()];
+        for _ in 0..self.data.len() {
+            let from = at
+                .iter()
+                .zip(&self.shape)
+                .enumerate()
+                .fold(0, |from, (axis, (&i, &n))| from * n + if axes.contains(&axis) { n - 1 - i } else { i });
+            data.push(self.data[from]);
+            advance(&mut at, &self.shape);
+        }
+        Self { data, ..self }
+    }
+
+    /// `[groups * a, b, …]` as `[groups * b, a, …]`: both of each group change places.
+    fn swap_in_groups(self, groups: usize) -> Self {
+        let [first, second, rest @ ..] = self.shape.as_slice() else { return self };
+        let (a, b, rest) = (first / groups, *second, rest.to_vec());
+        let blocks = Self { shape: [vec![groups, a, b], rest.clone()].concat(), data: self.data };
+        let order: Vec<usize> = [0, 2, 1].into_iter().chain(3..3 + rest.len()).collect();
+        Self { shape: [vec![groups * b, a], rest].concat(), data: blocks.permute(&order).data }
+    }
 }
 
 /// What kind of array a role is, which decides how a planet lays it out.
@@ -124,11 +149,19 @@ impl Nd {
 enum Form {
     Matrix,
     Kernel,
+    /// The kernel of a transposed convolution with so many groups.
+    Transposed(usize),
     Plain,
 }
 
-fn form(kind: LayerKind, role: Role) -> Form {
-    match (kind, role) {
+fn form(spec: &LayerSpec, role: Role) -> Form {
+    match (spec, role) {
+        (LayerSpec::ConvTransposed1(conv), Role::Weight) => return Form::Transposed(conv.groups),
+        (LayerSpec::ConvTransposed2(conv), Role::Weight) => return Form::Transposed(conv.groups),
+        (LayerSpec::ConvTransposed3(conv), Role::Weight) => return Form::Transposed(conv.groups),
+        _ => {}
+    }
+    match (spec.kind(), role) {
         (LayerKind::Cnn1 | LayerKind::Cnn2 | LayerKind::Cnn3, Role::Weight) => Form::Kernel,
         (LayerKind::Dense, Role::Weight)
         | (_, Role::QWeight | Role::KWeight | Role::VWeight | Role::OWeight)
@@ -150,7 +183,7 @@ pub fn stores(planet: &Planet, path: &str, spec: &LayerSpec, arrays: &mut Arrays
     let mut weights = Weights::new();
     for wanted in spec.roles() {
         let (role, name) = (wanted.role, format!("{path}.{}", wanted.role));
-        let form = form(kind, role);
+        let form = form(spec, role);
         let nd = if recurrent && planet.gates == GateLayout::Separate {
             separate_gates(planet, kind, &name, form, arrays)?
         } else if recurrent && role == Role::Bias && planet.bias == BiasLayout::Split {
@@ -179,12 +212,27 @@ fn to_loom(planet: &Planet, form: Form, name: &str, nd: Nd) -> Result<Nd, Error>
     let wrong = |found, expected| Err(Error::Rank { array: name.into(), found, expected });
     match form {
         Form::Matrix if rank != 2 => wrong(nd.shape, "a matrix"),
-        Form::Kernel if rank < 3 => wrong(nd.shape, "a convolution kernel"),
+        Form::Kernel | Form::Transposed(_) if rank < 3 => wrong(nd.shape, "a convolution kernel"),
         Form::Matrix if planet.matrix == MatrixOrder::InOut => Ok(nd.permute(&[1, 0])),
         Form::Kernel if planet.kernel == KernelOrder::SpatialInOut => {
             let axes: Vec<usize> = [rank - 1, rank - 2].into_iter().chain(0..rank - 2).collect();
             Ok(nd.permute(&axes))
         }
+        Form::Transposed(groups) => Ok(match planet.transposed {
+            // What does not divide is of another shape than the layer's, which is told there.
+            TransposedOrder::InOutSpatial if nd.shape[0].is_multiple_of(groups.max(1)) => {
+                nd.swap_in_groups(groups.max(1))
+            }
+            TransposedOrder::InOutSpatial => nd,
+            TransposedOrder::SpatialOutIn => {
+                let axes: Vec<usize> = [rank - 2, rank - 1].into_iter().chain(0..rank - 2).collect();
+                nd.permute(&axes)
+            }
+            TransposedOrder::SpatialInOutFlipped => {
+                let axes: Vec<usize> = [rank - 1, rank - 2].into_iter().chain(0..rank - 2).collect();
+                nd.flip(0..rank - 2).permute(&axes)
+            }
+        }),
         _ => Ok(nd),
     }
 }
@@ -224,7 +272,7 @@ fn drop_zero_biases(path: &str, arrays: &mut Arrays) -> Result<(), Error> {
 /// stands in the planet's array.
 #[must_use]
 pub fn output_order(planet: &Planet, last: Option<&LayerSpec>, shape: &[usize]) -> (Vec<usize>, Option<Vec<usize>>) {
-    let conv = last.is_some_and(|spec| form(spec.kind(), Role::Weight) == Form::Kernel);
+    let conv = last.is_some_and(|spec| matches!(form(spec, Role::Weight), Form::Kernel | Form::Transposed(_)));
     if !conv || planet.channels == ChannelOrder::First || shape.len() < 3 {
         return (shape.to_vec(), None);
     }

@@ -38,6 +38,7 @@ impl Pick {
     }
 
     /// An array of the first shape repeated as far as the second reaches, where it has an extent of 1.
+    #[cfg(feature = "gpu")]
     pub(super) fn repeated(shape: &[usize], whole: &[usize]) -> Self {
         let axes = shape.iter().zip(whole).enumerate().filter(|(_, (own, all))| own != all);
         axes.fold(Self::all(shape), |pick, (axis, (_, &all))| pick.along(axis, (0..all).map(|_| Some(0))))

@@ -30,7 +30,7 @@ use super::path::LayerPath;
 use super::path::Step;
 use super::record::{Key, Record, Value};
 use crate::coord::Coord;
-use crate::error::{Error, PackingError, Result};
+use crate::error::{ConfigError, Error, PackingError, Result};
 use crate::layers::packing::Layout;
 use crate::layers::*;
 use crate::role::Role;
@@ -194,7 +194,7 @@ impl Record {
             [Key::Configuration, Key::SoftmaxType, Key::IsDisabled, Key::ReadsInput, Key::AddsInput];
         let kind = self.kind.name();
         match self.configured() {
-            Some(spec) => spec.map(drop)?,
+            Some(spec) => spec?.check().map_err(|what| Misconfigured::Config { kind, what })?,
             None if self.kind.is_original() => return Ok(()),
             None => return Err(Misconfigured::Absent { kind }),
         }
@@ -309,6 +309,9 @@ pub(super) enum Misconfigured {
     /// The string is no configuration of the kind.
     #[error("`configuration` is none of a {kind} layer: {what}")]
     Json { kind: &'static str, what: String },
+    /// The configuration contradicts itself.
+    #[error("`configuration` of a {kind} layer: {what}")]
+    Config { kind: &'static str, what: ConfigError },
     /// Another key says something as well.
     #[error("a {kind} layer with a `configuration` has `{key}` beside it")]
     Beside { kind: &'static str, key: &'static str },

@@ -23,20 +23,6 @@ jax.config.update("jax_enable_x64", True)
 PACKAGES = {"jax": "jax", "jaxlib": "jaxlib", "flax": "flax", "optax": "optax", "numpy": "numpy", "scikit-learn": "sklearn"}
 FLAGS = {"threads": "1", "x64": "true", "platform": "cpu"}
 
-ACTIVATIONS: dict[str, Callable] = {
-    "linear": lambda x: x,
-    "relu": jax.nn.relu,
-    "tanh": jnp.tanh,
-    "sigmoid": jax.nn.sigmoid,
-    "silu": jax.nn.silu,
-    "gelu": lambda x: jax.nn.gelu(x, approximate=True),
-}
-
-
-def activation(c: dict[str, Any]) -> Callable:
-    return ACTIVATIONS[c["activation"]]
-
-
 class Operators:
     channels_last = True
 
@@ -54,6 +40,19 @@ class Operators:
 
     def add(self, a, b):
         return jnp.add(a, b)
+
+    def multiply(self, a, b):
+        return jnp.multiply(a, b)
+
+    def concat(self, parts, axis):
+        return jnp.concatenate(parts, axis)
+
+    def array(self, name: str, shape: tuple[int, ...]) -> Callable[[], Any]:
+        """An array of no module; called, what it holds."""
+        self.params[name] = {"array": jnp.zeros(shape, self.dtype)}
+        get = lambda: self._leaf(name, ("array",))
+        self.slots[name] = Slot(get, self._setter(name, ("array",)), lambda w, role=name.rsplit(".", 1)[1]: w[role])
+        return get
 
     def module(self, name: str, module: nn.Module, sample: tuple[int, ...], arrays: dict[str, tuple]):
         """Initialises a linen module and registers its leaves: array name -> (leaf path, convert)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable
+from typing import Any, Iterable
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 
 from ...manifest import Model
 from ..chain import Chain, Slot
+from .activations import activation
 
 torch.set_num_threads(1)
 # As use_deterministic_algorithms(True), which would import a compiler that cannot live beside TensorFlow.
@@ -18,15 +19,6 @@ torch.set_deterministic_debug_mode("error")
 
 PACKAGES = {"torch": "torch", "numpy": "numpy", "scikit-learn": "sklearn"}
 FLAGS = {"threads": "1", "deterministic_algorithms": "true"}
-
-ACTIVATIONS: dict[str, Callable] = {
-    "relu": F.relu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "silu": F.silu,
-    "gelu": lambda x: F.gelu(x, approximate="tanh"),
-}
-
 
 class Operators:
     channels_last = False
@@ -45,6 +37,12 @@ class Operators:
     def add(self, a, b):
         return torch.add(a, b)
 
+    def multiply(self, a, b):
+        return torch.mul(a, b)
+
+    def concat(self, parts, axis):
+        return torch.cat(parts, axis)
+
     def slot(self, name: str, parameter: nn.Parameter, convert) -> None:
         def put(value: np.ndarray) -> None:
             if tuple(value.shape) != tuple(parameter.shape):
@@ -62,7 +60,14 @@ class Operators:
         """Registers a module for training; returns it with the configuration's activation, if any, behind it."""
         self.modules.append(module)
         name = c.get("activation", "linear")
-        return module if name == "linear" else lambda x: ACTIVATIONS[name](module(x))
+        act = activation(name)
+        return module if name == "linear" else lambda x: act(module(x))
+
+    def parameter(self, name: str, shape: tuple[int, ...], convert=None) -> nn.Parameter:
+        """A parameter of no module, whose array is `name`."""
+        parameter = nn.Parameter(torch.zeros(shape, dtype=self.dtype))
+        self.slot(name, parameter, convert or (lambda w, role=name.rsplit(".", 1)[1]: w[role]))
+        return parameter
 
 
 def build(model: Model, dtype: str) -> Chain:

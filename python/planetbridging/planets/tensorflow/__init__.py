@@ -28,12 +28,6 @@ PACKAGES = {"tensorflow-cpu": "tensorflow", "keras": "keras", "numpy": "numpy", 
 FLAGS = {"threads": "1", "op_determinism": "true", "backend": "tensorflow"}
 
 
-def activation(name: str):
-    if name == "gelu":
-        return lambda x: keras.activations.gelu(x, approximate=True)
-    return keras.activations.get(name)
-
-
 def turned(name: str, axes: tuple[int, ...] = (1, 0)):
     """How an array comes from Loom's layout: matrices and kernels turned, the rest as it is."""
     role = name.rsplit(".", 1)[1]
@@ -55,6 +49,18 @@ class Operators:
 
     def add(self, a, b):
         return layers.Add(dtype=self.dtype)([a, b])
+
+    def multiply(self, a, b):
+        return layers.Multiply(dtype=self.dtype)([a, b])
+
+    def concat(self, parts, axis):
+        return layers.Concatenate(axis, dtype=self.dtype)(parts)
+
+    def variable(self, name: str, shape: tuple[int, ...]):
+        """A variable of no layer, whose array is `name`."""
+        variable = keras.Variable(np.zeros(shape), dtype=self.dtype)
+        self.slot(name, variable, lambda w, role=name.rsplit(".", 1)[1]: w[role])
+        return variable
 
     def slot(self, name: str, variable, convert) -> None:
         self.slots[name] = Slot(lambda: ops.convert_to_numpy(variable), variable.assign, convert)

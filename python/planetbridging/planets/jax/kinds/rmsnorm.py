@@ -11,6 +11,10 @@ from ...naming.jax.norm import norm as naming
 
 
 def build(ops: Operators, path: str, c: dict[str, Any]):
+    if c.get("unit_offset"):
+        gamma = ops.array(f"{path}.gamma", (c["dim"],))
+        norm = nn.RMSNorm(epsilon=c["eps"], use_scale=False, dtype=ops.dtype, param_dtype=ops.dtype)
+        return lambda x: norm.apply({}, x) * (1.0 + gamma())
     return rmsnorm(ops, f"{path}.gamma", "gamma", c["dim"], c["eps"])
 
 

@@ -1,16 +1,19 @@
-"""layers.RMSNormalization."""
+"""layers.RMSNormalization; with 1 + gamma keras.ops.rms_normalization."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from keras import layers
+from keras import layers, ops as math
 
 from .. import Operators
 from ...naming.tensorflow.rmsnorm import rmsnorm as naming
 
 
 def build(ops: Operators, path: str, c: dict[str, Any]):
+    if c.get("unit_offset"):
+        gamma = ops.variable(f"{path}.gamma", (c["dim"],))
+        return lambda x: math.rms_normalization(x, scale=1.0 + gamma, axis=-1, epsilon=c["eps"])
     return rmsnorm(ops, f"{path}.gamma", "gamma", c["dim"], c["eps"])
 
 

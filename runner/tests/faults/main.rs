@@ -1,6 +1,8 @@
 //! Negative controls: each fault planted between the goldens and the network must turn the
 //! judge red, on a case that is green without it.
 
+mod kinds;
+
 use std::path::Path;
 
 use loom_bedrocks::npz::{Data, sha256_f32};
