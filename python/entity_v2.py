@@ -16,7 +16,7 @@ DTYPES = ("float64 float32 float16 bfloat16 fp8e4m3 fp8e5m2 int64 int32 int16 in
           "int4 uint4 fp4 int2 uint2 ternary binary").split()
 BITS = dict(zip(DTYPES, (64, 32, 16, 16, 8, 8, 64, 32, 16, 8, 64, 32, 16, 8, 4, 4, 4, 2, 2, 2, 1)))
 ROLES = ("weight bias gamma beta q_weight k_weight v_weight o_weight q_bias k_bias v_bias o_bias q_norm k_norm "
-         "gate_weight up_weight down_weight gate_bias up_bias down_bias input_weight recurrent_weight centers slope mean variance").split()
+         "gate_weight up_weight down_weight gate_bias up_bias down_bias input_weight recurrent_weight centers slope mean variance recurrent_bias").split()
 OTHER = {**{19: "f", 23: "f", 26: "f", 29: "f", 64: "f"}, **dict.fromkeys((30, 34, 36, 66, 67, 68, 73, 82), "t"),
          80: "s", 24: "s", 25: "s", 32: "s", 69: "n", 71: "n", 70: "b", 38: "r", 72: "r", 31: "R", 33: "R", 37: "M", 0: "p"}
 
@@ -120,6 +120,10 @@ def configured(kind, c):
         found = [("gamma", shape, c["gain"]), ("beta", shape, c["shift"])]
     elif kind == 23:
         found = [("gamma", shape, c["gamma"]), ("beta", shape, c["beta"]), ("mean", shape, True), ("variance", shape, True)]
+    elif kind in (7, 31):
+        h, rows = c["hidden_size"], c["hidden_size"] * (3 if kind == 31 else 1)
+        found = [("input_weight", (rows, c["input_size"]), True), ("recurrent_weight", (rows, h), True), ("bias", (rows,), c["bias"]),
+                 ("recurrent_bias", (h,), c["bias"] and c.get("reset") == "after_product")]
     elif kind == 24:
         found = [("gamma", (c["channels"],), c["gamma"]), ("beta", (c["channels"],), c["beta"])]
     else:

@@ -9,7 +9,7 @@ pub mod planets;
 pub mod relayout;
 
 /// The bedrocks, in the order of every table.
-pub const BEDROCKS: [&str; 20] = [
+pub const BEDROCKS: [&str; 21] = [
     "dense",
     "cnn1",
     "cnn2",
@@ -30,4 +30,5 @@ pub const BEDROCKS: [&str; 20] = [
     "convolutions",
     "views",
     "branches",
+    "recurrent",
 ];

@@ -47,6 +47,15 @@ pub enum GateLayout {
     Separate,
 }
 
+/// The order of a GRU's gates where they are stacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GruOrder {
+    /// r, z, n, as Loom.
+    ResetFirst,
+    /// z, r, n.
+    UpdateFirst,
+}
+
 /// How many biases a recurrent layer has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BiasLayout {
@@ -75,6 +84,8 @@ pub struct Planet {
     pub gates: GateLayout,
     /// How recurrent biases are kept.
     pub bias: BiasLayout,
+    /// The order of a GRU's gates where they are stacked.
+    pub gru: GruOrder,
 }
 
 /// Every planet, in the order of every table.
@@ -88,6 +99,7 @@ pub const PLANETS: &[Planet] = &[
         channels: ChannelOrder::First,
         gates: GateLayout::Stacked,
         bias: BiasLayout::Split,
+        gru: GruOrder::ResetFirst,
     },
     Planet {
         id: "tensorflow",
@@ -98,6 +110,7 @@ pub const PLANETS: &[Planet] = &[
         channels: ChannelOrder::Last,
         gates: GateLayout::Stacked,
         bias: BiasLayout::Fused,
+        gru: GruOrder::UpdateFirst,
     },
     Planet {
         id: "jax",
@@ -108,6 +121,7 @@ pub const PLANETS: &[Planet] = &[
         channels: ChannelOrder::Last,
         gates: GateLayout::Separate,
         bias: BiasLayout::Fused,
+        gru: GruOrder::ResetFirst,
     },
     Planet {
         id: "sklearn",
@@ -118,6 +132,7 @@ pub const PLANETS: &[Planet] = &[
         channels: ChannelOrder::Last,
         gates: GateLayout::Stacked,
         bias: BiasLayout::Fused,
+        gru: GruOrder::ResetFirst,
     },
 ];
 

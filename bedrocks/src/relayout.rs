@@ -3,6 +3,8 @@
 //! Layout is derived from the planet's conventions and the array's role, never from its
 //! shape: a square matrix is transposed like any other.
 
+mod gru;
+
 use loom_core::{LayerKind, LayerSpec, Role, WeightStore, Weights};
 
 use crate::npz::{Array, Arrays, Data, advance};
@@ -178,6 +180,9 @@ fn form(spec: &LayerSpec, role: Role) -> Form {
 /// (both shapes given, in the planet's layout), not finite, or a bias that the model does
 /// not have and that is not zero.
 pub fn stores(planet: &Planet, path: &str, spec: &LayerSpec, arrays: &mut Arrays) -> Result<Weights, Error> {
+    if let LayerSpec::Gru(gru) = spec {
+        return gru::stores(planet, path, spec, gru, arrays);
+    }
     let kind = spec.kind();
     let recurrent = matches!(kind, LayerKind::Lstm | LayerKind::Rnn);
     let mut weights = Weights::new();
@@ -197,14 +202,18 @@ pub fn stores(planet: &Planet, path: &str, spec: &LayerSpec, arrays: &mut Arrays
         } else {
             to_loom(planet, form, &name, Nd::take(arrays, &name)?)?
         };
-        if nd.shape != wanted.shape {
-            return Err(Error::Shape { array: name, found: nd.shape, expected: wanted.shape });
-        }
-        let store = WeightStore::f32(nd.shape, nd.data).map_err(|error| Error::Store { array: name, error })?;
-        weights.insert(role, store);
+        weights.insert(role, store(name, nd, wanted.shape)?);
     }
     drop_zero_biases(path, arrays)?;
     Ok(weights)
+}
+
+/// The store of an array of the shape that a layer needs.
+fn store(array: String, nd: Nd, expected: Vec<usize>) -> Result<WeightStore, Error> {
+    if nd.shape != expected {
+        return Err(Error::Shape { array, found: nd.shape, expected });
+    }
+    WeightStore::f32(nd.shape, nd.data).map_err(|error| Error::Store { array, error })
 }
 
 fn to_loom(planet: &Planet, form: Form, name: &str, nd: Nd) -> Result<Nd, Error> {
@@ -238,7 +247,11 @@ fn to_loom(planet: &Planet, form: Form, name: &str, nd: Nd) -> Result<Nd, Error>
 }
 
 fn separate_gates(planet: &Planet, kind: LayerKind, name: &str, form: Form, arrays: &mut Arrays) -> Result<Nd, Error> {
-    let gates: &[&str] = if kind == LayerKind::Lstm { &GATES } else { &["h"] };
+    let gates: &[&str] = match kind {
+        LayerKind::Lstm => &GATES,
+        LayerKind::Gru => &gru::GATES,
+        _ => &["h"],
+    };
     let mut stacked: Option<Nd> = None;
     for gate in gates {
         let name = format!("{name}.{gate}");

@@ -51,6 +51,7 @@ roles! {
     Slope "slope" "Slope of an activation below zero.",
     Mean "mean" "Kept mean of a batch norm.",
     Variance "variance" "Kept variance of a batch norm.",
+    RecurrentBias "recurrent_bias" "Shift of the product of a GRU's state that its reset gate acts on.",
 }
 
 impl fmt::Display for Role {
@@ -65,7 +66,7 @@ impl Role {
     pub fn is_vector(self) -> bool {
         match self {
             Role::Bias | Role::Gamma | Role::Beta | Role::QNorm | Role::KNorm => true,
-            Role::Slope | Role::Mean | Role::Variance => true,
+            Role::Slope | Role::Mean | Role::Variance | Role::RecurrentBias => true,
             Role::QBias | Role::KBias | Role::VBias | Role::OBias => true,
             Role::GateBias | Role::UpBias | Role::DownBias => true,
             Role::Weight | Role::QWeight | Role::KWeight | Role::VWeight | Role::OWeight => false,

@@ -62,7 +62,13 @@ fn layers(a: usize, b: usize, c: usize) -> Vec<(LayerSpec, Vec<usize>)> {
             vec![2, a, b],
         ),
         (json!({ "onehot": { "classes": a } }), vec![c, b]),
+        (json!({ "gru": { "input_size": a, "hidden_size": 2 * b, "seq_length": c } }), vec![2, c, a]),
         // Configurations that other code runs.
+        (
+            json!({ "gru": { "input_size": a, "hidden_size": b, "seq_length": c, "reset": "before_product" } }),
+            vec![3, c, a],
+        ),
+        (json!({ "rnn": { "input_size": a, "hidden_size": b, "seq_length": c, "activation": "relu" } }), vec![2, c, a]),
         (json!({ "cnn2": grouped(2) }), grouped_shape(2)),
         (json!({ "cnn1": grouped(1) }), grouped_shape(1)),
         (json!({ "convtransposed2": grouped(2) }), grouped_shape(2)),

@@ -1,5 +1,5 @@
 use loom_core::layers::{LstmSpec, RnnSpec};
-use loom_core::{LayerSpec, RoleShape};
+use loom_core::{Activation, LayerSpec, RoleShape};
 
 use super::{Layer, Link};
 use crate::error::{At, Error};
@@ -70,7 +70,7 @@ impl Layer for Rnn {
 
     fn spec(&self, at: At) -> Result<LayerSpec, Error> {
         let [input_size, hidden_size, seq_length] = self.extents.checked(at)?;
-        Ok(LayerSpec::Rnn(RnnSpec { input_size, hidden_size, seq_length, bias: true }))
+        Ok(LayerSpec::Rnn(RnnSpec { input_size, hidden_size, seq_length, activation: Activation::Tanh, bias: true }))
     }
 
     fn arrays(self: Box<Self>, at: At, roles: &[RoleShape]) -> Result<Vec<Vec<f32>>, Error> {

@@ -85,6 +85,14 @@ pub enum ConfigError {
         /// Into how many groups they are to be divided.
         groups: usize,
     },
+    /// A recurrent layer has an activation that its steps do not know.
+    #[error("a recurrent layer cannot have {found}; it has {known}")]
+    Recurrent {
+        /// The activation.
+        found: &'static str,
+        /// Those that it can have.
+        known: String,
+    },
     /// An axis is named that there is not, or twice, or it is the batch axis.
     #[error("axis {axis} of {axes}: expected one from 1 to {last} or from -1 to -{last}, each once; axis 0 is the batch", last = axes.saturating_sub(1))]
     Axis {

@@ -14,6 +14,7 @@ mod conv_transposed;
 mod dense;
 mod embedding;
 mod groupnorm;
+mod gru;
 mod kmeans;
 mod l2norm;
 mod layer;
@@ -64,6 +65,7 @@ pub use conv_transposed::ConvTransposedSpec;
 pub use dense::DenseSpec;
 pub use embedding::EmbeddingSpec;
 pub use groupnorm::GroupNormSpec;
+pub use gru::{GruSpec, Reset};
 pub use kmeans::{KMeansOutput, KMeansSpec};
 pub use l2norm::{Guard, L2NormSpec};
 pub use layer::Layer;
@@ -276,6 +278,7 @@ layers! { $
     View(ViewSpec) "view" "View" 28 pick::KERNELS, "The same elements in another arrangement.";
     Resize(ResizeSpec) "resize" "Resize" 29 resize::KERNELS, "Other extents, by nearest elements or linearly.";
     OneHot(OneHotSpec) "onehot" "OneHot" 30 onehot::KERNELS, "Numbers as rows with a one.";
+    Gru(GruSpec) "gru" "GRU" 31 gru::KERNELS, "Gated recurrent unit.";
 }
 
 impl LayerSpec {

@@ -1,7 +1,9 @@
 //! One meaning taken for another: what planets and formats differ in, and porters mix up, for the kinds that real models
 //! are made of.
 
-use loom_core::layers::{Combine, Corners, Guard, Interpolation, PadMode, Padding, ReduceOp, SoftmaxVariant, ViewSpec};
+use loom_core::layers::{
+    Combine, Corners, Guard, Interpolation, PadMode, Padding, ReduceOp, Reset, SoftmaxVariant, ViewSpec,
+};
 use loom_core::{Activation, LayerSpec, NetworkSpec, Role};
 use loom_runner::stages::judge::Label;
 use loom_runner::stages::planted::Planted;
@@ -114,4 +116,25 @@ fn branches_joined_otherwise() {
     fault!(0, Parallel(parallel) => parallel.combine = Combine::Add, Diff: "branches/glu/parity/pytorch");
     fault!(0, Parallel(parallel) => parallel.branches.reverse(), Diff: "branches/split_and_swap/parity/jax");
     fault!(0, Parallel(parallel) => parallel.axis = Some(-1), Shape: "branches/concat_steps/parity/tensorflow");
+}
+
+#[test]
+fn recurrent_layers_of_another_convention() {
+    fault!(0, Gru(gru) => gru.reset = Reset::BeforeProduct, Diff: "recurrent/gru_no_bias/parity/pytorch", "recurrent/gru_no_bias/parity/tensorflow");
+    fault!(0, Gru(gru) => gru.reset = Reset::AfterProduct, Error: "recurrent/gru_before/parity/tensorflow");
+    fault!(0, Rnn(rnn) => rnn.activation = Activation::Tanh, Diff: "recurrent/rnn_relu/parity/jax");
+    fault!(2, View(view) => *view = ViewSpec::Flip { axes: vec![-1] }, Diff: "recurrent/lstm_reverse/parity/pytorch");
+    fault!(0, Parallel(parallel) => parallel.branches.reverse(), Error: "recurrent/lstm_bidirectional/parity/tensorflow");
+    // z, r, n in place of r, z, n.
+    let update_first = |shape: &[usize], values: &mut Vec<f32>| {
+        let h = shape[0] / 3;
+        reorder(shape, values, |row| [row + h, row.wrapping_sub(h), row][row / h]);
+    };
+    const GATES: &[Role] = &[Role::InputWeight, Role::RecurrentWeight, Role::Bias];
+    for planet in ["pytorch", "tensorflow", "jax"] {
+        turns_red(&format!("recurrent/gru/parity/{planet}"), &Weights(GATES, update_first), Label::Diff);
+    }
+    // The bias inside of the reset gate's product, beside it instead.
+    let dropped = |_: &[usize], values: &mut Vec<f32>| values.fill(0.0);
+    turns_red("recurrent/gru/parity/tensorflow", &Weights(&[Role::RecurrentBias], dropped), Label::Diff);
 }

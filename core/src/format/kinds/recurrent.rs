@@ -32,9 +32,13 @@ fn set_sizes(record: &mut Record, [input, hidden, steps]: [usize; 3]) {
 impl Recorded for RnnSpec {
     const HAS_SEQUENCES: bool = true;
 
+    fn has_keys(&self) -> bool {
+        self.activation == Activation::Tanh
+    }
+
     fn of_record(record: &Record, place: &Place<'_>) -> Result<Self> {
         let [input_size, hidden_size, seq_length] = sizes(record);
-        Ok(Self { input_size, hidden_size, seq_length, bias: place.bias(true) })
+        Ok(Self { input_size, hidden_size, seq_length, activation: Activation::Tanh, bias: place.bias(true) })
     }
 
     fn to_record(&self, record: &mut Record, _: &LayerPath) -> Result<()> {

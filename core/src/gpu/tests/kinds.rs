@@ -146,6 +146,10 @@ const LAYERS: &[(&str, &[usize])] = &[
         r#"{"resize": {"input": [3, 4], "output": [5, 9], "interpolation": "floor", "corners": "asymmetric"}}"#,
         &[2, 3, 4],
     ),
+    (r#"{"gru": {"input_size": 3, "hidden_size": 5, "seq_length": 4}}"#, &[6, 4, 3]),
+    (r#"{"gru": {"input_size": 3, "hidden_size": 130, "seq_length": 3, "bias": false}}"#, &[2, 3, 3]),
+    (r#"{"gru": {"input_size": 3, "hidden_size": 5, "seq_length": 4, "reset": "before_product"}}"#, &[5, 4, 3]),
+    (r#"{"rnn": {"input_size": 3, "hidden_size": 5, "seq_length": 4, "activation": "relu"}}"#, &[6, 4, 3]),
     (r#"{"onehot": {"classes": 4}}"#, &[3, 5]),
     (r#"{"softmax": {"variant": "log"}}"#, &[3, 5]),
     (

@@ -78,6 +78,8 @@ impl Family for LstmSpec {
         _: Option<&GpuArray>,
     ) -> Result<GpuArray> {
         let scan = Scan { layer, gates: 4, input: self.input_size, hidden: self.hidden_size, steps: self.seq_length };
-        scan.record(recorder, LSTM, x)
+        let batch = layer.units(&x.shape, "sequences", &[self.seq_length, self.input_size])?;
+        let cells = recorder.tape.reserve(batch * self.hidden_size);
+        scan.record(recorder, LSTM, x, cells)
     }
 }

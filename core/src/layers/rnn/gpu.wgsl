@@ -1,4 +1,4 @@
-// h = tanh(z), four hidden units to an invocation: scan.wgsl.
+// h = act(z), the activation being argument 7, four hidden units to an invocation: scan.wgsl.
 
 /// The gate rows of a unit of work.
 fn rows_of(unit: u32) -> vec4<u32> {
@@ -7,7 +7,7 @@ fn rows_of(unit: u32) -> vec4<u32> {
 
 fn cell(z: real4, first: bool, b: u32, h: u32, unit: u32) {
     for (var j = 0u; j < min(4u, arg(2u) - 4u * unit); j += 1u) {
-        store(h + 4u * unit + j, tanh_of(z[j]));
+        set_bits(h + 4u * unit + j, activate(arg(7u), narrow(z[j])));
     }
 }
 

@@ -1,19 +1,18 @@
-//! Elman recurrent layer: `h_t = tanh(x_t W^T + h_{t-1} R^T + b)`, `h_{-1} = 0`.
+//! Elman recurrent layer: `h_t = act(x_t W^T + h_{t-1} R^T + b)`, `h_{-1} = 0`, act mostly tanh.
 //!
 //! Every step's `h` is an output. Stages: the two sums with the bias (one rounding), the
-//! tanh (one rounding); the recurrence carries the rounded `h`.
+//! activation (one rounding); the recurrence carries the rounded `h`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Recorder;
-use super::{Family, Layer, RoleShape, Run, elements, holdable, on, positive, shift};
+use super::{Activation, Family, Layer, RoleShape, Run, elements, holdable, on, positive, shift};
 use crate::backend::{Rows, matmul};
 use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, Sums, kernels};
-use crate::math;
 use crate::role::Role;
 use crate::tensor::Tensor;
 
@@ -35,9 +34,20 @@ pub struct RnnSpec {
     pub hidden_size: usize,
     /// Steps of a sequence.
     pub seq_length: usize,
+    /// The activation: one of the original's.
+    #[serde(default = "tanh", skip_serializing_if = "is_tanh")]
+    pub activation: Activation,
     /// Whether there is a bias.
     #[serde(default = "on")]
     pub bias: bool,
+}
+
+fn tanh() -> Activation {
+    Activation::Tanh
+}
+
+fn is_tanh(activation: &Activation) -> bool {
+    *activation == Activation::Tanh
 }
 
 /// `Err` unless the sizes of a recurrent layer are believable.
@@ -107,13 +117,14 @@ impl Scan<'_> {
         Ok(Tensor::of(vec![batch, self.steps, self.hidden], y))
     }
 
-    /// Records the scan with a kernel that knows the cell.
+    /// Records the scan with a kernel that knows the cell, and what that kernel asks for besides.
     #[cfg(feature = "gpu")]
     pub(super) fn record(
         &self,
         recorder: &mut Recorder<'_>,
         kernel: &'static Kernel,
         x: &GpuArray,
+        own: u32,
     ) -> Result<GpuArray> {
         let (hidden, width) = (self.hidden, self.gates * self.hidden);
         let batch = self.layer.units(&x.shape, "sequences", &[self.steps, self.input])?;
@@ -123,10 +134,9 @@ impl Scan<'_> {
         let bias = recorder.vector(self.layer, Role::Bias)?;
         let from_x = recorder.sums(self.layer, x, Role::InputWeight)?;
         let y = recorder.tape.array(vec![batch, self.steps, hidden]);
-        let cells = recorder.tape.reserve(batch * hidden);
         let piece = recorder.whole(self.layer, &self.layer.weights()[&Role::RecurrentWeight], Sums::Exact)?;
         let [samples, steps, hidden, width] = [batch, self.steps, hidden, width].map(|n| n as u32);
-        let numbers = [samples, steps, hidden, width, from_x, bias, y.at, cells];
+        let numbers = [samples, steps, hidden, width, from_x, bias, y.at, own];
         recorder.tape.weighted(kernel, batch.div_ceil(4), numbers, &piece);
         Ok(y)
     }
@@ -134,6 +144,10 @@ impl Scan<'_> {
 
 impl Family for RnnSpec {
     fn check(&self) -> std::result::Result<(), ConfigError> {
+        if self.activation.original().is_none() {
+            let known = Activation::ORIGINAL.map(Activation::name);
+            return Err(ConfigError::Recurrent { found: self.activation.name(), known: known.join(", ") });
+        }
         check_sizes(self.input_size, self.hidden_size, self.seq_length)
     }
 
@@ -152,9 +166,7 @@ impl Family for RnnSpec {
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         let scan = Scan { layer, gates: 1, input: self.input_size, hidden: self.hidden_size, steps: self.seq_length };
         scan.run(run, x, |_, z, h| {
-            for (h, &z) in h.iter_mut().zip(z) {
-                *h = math::tanh(f64::from(z)) as f32;
-            }
+            h.iter_mut().zip(z).for_each(|(h, &z)| *h = self.activation.apply(z));
         })
     }
 
@@ -167,6 +179,6 @@ impl Family for RnnSpec {
         _: Option<&GpuArray>,
     ) -> Result<GpuArray> {
         let scan = Scan { layer, gates: 1, input: self.input_size, hidden: self.hidden_size, steps: self.seq_length };
-        scan.record(recorder, RNN, x)
+        scan.record(recorder, RNN, x, Recorder::fused(self.activation))
     }
 }

@@ -1,6 +1,7 @@
 // A scan over time, one workgroup to four samples: an invocation makes four gate rows of them, and
 // then what the cell makes of these, which rnn/gpu.wgsl and lstm/gpu.wgsl say.
-// Arguments: samples, steps, hidden, gate rows, sums over x (real), bias, y, c (scratch); store.
+// Arguments: samples, steps, hidden, gate rows, sums over x (real), bias, y, what the cell asks for (c as scratch,
+// or an activation); store.
 
 const SCAN: u32 = 128u;
 

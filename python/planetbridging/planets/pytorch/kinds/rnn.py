@@ -1,7 +1,8 @@
-"""nn.RNN."""
+"""nn.RNN, with tanh or ReLU."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -11,4 +12,4 @@ from ._recurrent import recurrent
 
 
 def build(ops: Operators, path: str, c: dict[str, Any]):
-    return recurrent(ops, path, c, nn.RNN)
+    return recurrent(ops, path, c, partial(nn.RNN, nonlinearity=c.get("activation", "tanh")))
