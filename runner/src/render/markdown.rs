@@ -175,7 +175,7 @@ worst of what is judged.\n"
     for numerics in Numerics::ALL.into_iter().rev() {
         let what = match numerics {
             Numerics::Standard => {
-                "what the types' names promise; gains, shifts and biases stay f32, but for the norms'"
+                "what the types' names promise; gains, shifts and biases stay f32, but where a bedrock is little else"
             }
             Numerics::Loom => "what the original runtime stores, one scale for a whole layer",
         };
