@@ -259,10 +259,11 @@ impl Axis {
     pub(super) fn windows(&self, ceil: bool) -> usize {
         let rest = self.padded().saturating_sub(self.reach());
         match ceil {
-            false => rest / self.stride.max(1) + 1,
+            false => (rest / self.stride.max(1)).saturating_add(1),
             true => {
-                let windows = rest.div_ceil(self.stride.max(1)) + 1;
-                windows - usize::from((windows - 1) * self.stride >= self.input + self.sides[0])
+                let windows = rest.div_ceil(self.stride.max(1)).saturating_add(1);
+                let last = (windows - 1).saturating_mul(self.stride);
+                windows - usize::from(last >= self.input.saturating_add(self.sides[0]))
             }
         }
     }

@@ -52,7 +52,7 @@ impl GroupNormSpec {
 
     /// Channels of a group, and positions.
     fn extents(&self) -> (usize, usize) {
-        (self.channels / self.groups, elements(&self.input))
+        (self.channels / self.groups.max(1), elements(&self.input))
     }
 }
 
