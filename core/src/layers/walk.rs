@@ -51,6 +51,9 @@ impl Walk {
 
     /// Where each step stands.
     pub(super) fn places(&self) -> Vec<usize> {
+        if self.axes.iter().any(|(reach, _)| *reach == 0) {
+            return Vec::new();
+        }
         let mut places = vec![0];
         for &(reach, step) in self.axes.iter().rev() {
             let inner = places.clone();
@@ -61,6 +64,9 @@ impl Walk {
 
     /// The places of a repeated array until they begin anew.
     pub(super) fn period(&self) -> Vec<usize> {
+        if self.axes.iter().any(|(reach, _)| *reach == 0) {
+            return vec![0];
+        }
         let first = self.axes.iter().position(|(_, step)| *step != 0).unwrap_or(self.axes.len());
         Self { axes: self.axes[first..].to_vec() }.places()
     }

@@ -153,6 +153,15 @@ impl<const N: usize> ConvSpec<N> {
         (self.in_channels / self.groups.max(1)).saturating_mul(self.volume())
     }
 
+    /// Elements of the padded input, where padding is made of elements. Also of an empty batch each axis has a table.
+    fn copied(&self, batch: usize) -> usize {
+        match self.padding_mode {
+            PadMode::Zeros => 0,
+            _ => self.axes().iter().fold(batch.max(1), |all, axis| all.saturating_mul(axis.padded())),
+        }
+        .saturating_mul(self.in_channels)
+    }
+
     /// The same axes, and which elements of `[batch, channels, input…]` are read, where padding is made of elements.
     fn laid_out(&self, batch: usize) -> std::result::Result<([Axis; 3], Option<Pick>), ConfigError> {
         let mut axes = self.axes();
@@ -246,9 +255,7 @@ impl<const N: usize> Family for ConvSpec<N> {
         holdable("the output", &[positions, self.filters])?;
         holdable("the windows of one sample", &[positions, self.window()])?;
         for (axis, &input) in self.axes().iter().zip(&self.input) {
-            if self.padding_mode != PadMode::Zeros {
-                self.padding_mode.positions(input, axis.sides)?;
-            }
+            self.padding_mode.check(input, axis.sides)?;
         }
         match &self.output {
             Some(output) => check_axes::<N>("output", output),
@@ -266,12 +273,9 @@ impl<const N: usize> Family for ConvSpec<N> {
 
     fn makes(&self, shape: &[usize]) -> usize {
         let batch = elements(shape).div_ceil(elements(&self.sample()).max(1));
-        let axes = self.axes();
         let positions = elements(&self.output_extents());
         let windows = elements(&[batch.min(rayon::current_num_threads()), positions, self.window()]);
-        let padded = axes.iter().fold(self.in_channels, |all, axis| all.saturating_mul(axis.padded()));
-        let copied = if self.padding_mode == PadMode::Zeros { 0 } else { elements(&[batch, padded]) };
-        elements(&[batch, positions, self.filters, 3]).saturating_add(windows).saturating_add(copied)
+        elements(&[batch, positions, self.filters, 3]).saturating_add(windows).saturating_add(self.copied(batch))
     }
 
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
@@ -323,6 +327,7 @@ impl<const N: usize> Family for ConvSpec<N> {
         let out = self.output_extents();
         let positions: usize = out.iter().product();
         recorder.within(layer, self.window().saturating_mul(2))?;
+        recorder.room(layer, self.copied(batch))?;
         let (axes, pick) = self.laid_out(batch).map_err(|what| layer.error(what.into()))?;
         let padded = pick.map(|pick| recorder.pick(x, &pick));
         let x = padded.as_ref().unwrap_or(x);

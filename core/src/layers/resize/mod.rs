@@ -184,6 +184,7 @@ impl Family for ResizeSpec {
     ) -> Result<GpuArray> {
         let planes = layer.units(&x.shape, "planes", &self.input)?;
         let shape = self.shape(&x.shape);
+        recorder.room(layer, self.makes(&x.shape))?;
         if self.interpolation != Interpolation::Linear {
             return Ok(recorder.pick(x, &self.pick(planes)).reshaped(shape));
         }

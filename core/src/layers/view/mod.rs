@@ -32,15 +32,8 @@ pub enum PadMode {
 }
 
 impl PadMode {
-    /// For each position of an axis of `n` with these sides, the element that stands there.
-    ///
-    /// # Errors
-    /// When the mode has no element for a side that long.
-    pub(super) fn positions(
-        self,
-        n: usize,
-        [before, behind]: [usize; 2],
-    ) -> std::result::Result<Vec<Option<usize>>, ConfigError> {
+    /// `Err` when the mode has no element for a side as long as the longer of an axis of `n`.
+    pub(super) fn check(self, n: usize, [before, behind]: [usize; 2]) -> std::result::Result<(), ConfigError> {
         let longest = before.max(behind);
         let fits = match self {
             PadMode::Zeros => true,
@@ -48,9 +41,22 @@ impl PadMode {
             PadMode::Replicate => n > 0 || longest == 0,
             PadMode::Circular => longest <= n,
         };
-        if !fits {
-            return Err(ConfigError::View { what: format!("padding of {longest} by its own elements"), extent: n });
+        match fits {
+            true => Ok(()),
+            false => Err(ConfigError::View { what: format!("padding of {longest} by its own elements"), extent: n }),
         }
+    }
+
+    /// For each position of an axis of `n` with these sides, the element that stands there.
+    ///
+    /// # Errors
+    /// As [`PadMode::check`].
+    pub(super) fn positions(
+        self,
+        n: usize,
+        [before, behind]: [usize; 2],
+    ) -> std::result::Result<Vec<Option<usize>>, ConfigError> {
+        self.check(n, [before, behind])?;
         let (n, total) = (n as i64, n + before + behind);
         let element = |i: usize| {
             let at = i as i64 - before as i64;
@@ -268,18 +274,23 @@ impl Family for ViewSpec {
     }
 
     fn makes(&self, shape: &[usize]) -> usize {
+        let mut extents = shape.to_vec();
         match self {
             ViewSpec::Pad { sides, .. } => {
                 let first = shape.len().saturating_sub(sides.len());
-                let grown = shape[first..].iter().zip(sides).map(|(n, [a, b])| n.saturating_add(*a).saturating_add(*b));
-                elements(&shape[..first].iter().copied().chain(grown).collect::<Vec<_>>())
+                for (n, [before, behind]) in extents[first..].iter_mut().zip(sides) {
+                    *n = n.saturating_add(*before).saturating_add(*behind);
+                }
             }
             ViewSpec::Take { axis, positions } => {
-                let taken = one_axis(*axis, shape.len()).map_or(1, |axis| shape[axis].max(1));
-                (elements(shape) / taken).saturating_mul(positions.len())
+                if let Ok(axis) = one_axis(*axis, shape.len()) {
+                    extents[axis] = positions.len();
+                }
             }
-            _ => elements(shape),
+            _ => {}
         }
+        // Each axis has a table, also where another is empty.
+        extents.iter().fold(elements(&extents), |all, n| all.saturating_add(*n))
     }
 
     fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
