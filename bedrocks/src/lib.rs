@@ -32,3 +32,9 @@ pub const BEDROCKS: [&str; 21] = [
     "branches",
     "recurrent",
 ];
+
+/// Those of the original bridge, first in every table: the models that its layer stream can say.
+#[must_use]
+pub fn of_the_original() -> &'static [&'static str] {
+    &BEDROCKS[..13]
+}

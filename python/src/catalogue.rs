@@ -1,16 +1,16 @@
 //! What Rust knows of bedrocks, planets, dtypes and layers, for Python to ask.
 
-use loom_bedrocks::BEDROCKS;
+use loom_bedrocks::of_the_original;
 use loom_bedrocks::planets::PLANETS;
 use loom_core::{Dtype, LayerSpec};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-/// The bedrocks, in the order of every table.
+/// The bedrocks of the original bridge, in the order of every table: what a layer stream can say.
 #[pyfunction]
 pub(crate) fn bedrocks() -> Vec<&'static str> {
-    BEDROCKS.to_vec()
+    of_the_original().to_vec()
 }
 
 /// The planets, in the order of every table.
