@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 __version__: str
 
 def bedrocks() -> list[str]:
-    """The bedrocks, in the order of every table."""
+    """The bedrocks of the original bridge, in the order of every table."""
 
 def planets() -> list[str]:
     """The planets, in the order of every table."""
