@@ -57,8 +57,7 @@ fn prepare(checkpoint: &Checkpoint, losses: &mut Losses) -> Result<(Topology, BT
     let mut topology = checkpoint.topology.clone();
     let mut arrays = BTreeMap::new();
     for (path, record) in checkpoint.topology.walk() {
-        losses.record(&path, record);
-        if record.has(Key::Configuration) {
+        if !losses.record(&path, record) {
             continue;
         }
         let layout = record.layout().map_err(|what| Fault::Config.at(&path, what))?;

@@ -49,8 +49,8 @@ impl Losses {
         self.found.push(format!("{place}: {what}"));
     }
 
-    /// Notes the keys of a record that only version 2 has.
-    pub(super) fn record(&mut self, path: &LayerPath, record: &Record) {
+    /// Notes the keys of a record that only version 2 has; `false` where nothing is left of the layer without them.
+    pub(super) fn record(&mut self, path: &LayerPath, record: &Record) -> bool {
         for (key, value) in record.fields().iter().filter(|(key, _)| key.since() > 1) {
             match (key, value) {
                 (Key::Configuration, Value::Text(text)) => {
@@ -60,6 +60,7 @@ impl Losses {
                 _ => self.lose(path, format_args!("`{}`", key.name())),
             }
         }
+        !record.has(Key::Configuration)
     }
 
     /// Takes such keys out of a record that is about to be written.

@@ -4,7 +4,7 @@ use super::{Place, Recorded, role};
 use crate::error::{PackingError, Result};
 use crate::format::path::LayerPath;
 use crate::format::record::{Key, Record};
-use crate::layers::{ConvSpec, PadMode, RoleShape};
+use crate::layers::{ConvSpec, PadMode, Padding, PerAxis, RoleShape};
 use crate::role::Role;
 
 /// The keys of a single axis.
@@ -17,13 +17,18 @@ pub(super) fn kernel<const N: usize>(record: &Record) -> RoleShape {
     role(Role::Weight, &shape)
 }
 
+/// Whether kernel, stride and padding are one number each, and there is neither dilation nor a division into groups.
+pub(super) fn one_for_all([kernel, stride, dilation]: [&PerAxis; 3], padding: &Padding, groups: usize) -> bool {
+    let same = [kernel.same(), stride.same(), padding.same()].iter().all(Option::is_some);
+    same && dilation.same() == Some(1) && groups == 1
+}
+
 impl<const N: usize> Recorded for ConvSpec<N> {
     const BESIDE: &[Role] = &[Role::Bias];
 
     fn has_keys(&self) -> bool {
-        let same = [self.kernel_size.same(), self.stride.same(), self.padding.same()].iter().all(Option::is_some);
-        let plain = self.dilation.same() == Some(1) && self.groups == 1;
-        same && plain && self.padding_mode == PadMode::Zeros && self.activation.original().is_some()
+        let windows = one_for_all([&self.kernel_size, &self.stride, &self.dilation], &self.padding, self.groups);
+        windows && self.padding_mode == PadMode::Zeros && self.activation.original().is_some()
     }
 
     fn of_record(record: &Record, place: &Place<'_>) -> Result<Self> {

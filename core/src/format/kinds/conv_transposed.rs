@@ -1,6 +1,6 @@
 //! Transposed convolutions along one to three axes.
 
-use super::conv::kernel;
+use super::conv::{kernel, one_for_all};
 use super::{Place, Recorded};
 use crate::error::{PackingError, Result};
 use crate::format::path::LayerPath;
@@ -15,9 +15,8 @@ impl<const N: usize> Recorded for ConvTransposedSpec<N> {
     const BESIDE: &[Role] = &[Role::Bias];
 
     fn has_keys(&self) -> bool {
-        let same = [self.kernel_size.same(), self.stride.same(), self.padding.same()].iter().all(Option::is_some);
-        let plain = self.dilation.same() == Some(1) && self.groups == 1;
-        same && plain && self.activation.original().is_some()
+        let windows = one_for_all([&self.kernel_size, &self.stride, &self.dilation], &self.padding, self.groups);
+        windows && self.activation.original().is_some()
     }
 
     fn of_record(record: &Record, place: &Place<'_>) -> Result<Self> {

@@ -178,13 +178,7 @@ impl Record {
     pub(super) fn configured(&self) -> Option<std::result::Result<LayerSpec, Misconfigured>> {
         let Some(Value::Text(text)) = self.get(Key::Configuration) else { return None };
         let kind = self.kind.name();
-        Some(match self.kind.read(text) {
-            Err(error) => Err(Misconfigured::Json { kind, what: error.to_string() }),
-            Ok(spec) if spec.configuration() != **text => {
-                Err(Misconfigured::Spelling { kind, expected: spec.configuration() })
-            }
-            Ok(spec) => Ok(spec),
-        })
+        Some(self.kind.read(text).map_err(|error| Misconfigured::Json { kind, what: error.to_string() }))
     }
 
     /// Whether the layer is said in one way: by its keys, or by one string and nothing beside it.
@@ -193,11 +187,16 @@ impl Record {
         const PLACE: [Key; 5] =
             [Key::Configuration, Key::SoftmaxType, Key::IsDisabled, Key::ReadsInput, Key::AddsInput];
         let kind = self.kind.name();
-        match self.configured() {
-            Some(spec) => spec?.check().map_err(|what| Misconfigured::Config { kind, what })?,
+        let spec = match self.configured() {
+            Some(spec) => spec?,
             None if self.kind.is_original() => return Ok(()),
             None => return Err(Misconfigured::Absent { kind }),
+        };
+        let expected = spec.configuration();
+        if self.text(Key::Configuration) != expected {
+            return Err(Misconfigured::Spelling { kind, expected });
         }
+        spec.check().map_err(|what| Misconfigured::Config { kind, what })?;
         let other = self.fields().iter().find(|(key, _)| !PLACE.contains(key)).map(|(key, _)| key.name());
         match other.or((self.activation != Activation::Linear).then_some("activation")) {
             Some(key) => Err(Misconfigured::Beside { kind, key }),

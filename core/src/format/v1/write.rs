@@ -53,8 +53,7 @@ pub(in crate::format) fn plan<'a>(checkpoint: &'a Checkpoint, losses: &mut Losse
     let mut planned = Vec::new();
     let mut bridged = Vec::new();
     for (path, record) in checkpoint.topology.walk() {
-        losses.record(&path, record);
-        if record.has(Key::Configuration) {
+        if !losses.record(&path, record) {
             continue;
         }
         let layout = record.layout().map_err(|what| Fault::Config.at(&path, what))?;
