@@ -234,6 +234,17 @@ fn layers_with_longer_loops_than_the_driver_has_are_refused() {
 }
 
 #[test]
+fn more_axes_than_a_record_of_arguments_holds_are_refused() {
+    let flip = network(&[r#"{"view": {"flip": {"axes": [-1]}}}"#], 1);
+    for gpu in gpus(&Options::default()) {
+        let of = |axes: usize| tensor(&[vec![2; 3], vec![1; axes - 4], vec![3]].concat(), 1);
+        agrees(&gpu, &flip, &[of(28)], "28 axes");
+        let error = gpu.run(&flip, &[of(29)], &mut GpuState::default()).expect_err("too many").to_string();
+        assert!(error.contains("has 29 axes; a kernel copies at most 28"), "{error}");
+    }
+}
+
+#[test]
 fn more_workgroups_than_an_axis_holds() {
     for gpu in gpus(&Options::default()) {
         let network =

@@ -1,11 +1,13 @@
 //! An array made of elements of another, axis by axis: slices, transposes, padding, nearest neighbours. No
 //! arithmetic: bits are copied.
 
-#[cfg(feature = "gpu")]
-use super::Recorder;
 use super::elements;
 #[cfg(feature = "gpu")]
-use crate::gpu::{GpuArray, Kernel, kernels};
+use super::{Layer, Recorder};
+#[cfg(feature = "gpu")]
+use crate::error::{Problem, Result};
+#[cfg(feature = "gpu")]
+use crate::gpu::{GpuArray, Kernel, NONE, kernels};
 
 #[cfg(feature = "gpu")]
 kernels! {
@@ -13,14 +15,14 @@ kernels! {
 }
 
 /// Where nothing is picked.
-const OUTSIDE: u32 = u32::MAX;
+const OUTSIDE: usize = usize::MAX;
 
 /// Which elements are picked.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Pick {
     /// For each axis of the result, the slowest first, what each of its positions adds to the place of an element;
     /// [`OUTSIDE`] where there is none.
-    axes: Vec<Vec<u32>>,
+    axes: Vec<Vec<usize>>,
     /// What stands where nothing is picked.
     fill: f32,
 }
@@ -31,9 +33,13 @@ fn steps(shape: &[usize]) -> impl Iterator<Item = usize> + '_ {
 }
 
 impl Pick {
+    /// The most axes whose extent and table a record of arguments has room for.
+    #[cfg(feature = "gpu")]
+    const MOST_AXES: usize = 28;
+
     /// Every element of an array of this shape.
     pub(super) fn all(shape: &[usize]) -> Self {
-        let axes = shape.iter().zip(steps(shape)).map(|(&n, step)| (0..n).map(|i| (i * step) as u32).collect());
+        let axes = shape.iter().zip(steps(shape)).map(|(&n, step)| (0..n).map(|i| i * step).collect());
         Self { axes: axes.collect(), fill: 0.0 }
     }
 
@@ -73,8 +79,8 @@ impl Pick {
         y
     }
 
-    fn walk(&self, axes: &[Vec<u32>], at: usize, x: &[f32], y: &mut Vec<f32>) {
-        let element = |&step: &u32| if step == OUTSIDE { self.fill } else { x[at + step as usize] };
+    fn walk(&self, axes: &[Vec<usize>], at: usize, x: &[f32], y: &mut Vec<f32>) {
+        let element = |&step: &usize| if step == OUTSIDE { self.fill } else { x[at + step] };
         match axes {
             [] => y.push(x[at]),
             [last] => y.extend(last.iter().map(element)),
@@ -82,7 +88,7 @@ impl Pick {
                 for &step in first {
                     match step {
                         OUTSIDE => y.extend(std::iter::repeat_n(self.fill, rest.iter().map(Vec::len).product())),
-                        step => self.walk(rest, at + step as usize, x, y),
+                        step => self.walk(rest, at + step, x, y),
                     }
                 }
             }
@@ -92,14 +98,24 @@ impl Pick {
 
 #[cfg(feature = "gpu")]
 impl Recorder<'_> {
-    /// What `pick` makes of `x`.
-    pub(super) fn pick(&mut self, x: &GpuArray, pick: &Pick) -> GpuArray {
+    /// What `pick` makes of a layer's `x`.
+    ///
+    /// # Errors
+    /// The layer's, when the array has more axes than a kernel is told of.
+    pub(super) fn pick(&mut self, layer: &Layer, x: &GpuArray, pick: &Pick) -> Result<GpuArray> {
+        let axes = pick.axes.len();
+        if axes > Pick::MOST_AXES {
+            let what = format!("the array has {axes} axes; a kernel copies at most {}", Pick::MOST_AXES);
+            return Err(layer.error(Problem::NotOnDevice(what)));
+        }
         let y = self.tape.array(pick.shape());
-        let mut args = vec![x.at, y.at, pick.fill.to_bits(), pick.axes.len() as u32];
+        let mut args = vec![x.at, y.at, pick.fill.to_bits(), axes as u32];
         for axis in pick.axes.iter().rev() {
-            args.extend([axis.len() as u32, self.tape.constant(axis.clone())]);
+            // Places of an array that fits a binding fit a word.
+            let table = axis.iter().map(|&at| if at == OUTSIDE { NONE } else { at as u32 }).collect();
+            args.extend([axis.len() as u32, self.tape.constant(table)]);
         }
         self.tape.op(PICK, y.len(), args);
-        y
+        Ok(y)
     }
 }

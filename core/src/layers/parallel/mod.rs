@@ -265,7 +265,7 @@ impl Family for ParallelSpec {
             for (_, out) in &outs {
                 factors.push(match out.shape == shape {
                     true => out.at,
-                    false => recorder.pick(out, &Pick::repeated(&out.shape, &shape)).at,
+                    false => recorder.pick(layer, out, &Pick::repeated(&out.shape, &shape))?.at,
                 });
             }
             let y = recorder.tape.array(shape);

@@ -311,7 +311,7 @@ impl Family for ViewSpec {
         recorder.room(layer, self.makes(&x.shape))?;
         match self.plan(&x.shape).map_err(|what| layer.error(Problem::Config(what)))? {
             Plan::Shape(shape) => Ok(x.reshaped(shape)),
-            Plan::Pick(pick) => Ok(recorder.pick(x, &pick)),
+            Plan::Pick(pick) => recorder.pick(layer, x, &pick),
         }
     }
 }
