@@ -124,16 +124,7 @@ impl Activation {
     }
 
     /// Those of the original, in the order by which `activation.wgsl` numbers them.
-    pub const ORIGINAL: [Activation; 8] = [
-        Activation::Linear,
-        Activation::Relu,
-        Activation::Silu,
-        Activation::Gelu,
-        Activation::Tanh,
-        Activation::Sigmoid,
-        Activation::LEAKY_RELU,
-        Activation::Relu2,
-    ];
+    pub const ORIGINAL: [Activation; 8] = *Activation::ALL.first_chunk().expect("more than eight");
 
     /// The number of an activation of the original; of others `None`.
     #[must_use]

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::value::SeqAccessDeserializer;
@@ -61,8 +61,7 @@ impl PerAxis {
         match self {
             PerAxis::All(0) => Err(ConfigError::Zero { field }),
             PerAxis::All(n) => super::believable(&[(field, *n)]),
-            PerAxis::Each(each) if each.len() == axes && each.iter().all(|n| (1..=LARGEST).contains(n)) => Ok(()),
-            PerAxis::Each(each) => Err(ConfigError::Extents { field, found: each.clone(), axes, most: LARGEST }),
+            PerAxis::Each(each) => check_extents(field, each, axes..=axes),
         }
     }
 
@@ -244,6 +243,21 @@ impl Axis {
     /// An axis that a kind does not have.
     pub(super) const ABSENT: Axis = Axis { input: 1, kernel: 1, stride: 1, dilation: 1, sides: [0; 2], output: 1 };
 
+    /// Windows along each axis of an input, of which there are as many as `windows` says.
+    pub(super) fn each(
+        input: &[usize],
+        [kernel, stride, dilation]: [&PerAxis; 3],
+        padding: &Padding,
+        windows: impl Fn(usize, Axis) -> usize,
+    ) -> Vec<Axis> {
+        let axis = |(i, &input): (usize, &usize)| {
+            let [kernel, stride, dilation] = [kernel, stride, dilation].map(|n| n.along(i));
+            let axis = Axis { input, kernel, stride, dilation, sides: padding.along(i), output: 0 };
+            Axis { output: windows(i, axis), ..axis }
+        };
+        input.iter().enumerate().map(axis).collect()
+    }
+
     /// Positions from the first place of a window to the last.
     pub(super) fn reach(&self) -> usize {
         self.kernel.saturating_sub(1).saturating_mul(self.dilation).saturating_add(1)
@@ -331,6 +345,36 @@ pub(super) fn check_named(names: &[i64]) -> Result<(), ConfigError> {
         Some(&axis) => Err(ConfigError::Axis { axis, axes: MOST_AXES + 1 }),
         None => Ok(()),
     }
+}
+
+/// `Err` unless there are as many extents as one of `axes` says, each from 1 to [`LARGEST`].
+pub(super) fn check_extents(
+    field: &'static str,
+    extents: &[usize],
+    axes: RangeInclusive<usize>,
+) -> Result<(), ConfigError> {
+    if axes.contains(&extents.len()) && extents.iter().all(|n| (1..=LARGEST).contains(n)) {
+        return Ok(());
+    }
+    let axes = extents.len().clamp(*axes.start(), *axes.end());
+    Err(ConfigError::Extents { field, found: extents.to_vec(), axes, most: LARGEST })
+}
+
+/// `Err` unless kernel, stride, dilation and padding have numbers for each of `axes` axes.
+pub(super) fn check_windows(
+    [kernel, stride, dilation]: [&PerAxis; 3],
+    padding: &Padding,
+    axes: usize,
+) -> Result<(), ConfigError> {
+    kernel.check("kernel_size", axes)?;
+    stride.check("stride", axes)?;
+    dilation.check("dilation", axes)?;
+    padding.check("padding", axes)
+}
+
+/// The axes before the planes of an input whose last axes those are, or which has one flat plane in each sample.
+pub(super) fn before_planes<'x>(x: &'x [usize], plane: &[usize]) -> &'x [usize] {
+    x.strip_suffix(plane).unwrap_or(&x[..x.len().min(1)])
 }
 
 /// Three axes, of which the first are absent where there are fewer.

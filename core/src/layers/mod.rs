@@ -385,11 +385,16 @@ fn holdable(array: &'static str, extents: &[usize]) -> std::result::Result<(), C
     }
 }
 
+/// The largest element of a row, 0 where all are minus infinity: what a softmax subtracts.
+fn largest(row: &[f32]) -> f64 {
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if max == f32::NEG_INFINITY { 0.0 } else { f64::from(max) }
+}
+
 /// Softmax in place: the maximum subtracted, exponentials and their sum in f64, one
 /// rounding of each quotient. A slice of minus infinities becomes uniform.
 fn softmax_in_place(row: &mut [f32]) {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let shift = if max == f32::NEG_INFINITY { 0.0 } else { f64::from(max) };
+    let shift = largest(row);
     let exps: Vec<f64> = row.iter().map(|&v| crate::math::exp(f64::from(v) - shift)).collect();
     let sum = exps.iter().fold(0.0, |sum, e| sum + e);
     for (slot, e) in row.iter_mut().zip(&exps) {

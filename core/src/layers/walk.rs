@@ -1,8 +1,16 @@
 //! Walks over axes, and how one array is repeated along another, as NumPy does: shapes are aligned at their last
 //! axes, and an extent of 1 fits any.
 
-use super::{LARGEST, Layer, MOST_AXES, elements, holdable};
+#[cfg(feature = "gpu")]
+use super::Recorder;
+use super::axes::check_extents;
+use super::{Layer, MOST_AXES, Run, elements, holdable};
 use crate::error::{ConfigError, Problem, Result};
+#[cfg(feature = "gpu")]
+use crate::gpu::{GpuArray, Kernel};
+#[cfg(feature = "gpu")]
+use crate::role::Role;
+use crate::tensor::Tensor;
 
 /// Walks in kernels.
 #[cfg(feature = "gpu")]
@@ -16,10 +24,7 @@ pub(super) fn squeezed(shape: &[usize]) -> Vec<usize> {
 
 /// `Err` unless there are one to eight axes, every extent is believable and the array can be held.
 pub(super) fn check_shape(shape: &[usize]) -> std::result::Result<(), ConfigError> {
-    if shape.is_empty() || shape.len() > MOST_AXES || shape.iter().any(|&n| n == 0 || n > LARGEST) {
-        let (field, found) = ("shape", shape.to_vec());
-        return Err(ConfigError::Extents { field, found, axes: shape.len().clamp(1, MOST_AXES), most: LARGEST });
-    }
+    check_extents("shape", shape, 1..=MOST_AXES)?;
     holdable("the array", shape)
 }
 
@@ -79,6 +84,41 @@ impl Walk {
     }
 }
 
+/// `f(at, v)` for every element `v` of a layer's input, `at` being the place of the element that it meets in an array
+/// of this shape, repeated as NumPy does.
+pub(super) fn meet(
+    run: &Run<'_>,
+    layer: &Layer,
+    shape: &[usize],
+    x: &Tensor,
+    f: impl Fn(usize, f32) -> f32 + Send + Sync,
+) -> Result<Tensor> {
+    let met = along(layer, shape, x.shape())?.period();
+    Ok(Tensor::of(x.shape().to_vec(), run.cpu.elements(x.data(), |i, v| f(met[i % met.len()], v))))
+}
+
+/// The same as a dispatch: `kernel` is given x, y, `numbers`, the arrays of `roles`, and the walk.
+#[cfg(feature = "gpu")]
+pub(super) fn record(
+    recorder: &mut Recorder<'_>,
+    layer: &Layer,
+    shape: &[usize],
+    x: &GpuArray,
+    kernel: &'static Kernel,
+    numbers: &[u32],
+    roles: &[Role],
+) -> Result<GpuArray> {
+    let walk = along(layer, shape, &x.shape)?;
+    let y = recorder.tape.array(x.shape.clone());
+    let mut args = [&[x.at, y.at], numbers].concat();
+    for &role in roles {
+        args.push(recorder.vector(layer, role)?);
+    }
+    args.extend(walk.args());
+    recorder.tape.op(kernel, x.len(), args);
+    Ok(y)
+}
+
 /// `shape` repeated along `x`: where the element that meets each of `x`'s stands. `None` where they do not fit.
 pub(super) fn repeated(shape: &[usize], x: &[usize]) -> Option<Walk> {
     let leading = x.len().checked_sub(shape.len())?;
@@ -94,7 +134,7 @@ pub(super) fn repeated(shape: &[usize], x: &[usize]) -> Option<Walk> {
 ///
 /// # Errors
 /// The layer's, when the shapes do not fit.
-pub(super) fn along(layer: &Layer, shape: &[usize], x: &[usize]) -> Result<Walk> {
+fn along(layer: &Layer, shape: &[usize], x: &[usize]) -> Result<Walk> {
     let wrong = || layer.error(Problem::Broadcast { shape: x.to_vec(), expected: shape.to_vec() });
     repeated(shape, x).ok_or_else(wrong)
 }

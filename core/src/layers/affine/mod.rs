@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Recorder;
-use super::walk::{along, check_shape, squeezed};
+use super::walk::{self, check_shape, squeezed};
 use super::{Family, Layer, RoleShape, Run, on, rounded, shift};
 use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
@@ -18,7 +18,7 @@ use crate::tensor::Tensor;
 
 #[cfg(feature = "gpu")]
 kernels! {
-    AFFINE = Kernel::weightless("affine", &[super::walk::WALK, include_str!("gpu.wgsl")]);
+    AFFINE = Kernel::weightless("affine", &[walk::WALK, include_str!("gpu.wgsl")]);
 }
 
 /// Configuration of a gain and a shift.
@@ -47,15 +47,12 @@ impl Family for AffineSpec {
     }
 
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
-        let met = along(layer, &self.shape, x.shape())?.period();
         let (gamma, beta) = (layer.vector(Role::Gamma), layer.vector(Role::Beta));
-        let y = run.cpu.elements(x.data(), |i, v| {
-            let at = met[i % met.len()];
+        walk::meet(run, layer, &self.shape, x, |at, v| {
             let v = f64::from(v);
             let v = if self.gain { v * gamma[at] } else { v };
             rounded(v + shift(&beta, at))
-        });
-        Ok(Tensor::of(x.shape().to_vec(), y))
+        })
     }
 
     #[cfg(feature = "gpu")]
@@ -66,11 +63,6 @@ impl Family for AffineSpec {
         x: &GpuArray,
         _: Option<&GpuArray>,
     ) -> Result<GpuArray> {
-        let walk = along(layer, &self.shape, &x.shape)?;
-        let (gamma, beta) = (recorder.vector(layer, Role::Gamma)?, recorder.vector(layer, Role::Beta)?);
-        let y = recorder.tape.array(x.shape.clone());
-        let args: Vec<u32> = [x.at, y.at, gamma, beta].into_iter().chain(walk.args()).collect();
-        recorder.tape.op(AFFINE, x.len(), args);
-        Ok(y)
+        walk::record(recorder, layer, &self.shape, x, AFFINE, &[], &[Role::Gamma, Role::Beta])
     }
 }

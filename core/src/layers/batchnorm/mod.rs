@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "gpu")]
 use super::Recorder;
 use super::norm::{check_eps, layer_eps};
-use super::walk::{along, check_shape, squeezed};
+use super::walk::{self, check_shape, squeezed};
 use super::{Family, Layer, RoleShape, Run, on, rounded, shift};
 use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
@@ -17,7 +17,7 @@ use crate::tensor::Tensor;
 
 #[cfg(feature = "gpu")]
 kernels! {
-    BATCHNORM = Kernel::weightless("batchnorm", &[super::walk::WALK, include_str!("gpu.wgsl")]);
+    BATCHNORM = Kernel::weightless("batchnorm", &[walk::WALK, include_str!("gpu.wgsl")]);
 }
 
 /// Configuration of a batch normalisation.
@@ -51,17 +51,14 @@ impl Family for BatchNormSpec {
     }
 
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
-        let met = along(layer, &self.shape, x.shape())?.period();
         let [gamma, beta, mean, variance] =
             [Role::Gamma, Role::Beta, Role::Mean, Role::Variance].map(|role| layer.vector(role));
         let spread: Vec<f64> = variance.iter().map(|v| (v + self.eps).sqrt()).collect();
-        let y = run.cpu.elements(x.data(), |i, v| {
-            let at = met[i % met.len()];
+        walk::meet(run, layer, &self.shape, x, |at, v| {
             let v = (f64::from(v) - mean[at]) / spread[at];
             let v = if self.gamma { v * gamma[at] } else { v };
             rounded(v + shift(&beta, at))
-        });
-        Ok(Tensor::of(x.shape().to_vec(), y))
+        })
     }
 
     #[cfg(feature = "gpu")]
@@ -72,15 +69,8 @@ impl Family for BatchNormSpec {
         x: &GpuArray,
         _: Option<&GpuArray>,
     ) -> Result<GpuArray> {
-        let walk = along(layer, &self.shape, &x.shape)?;
-        let mut arrays = Vec::new();
-        for role in [Role::Mean, Role::Variance, Role::Gamma, Role::Beta] {
-            arrays.push(recorder.vector(layer, role)?);
-        }
-        let y = recorder.tape.array(x.shape.clone());
         let eps = recorder.tape.real(self.eps);
-        let args: Vec<u32> = [x.at, y.at].into_iter().chain(eps).chain(arrays).chain(walk.args()).collect();
-        recorder.tape.op(BATCHNORM, x.len(), args);
-        Ok(y)
+        let roles = [Role::Mean, Role::Variance, Role::Gamma, Role::Beta];
+        walk::record(recorder, layer, &self.shape, x, BATCHNORM, &eps, &roles)
     }
 }

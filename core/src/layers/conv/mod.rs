@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Recorder;
-use super::axes::{Axis, Padding, PerAxis, is_once, none, once, three, touching};
+use super::axes::{Axis, Padding, PerAxis, check_extents, check_windows, is_once, none, once, three, touching};
 use super::pick::Pick;
 use super::view::PadMode;
-use super::{Activation, Family, LARGEST, Layer, RoleShape, Run, elements, holdable, positive, rounded, shift};
+use super::{Activation, Family, Layer, RoleShape, Run, elements, holdable, positive, rounded, shift};
 use crate::backend::{Cpu, MatRef, Rows, exact_dot, matmul};
 use crate::dtype::{Affine, Rule};
 use crate::error::{ConfigError, Result};
@@ -82,17 +82,6 @@ fn is_zeros(mode: &PadMode) -> bool {
     *mode == PadMode::Zeros
 }
 
-/// `Err` unless `extents` names one positive extent per axis.
-pub(super) fn check_axes<const N: usize>(
-    field: &'static str,
-    extents: &[usize],
-) -> std::result::Result<(), ConfigError> {
-    if extents.len() != N || extents.iter().any(|&n| n == 0 || n > LARGEST) {
-        return Err(ConfigError::Extents { field, found: extents.to_vec(), axes: N, most: LARGEST });
-    }
-    Ok(())
-}
-
 /// The roles of a convolution, transposed or not: `[filters, channels of a group, kernel…]` and a bias.
 pub(super) fn roles<const N: usize>(filters: usize, channels: usize, kernel: &PerAxis, bias: bool) -> Vec<RoleShape> {
     let mut shape = vec![filters, channels];
@@ -129,13 +118,9 @@ impl<const N: usize> ConvSpec<N> {
     }
 
     fn axes(&self) -> Vec<Axis> {
-        let axis = |(i, &input): (usize, &usize)| {
-            let [kernel, stride, dilation] = [&self.kernel_size, &self.stride, &self.dilation].map(|n| n.along(i));
-            let axis = Axis { input, kernel, stride, dilation, sides: self.padding.along(i), output: 0 };
-            let said = self.output.as_ref().and_then(|output| output.get(i)).copied();
-            Axis { output: said.unwrap_or_else(|| axis.windows(false)), ..axis }
-        };
-        self.input.iter().enumerate().map(axis).collect()
+        let said = |i: usize| self.output.as_ref().and_then(|output| output.get(i)).copied();
+        let numbers = [&self.kernel_size, &self.stride, &self.dilation];
+        Axis::each(&self.input, numbers, &self.padding, |i, axis| said(i).unwrap_or_else(|| axis.windows(false)))
     }
 
     /// The axes of one sample.
@@ -244,12 +229,9 @@ fn triples([d, h, w]: [usize; 3]) -> impl Iterator<Item = (usize, usize, usize)>
 
 impl<const N: usize> Family for ConvSpec<N> {
     fn check(&self) -> std::result::Result<(), ConfigError> {
-        check_axes::<N>("input", &self.input)?;
+        check_extents("input", &self.input, N..=N)?;
         check_groups(self.groups, self.in_channels, self.filters)?;
-        self.kernel_size.check("kernel_size", N)?;
-        self.stride.check("stride", N)?;
-        self.dilation.check("dilation", N)?;
-        self.padding.check("padding", N)?;
+        check_windows([&self.kernel_size, &self.stride, &self.dilation], &self.padding, N)?;
         self.activation.check()?;
         let positions = element_count(&self.output_extents()).unwrap_or(usize::MAX);
         holdable("the output", &[positions, self.filters])?;
@@ -258,7 +240,7 @@ impl<const N: usize> Family for ConvSpec<N> {
             self.padding_mode.check(input, axis.sides)?;
         }
         match &self.output {
-            Some(output) => check_axes::<N>("output", output),
+            Some(output) => check_extents("output", output, N..=N),
             None => self.axes().iter().try_for_each(Axis::check),
         }
     }
@@ -329,7 +311,7 @@ impl<const N: usize> Family for ConvSpec<N> {
         recorder.within(layer, self.window().saturating_mul(2))?;
         recorder.room(layer, self.copied(batch))?;
         let (axes, pick) = self.laid_out(batch).map_err(|what| layer.error(what.into()))?;
-        let padded = pick.map(|pick| recorder.pick(x, &pick));
+        let padded = pick.map(|pick| recorder.pick(layer, x, &pick)).transpose()?;
         let x = padded.as_ref().unwrap_or(x);
         let y = recorder.tape.array([batch, self.filters].into_iter().chain(out.iter().copied()).collect());
         let bias = recorder.vector(layer, Role::Bias)?;

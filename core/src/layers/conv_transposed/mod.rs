@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::Recorder;
 #[cfg(feature = "gpu")]
 use super::axes::three;
-use super::axes::{Axis, Padding, PerAxis, is_once, none, once};
+use super::axes::{Axis, Padding, PerAxis, check_extents, check_windows, is_once, none, once};
 #[cfg(feature = "gpu")]
 use super::conv::numbers;
-use super::conv::{check_axes, check_groups, is_one, one, roles};
+use super::conv::{check_groups, is_one, one, roles};
 use super::{Activation, Family, Layer, RoleShape, Run, believable, elements, holdable, shift};
 use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
@@ -78,15 +78,14 @@ impl<const N: usize> ConvTransposedSpec<N> {
 
     /// The axes of the convolution that this one turns around: its windows are our inputs.
     fn axes(&self) -> Vec<Axis> {
-        let axis = |(i, &input): (usize, &usize)| {
-            let [kernel, stride, dilation] = [&self.kernel_size, &self.stride, &self.dilation].map(|n| n.along(i));
-            let axis = Axis { input, kernel, stride, dilation, sides: self.padding.along(i), output: 0 };
-            let reach = input.saturating_sub(1).saturating_mul(stride).saturating_add(axis.reach());
-            let computed = reach.saturating_add(self.output_padding).saturating_sub(axis.sides[0]);
-            let said = self.output.as_ref().and_then(|output| output.get(i)).copied();
-            Axis { output: said.unwrap_or_else(|| computed.saturating_sub(axis.sides[1])), ..axis }
+        let said = |i: usize| self.output.as_ref().and_then(|output| output.get(i)).copied();
+        let computed = |axis: Axis| {
+            let reach = axis.input.saturating_sub(1).saturating_mul(axis.stride).saturating_add(axis.reach());
+            let [before, behind] = axis.sides;
+            reach.saturating_add(self.output_padding).saturating_sub(before).saturating_sub(behind)
         };
-        self.input.iter().enumerate().map(axis).collect()
+        let numbers = [&self.kernel_size, &self.stride, &self.dilation];
+        Axis::each(&self.input, numbers, &self.padding, |i, axis| said(i).unwrap_or_else(|| computed(axis)))
     }
 
     /// Places of the kernel.
@@ -116,15 +115,12 @@ fn meeting(axis: &Axis, o: usize) -> Vec<(usize, usize)> {
 
 impl<const N: usize> Family for ConvTransposedSpec<N> {
     fn check(&self) -> std::result::Result<(), ConfigError> {
-        check_axes::<N>("input", &self.input)?;
+        check_extents("input", &self.input, N..=N)?;
         check_groups(self.groups, self.in_channels, self.filters)?;
-        self.kernel_size.check("kernel_size", N)?;
-        self.stride.check("stride", N)?;
-        self.dilation.check("dilation", N)?;
-        self.padding.check("padding", N)?;
+        check_windows([&self.kernel_size, &self.stride, &self.dilation], &self.padding, N)?;
         self.activation.check()?;
         believable(&[("output_padding", self.output_padding)])?;
-        check_axes::<N>("output", &self.output_extents())?;
+        check_extents("output", &self.output_extents(), N..=N)?;
         let positions = element_count(&self.output_extents()).unwrap_or(usize::MAX);
         holdable("the output", &[positions, self.filters])?;
         holdable("the meetings of one sample", &[positions, self.volume()])

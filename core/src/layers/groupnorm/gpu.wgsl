@@ -12,20 +12,10 @@ fn groupnorm(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) g
     let n = together * positions;
     let start = i * n;
     let first = (i * together) % arg(2u);
-    var sum = real(0.0);
-    for (var k = 0u; k < n; k += 1u) {
-        sum = sum + load(arg(0u) + start + k);
-    }
-    let mean = sum / real(n);
-    var squares = real(0.0);
-    for (var k = 0u; k < n; k += 1u) {
-        let d = load(arg(0u) + start + k) - mean;
-        squares = squares + d * d;
-    }
-    let s = sqrt(squares / real(n) + wide_arg(5u));
+    let m = moments_of(arg(0u) + start, n, wide_arg(5u));
     for (var k = 0u; k < n; k += 1u) {
         let c = first + k / positions;
-        var v = (load(arg(0u) + start + k) - mean) / s;
+        var v = (load(arg(0u) + start + k) - m.mean) / m.spread;
         if (arg(7u) != NONE) {
             v = v * wide(arg(7u) + 2u * c);
         }

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Recorder;
-use super::norm::{check_eps, layer_eps};
-use super::{Family, LARGEST, Layer, MOST_AXES, RoleShape, Run, elements, holdable, on, positive, rounded, shift};
+use super::axes::check_extents;
+use super::norm::{check_eps, layer_eps, moments};
+use super::{Family, Layer, MOST_AXES, RoleShape, Run, elements, holdable, on, positive, rounded, shift};
 use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, kernels};
@@ -19,7 +20,7 @@ use crate::tensor::Tensor;
 
 #[cfg(feature = "gpu")]
 kernels! {
-    GROUPNORM = Kernel::weightless("groupnorm", &[include_str!("gpu.wgsl")]);
+    GROUPNORM = Kernel::weightless("groupnorm", &[super::norm::ROW, include_str!("gpu.wgsl")]);
 }
 
 /// Configuration of a group normalisation.
@@ -62,10 +63,7 @@ impl Family for GroupNormSpec {
         if !self.channels.is_multiple_of(self.groups) {
             return Err(ConfigError::Groups { field: "channels", found: self.channels, groups: self.groups });
         }
-        if self.input.len() >= MOST_AXES || self.input.iter().any(|&n| n == 0 || n > LARGEST) {
-            let (found, axes) = (self.input.clone(), self.input.len().min(MOST_AXES - 1));
-            return Err(ConfigError::Extents { field: "input", found, axes, most: LARGEST });
-        }
+        check_extents("input", &self.input, 0..=MOST_AXES - 1)?;
         holdable("a sample", &self.sample())?;
         check_eps(self.eps)
     }
@@ -87,12 +85,7 @@ impl Family for GroupNormSpec {
         let (gamma, beta) = (layer.vector(Role::Gamma), layer.vector(Role::Beta));
         let groups = run.cpu.map(batch * self.groups, |g| {
             let x = &x.data()[g * n..(g + 1) * n];
-            let mean = x.iter().fold(0.0, |sum, &v| sum + f64::from(v)) / n as f64;
-            let squares = x.iter().fold(0.0, |sum, &v| {
-                let d = f64::from(v) - mean;
-                sum + d * d
-            });
-            let s = (squares / n as f64 + self.eps).sqrt();
+            let (mean, s) = moments(x, self.eps);
             let first = g % self.groups * channels;
             let element = |(k, &v): (usize, &f32)| {
                 let c = first + k / positions;

@@ -9,11 +9,7 @@ fn l2norm(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) grou
     let n = arg(2u);
     let x = arg(0u) + i * n;
     let eps = wide_arg(3u);
-    var squares = real(0.0);
-    for (var k = 0u; k < n; k += 1u) {
-        let v = load(x + k);
-        squares = squares + v * v;
-    }
+    let squares = squares_of(x, n);
     var length = real(0.0);
     if (arg(5u) == 1u) {
         length = sqrt(squares + eps);

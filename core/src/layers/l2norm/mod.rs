@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Recorder;
-use super::norm::check_eps;
+use super::norm::{check_eps, squares};
 use super::{Family, Layer, Run, positive, rounded};
 use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
@@ -14,7 +14,7 @@ use crate::tensor::Tensor;
 
 #[cfg(feature = "gpu")]
 kernels! {
-    L2NORM = Kernel::weightless("l2norm", &[include_str!("gpu.wgsl")]);
+    L2NORM = Kernel::weightless("l2norm", &[super::norm::ROW, include_str!("gpu.wgsl")]);
 }
 
 /// What keeps a row of zeros from being divided by zero.
@@ -60,7 +60,7 @@ impl Family for L2NormSpec {
         layer.units(x.shape(), "rows", &[self.dim])?;
         let mut y = Vec::with_capacity(x.len());
         for row in x.data().chunks_exact(self.dim) {
-            let squares = row.iter().fold(0.0, |sum, &v| sum + f64::from(v) * f64::from(v));
+            let squares = squares(row);
             let length = match self.guard {
                 Guard::Inside => (squares + self.eps).sqrt(),
                 Guard::Floor if squares.sqrt() < self.eps => self.eps,

@@ -27,18 +27,8 @@ fn layernorm(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) g
     }
     let n = arg(2u);
     let x = arg(0u) + i * n;
-    var sum = real(0.0);
+    let m = moments_of(x, n, wide_arg(3u));
     for (var k = 0u; k < n; k += 1u) {
-        sum = sum + load(x + k);
-    }
-    let mean = sum / real(n);
-    var squares = real(0.0);
-    for (var k = 0u; k < n; k += 1u) {
-        let d = load(x + k) - mean;
-        squares = squares + d * d;
-    }
-    let s = sqrt(squares / real(n) + wide_arg(3u));
-    for (var k = 0u; k < n; k += 1u) {
-        store(arg(1u) + i * n + k, (load(x + k) - mean) / s * wide(arg(5u) + 2u * k) + shift(arg(6u), k));
+        store(arg(1u) + i * n + k, (load(x + k) - m.mean) / m.spread * wide(arg(5u) + 2u * k) + shift(arg(6u), k));
     }
 }

@@ -16,7 +16,7 @@ use crate::gpu::{GpuArray, Kernel, kernels};
 use crate::role::Role;
 use crate::tensor::Tensor;
 
-/// The root of a mean square of a row.
+/// The sums of a row.
 #[cfg(feature = "gpu")]
 pub(super) const ROW: &str = include_str!("row.wgsl");
 #[cfg(feature = "gpu")]
@@ -73,10 +73,25 @@ pub(super) fn check_eps(found: f64) -> std::result::Result<(), ConfigError> {
     }
 }
 
+/// The sum of a row's squares.
+pub(super) fn squares(row: &[f32]) -> f64 {
+    row.iter().fold(0.0, |sum, &v| sum + f64::from(v) * f64::from(v))
+}
+
 /// The root mean square of a row.
 pub(super) fn rms(row: &[f32], eps: f64) -> f64 {
-    let squares = row.iter().fold(0.0, |sum, &v| sum + f64::from(v) * f64::from(v));
-    (squares / row.len() as f64 + eps).sqrt()
+    (squares(row) / row.len() as f64 + eps).sqrt()
+}
+
+/// The mean of a row, and the root of its variance and `eps`: the variance in a second pass.
+pub(super) fn moments(row: &[f32], eps: f64) -> (f64, f64) {
+    let n = row.len() as f64;
+    let mean = row.iter().fold(0.0, |sum, &v| sum + f64::from(v)) / n;
+    let squares = row.iter().fold(0.0, |sum, &v| {
+        let d = f64::from(v) - mean;
+        sum + d * d
+    });
+    (mean, (squares / n + eps).sqrt())
 }
 
 #[cfg(feature = "gpu")]
@@ -156,16 +171,10 @@ impl Family for LayerNormSpec {
 
     fn forward(&self, _: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
         layer.units(x.shape(), "rows", &[self.dim])?;
-        let n = self.dim as f64;
         let (gamma, beta) = (layer.vector(Role::Gamma), layer.vector(Role::Beta));
         let mut y = Vec::with_capacity(x.len());
         for row in x.data().chunks_exact(self.dim) {
-            let mean = row.iter().fold(0.0, |sum, &v| sum + f64::from(v)) / n;
-            let squares = row.iter().fold(0.0, |sum, &v| {
-                let d = f64::from(v) - mean;
-                sum + d * d
-            });
-            let s = (squares / n + self.eps).sqrt();
+            let (mean, s) = moments(row, self.eps);
             y.extend(
                 row.iter().enumerate().map(|(i, &v)| ((f64::from(v) - mean) / s * gamma[i] + shift(&beta, i)) as f32),
             );

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Recorder;
-use super::axes::{Axis, Padding, PerAxis, is_once, none, once, three, touching};
-use super::{Family, LARGEST, Layer, Run, elements, holdable, rounded};
+use super::axes::{
+    Axis, Padding, PerAxis, before_planes, check_extents, check_windows, is_once, none, once, three, touching,
+};
+use super::{Family, Layer, Run, elements, holdable, rounded};
 use crate::backend::Cpu;
 use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
@@ -64,15 +66,14 @@ pub struct PoolSpec {
 }
 
 impl PoolSpec {
+    /// From a window to the next.
+    fn stride(&self) -> &PerAxis {
+        self.stride.as_ref().unwrap_or(&self.kernel_size)
+    }
+
     fn axes(&self) -> Vec<Axis> {
-        let axis = |(i, &input): (usize, &usize)| {
-            let kernel = self.kernel_size.along(i);
-            let stride = self.stride.as_ref().map_or(kernel, |stride| stride.along(i));
-            let (dilation, sides) = (self.dilation.along(i), self.padding.along(i));
-            let axis = Axis { input, kernel, stride, dilation, sides, output: 0 };
-            Axis { output: axis.windows(self.ceil), ..axis }
-        };
-        self.input.iter().enumerate().map(axis).collect()
+        let numbers = [&self.kernel_size, self.stride(), &self.dilation];
+        Axis::each(&self.input, numbers, &self.padding, |_, axis| axis.windows(self.ceil))
     }
 
     /// The pools of one plane.
@@ -114,8 +115,7 @@ impl PoolSpec {
 
     /// The shape of the output: the axes before the planes stay.
     fn shape(&self, x: &[usize]) -> Vec<usize> {
-        let leading = if x.ends_with(&self.input) { &x[..x.len() - self.input.len()] } else { &x[..x.len().min(1)] };
-        leading.iter().copied().chain(self.axes().iter().map(|axis| axis.output)).collect()
+        before_planes(x, &self.input).iter().copied().chain(self.axes().iter().map(|axis| axis.output)).collect()
     }
 }
 
@@ -139,15 +139,8 @@ fn root(v: f64, p: f64) -> f64 {
 
 impl Family for PoolSpec {
     fn check(&self) -> std::result::Result<(), ConfigError> {
-        let axes = self.input.len();
-        if !(1..=3).contains(&axes) || self.input.iter().any(|&n| n == 0 || n > LARGEST) {
-            let found = self.input.clone();
-            return Err(ConfigError::Extents { field: "input", found, axes: axes.clamp(1, 3), most: LARGEST });
-        }
-        self.kernel_size.check("kernel_size", axes)?;
-        self.stride.as_ref().map_or(Ok(()), |stride| stride.check("stride", axes))?;
-        self.dilation.check("dilation", axes)?;
-        self.padding.check("padding", axes)?;
+        check_extents("input", &self.input, 1..=3)?;
+        check_windows([&self.kernel_size, self.stride(), &self.dilation], &self.padding, self.input.len())?;
         if let PoolOp::Lp(found) = self.op
             && !(found.is_finite() && found > 0.0)
         {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Recorder;
-use super::walk::{along, check_shape, squeezed};
+use super::walk::{self, check_shape, squeezed};
 use super::{Family, Layer, RoleShape, Run, rounded};
 use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
@@ -15,7 +15,7 @@ use crate::tensor::Tensor;
 
 #[cfg(feature = "gpu")]
 kernels! {
-    PRELU = Kernel::weightless("prelu", &[super::walk::WALK, include_str!("gpu.wgsl")]);
+    PRELU = Kernel::weightless("prelu", &[walk::WALK, include_str!("gpu.wgsl")]);
 }
 
 /// Configuration of a leaky ReLU whose slopes are weights.
@@ -37,11 +37,9 @@ impl Family for PReluSpec {
     }
 
     fn forward(&self, run: &mut Run<'_>, layer: &Layer, x: &Tensor, _: Option<&Tensor>) -> Result<Tensor> {
-        let met = along(layer, &self.shape, x.shape())?.period();
         let slope = layer.vector(Role::Slope);
-        let bent = |i: usize, v: f32| rounded(f64::from(v) * slope[met[i % met.len()]]);
-        let y = run.cpu.elements(x.data(), |i, v| if v < 0.0 { bent(i, v) } else { v });
-        Ok(Tensor::of(x.shape().to_vec(), y))
+        let bent = |at: usize, v: f32| rounded(f64::from(v) * slope[at]);
+        walk::meet(run, layer, &self.shape, x, |at, v| if v < 0.0 { bent(at, v) } else { v })
     }
 
     #[cfg(feature = "gpu")]
@@ -52,11 +50,6 @@ impl Family for PReluSpec {
         x: &GpuArray,
         _: Option<&GpuArray>,
     ) -> Result<GpuArray> {
-        let walk = along(layer, &self.shape, &x.shape)?;
-        let slope = recorder.vector(layer, Role::Slope)?;
-        let y = recorder.tape.array(x.shape.clone());
-        let args: Vec<u32> = [x.at, y.at, slope].into_iter().chain(walk.args()).collect();
-        recorder.tape.op(PRELU, x.len(), args);
-        Ok(y)
+        walk::record(recorder, layer, &self.shape, x, PRELU, &[], &[Role::Slope])
     }
 }

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Recorder;
+use super::axes::{before_planes, check_extents};
 use super::pick::Pick;
-use super::{Family, LARGEST, Layer, Run, elements, holdable, rounded};
+use super::{Family, Layer, Run, elements, holdable, rounded};
 use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, kernels};
@@ -96,13 +97,8 @@ impl ResizeSpec {
         [(at, (d - rest) as f64 / d as f64), ((at + 1).min(input - 1), rest as f64 / d as f64)]
     }
 
-    /// The axes before those that are resized.
-    fn leading<'x>(&self, x: &'x [usize]) -> &'x [usize] {
-        if x.ends_with(&self.input) { &x[..x.len() - self.input.len()] } else { &x[..x.len().min(1)] }
-    }
-
     fn shape(&self, x: &[usize]) -> Vec<usize> {
-        [self.leading(x), &self.output].concat()
+        [before_planes(x, &self.input), &self.output].concat()
     }
 
     /// Which elements are nearest.
@@ -127,12 +123,8 @@ impl ResizeSpec {
 
 impl Family for ResizeSpec {
     fn check(&self) -> std::result::Result<(), ConfigError> {
-        let axes = self.input.len().clamp(1, 3);
-        for (field, extents) in [("input", &self.input), ("output", &self.output)] {
-            if extents.len() != axes || extents.iter().any(|&n| n == 0 || n > LARGEST) {
-                return Err(ConfigError::Extents { field, found: extents.clone(), axes, most: LARGEST });
-            }
-        }
+        check_extents("input", &self.input, 1..=3)?;
+        check_extents("output", &self.output, self.input.len()..=self.input.len())?;
         holdable("the input of a plane", &self.input)?;
         holdable("the output of a plane", &self.output)
     }
@@ -186,7 +178,7 @@ impl Family for ResizeSpec {
         let shape = self.shape(&x.shape);
         recorder.room(layer, self.makes(&x.shape))?;
         if self.interpolation != Interpolation::Linear {
-            return Ok(recorder.pick(x, &self.pick(planes)).reshaped(shape));
+            return Ok(recorder.pick(layer, x, &self.pick(planes))?.reshaped(shape));
         }
         let y = recorder.tape.array(shape);
         let mut args = vec![x.at, y.at, self.input.len() as u32];

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "gpu")]
 use super::Recorder;
 use super::kmeans::{check_temperature, unit};
-use super::{Family, Layer, Run, elements, rounded, softmax_in_place};
+use super::{Family, Layer, Run, elements, largest, rounded, softmax_in_place};
 use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, NONE, kernels};
@@ -176,8 +176,7 @@ impl SoftmaxSpec {
                 x.iter_mut().zip(&mix).for_each(|(v, m)| *v = (m / sum) as f32);
             }
             SoftmaxVariant::Log => {
-                let most = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let shift = if most == f32::NEG_INFINITY { 0.0 } else { f64::from(most) };
+                let shift = largest(x);
                 let sum = x.iter().fold(0.0, |sum, &v| sum + math::exp(f64::from(v) - shift));
                 let log = math::ln(sum);
                 x.iter_mut().for_each(|v| *v = rounded(f64::from(*v) - shift - log));
