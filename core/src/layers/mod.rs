@@ -25,6 +25,7 @@ mod norm;
 mod onehot;
 pub mod packing;
 mod parallel;
+mod per_axis;
 mod pick;
 mod pool;
 mod prelu;
@@ -56,7 +57,6 @@ use crate::tensor::{Tensor, element_count};
 pub use crate::activation::Activation;
 pub use activation::ActivationSpec;
 pub use affine::AffineSpec;
-pub use axes::{Padding, PerAxis};
 pub use batchnorm::BatchNormSpec;
 pub use child::ChildSpec;
 pub(crate) use child::{Child, ChildBody, Links};
@@ -79,6 +79,7 @@ pub use mha::{MhaSpec, QkNorm};
 pub use norm::{LayerNormSpec, RmsNormSpec};
 pub use onehot::OneHotSpec;
 pub use parallel::{Combine, ParallelSpec};
+pub use per_axis::{Padding, PerAxis};
 pub use pool::{PoolOp, PoolSpec};
 pub use prelu::PReluSpec;
 #[cfg(feature = "gpu")]
@@ -382,22 +383,5 @@ fn holdable(array: &'static str, extents: &[usize]) -> std::result::Result<(), C
     match element_count(extents).filter(|&n| n <= LARGEST) {
         Some(_) => Ok(()),
         None => Err(ConfigError::Elements { array, extents: extents.to_vec(), most: LARGEST }),
-    }
-}
-
-/// The largest element of a row, 0 where all are minus infinity: what a softmax subtracts.
-fn largest(row: &[f32]) -> f64 {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    if max == f32::NEG_INFINITY { 0.0 } else { f64::from(max) }
-}
-
-/// Softmax in place: the maximum subtracted, exponentials and their sum in f64, one
-/// rounding of each quotient. A slice of minus infinities becomes uniform.
-fn softmax_in_place(row: &mut [f32]) {
-    let shift = largest(row);
-    let exps: Vec<f64> = row.iter().map(|&v| crate::math::exp(f64::from(v) - shift)).collect();
-    let sum = exps.iter().fold(0.0, |sum, e| sum + e);
-    for (slot, e) in row.iter_mut().zip(&exps) {
-        *slot = if sum == 0.0 { 1.0 / exps.len() as f32 } else { (e / sum) as f32 };
     }
 }

@@ -3,7 +3,7 @@
 
 #[cfg(feature = "gpu")]
 use super::Recorder;
-use super::axes::check_extents;
+use super::per_axis::check_extents;
 use super::{Layer, MOST_AXES, Run, elements, holdable};
 use crate::error::{ConfigError, Problem, Result};
 #[cfg(feature = "gpu")]

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Recorder;
-use super::axes::{Axis, Padding, PerAxis, check_extents, check_windows, is_once, none, once, three, touching};
+use super::axes::{Axis, three, touching};
+use super::per_axis::{Padding, PerAxis, check_extents, check_windows, is_once, none, once};
 use super::pick::Pick;
 use super::view::PadMode;
 use super::{Activation, Family, Layer, RoleShape, Run, elements, holdable, positive, rounded, shift};

@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Recorder;
+use super::axes::Axis;
 #[cfg(feature = "gpu")]
 use super::axes::three;
-use super::axes::{Axis, Padding, PerAxis, check_extents, check_windows, is_once, none, once};
 #[cfg(feature = "gpu")]
 use super::conv::numbers;
 use super::conv::{check_groups, is_one, one, roles};
+use super::per_axis::{Padding, PerAxis, check_extents, check_windows, is_once, none, once};
 use super::{Activation, Family, Layer, RoleShape, Run, believable, elements, holdable, shift};
 use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]

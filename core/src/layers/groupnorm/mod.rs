@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Recorder;
-use super::axes::check_extents;
 use super::norm::{check_eps, layer_eps, moments};
+use super::per_axis::check_extents;
 use super::{Family, Layer, MOST_AXES, RoleShape, Run, elements, holdable, on, positive, rounded, shift};
 use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Recorder;
-use super::{Activation, Family, Layer, RoleShape, Run, elements, leading, positive, softmax_in_place};
+use super::softmax::softmax_in_place;
+use super::{Activation, Family, Layer, RoleShape, Run, elements, leading, positive};
 use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, Sums, kernels};

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use super::MhaSpec;
 use crate::backend::{Cpu, MatRef, Rows, matmul};
 use crate::layers::norm::rms;
-use crate::layers::softmax_in_place;
+use crate::layers::softmax::softmax_in_place;
 use crate::math::{pow, sin_cos};
 
 /// Queries whose values are mixed in one product.

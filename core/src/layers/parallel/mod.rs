@@ -10,8 +10,9 @@ use super::Recorder;
 use super::axes::{check_named, named};
 #[cfg(feature = "gpu")]
 use super::pick::Pick;
+use super::softmax::softmax_in_place;
 use super::walk::repeated;
-use super::{ChildSpec, Family, Layer, Run, elements, rounded, softmax_in_place};
+use super::{ChildSpec, Family, Layer, Run, elements, rounded};
 use crate::error::{ConfigError, Problem, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, NONE, kernels};

@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Recorder;
-use super::axes::{
-    Axis, Padding, PerAxis, before_planes, check_extents, check_windows, is_once, none, once, three, touching,
-};
+use super::axes::{Axis, before_planes, three, touching};
+use super::per_axis::{Padding, PerAxis, check_extents, check_windows, is_once, none, once};
 use super::{Family, Layer, Run, elements, holdable, rounded};
 use crate::backend::Cpu;
 use crate::error::{ConfigError, Result};

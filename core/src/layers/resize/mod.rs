@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Recorder;
-use super::axes::{before_planes, check_extents};
+use super::axes::before_planes;
+use super::per_axis::check_extents;
 use super::pick::Pick;
 use super::{Family, Layer, Run, elements, holdable, rounded};
 use crate::error::{ConfigError, Result};

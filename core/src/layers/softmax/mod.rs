@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "gpu")]
 use super::Recorder;
 use super::kmeans::{check_temperature, unit};
-use super::{Family, Layer, Run, elements, largest, rounded, softmax_in_place};
+use super::{Family, Layer, Run, elements, rounded};
 use crate::error::{ConfigError, Result};
 #[cfg(feature = "gpu")]
 use crate::gpu::{GpuArray, Kernel, NONE, kernels};
@@ -183,6 +183,23 @@ impl SoftmaxSpec {
             }
         }
         Ok(())
+    }
+}
+
+/// The largest element of a row, 0 where all are minus infinity: what a softmax subtracts.
+fn largest(row: &[f32]) -> f64 {
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if max == f32::NEG_INFINITY { 0.0 } else { f64::from(max) }
+}
+
+/// Softmax in place: the maximum subtracted, exponentials and their sum in f64, one
+/// rounding of each quotient. A slice of minus infinities becomes uniform.
+pub(super) fn softmax_in_place(row: &mut [f32]) {
+    let shift = largest(row);
+    let exps: Vec<f64> = row.iter().map(|&v| math::exp(f64::from(v) - shift)).collect();
+    let sum = exps.iter().fold(0.0, |sum, e| sum + e);
+    for (slot, e) in row.iter_mut().zip(&exps) {
+        *slot = if sum == 0.0 { 1.0 / exps.len() as f32 } else { (e / sum) as f32 };
     }
 }
 

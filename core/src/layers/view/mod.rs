@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "gpu")]
 use super::Recorder;
-use super::axes::{Padding, check_named, named};
+use super::axes::{check_named, named};
+use super::per_axis::Padding;
 use super::pick::Pick;
 use super::{Family, LARGEST, Layer, MOST_AXES, Run, elements};
 use crate::error::{ConfigError, Problem, Result};
